@@ -1,0 +1,528 @@
+import { AckTracker } from "../delivery/ack-tracker.js";
+import type { Decision, GiveUpReason } from "../delivery/ack-tracker.js";
+import type { DeadLetter, DeadLetterReason } from "../delivery/dead-letters.js";
+import { DeadLetterManager } from "../delivery/dead-letters.js";
+import { DedupWindow } from "../delivery/dedup.js";
+import { DelayedMessages } from "../delivery/delayed-messages.js";
+import { Timers } from "../delivery/timers.js";
+import { MemoryBudget } from "../dispatch/memory-budget.js";
+import type { DispatchHost, ProcessContext } from "../dispatch/ports.js";
+import type { DropReason, QueueFacts } from "../dispatch/queue-facts.js";
+import { queueFull } from "../dispatch/queue.js";
+import { Router } from "../dispatch/router.js";
+import { Scheduler } from "../dispatch/scheduler.js";
+import { brokerError, errorText } from "../errors.js";
+import type { Attempt, Delivery, FlightOutcome } from "../message/delivery.js";
+import { idNonce } from "../message/id.js";
+import type {
+  Message,
+  MessageOrigin,
+  MessageRecord,
+  PublishedMessage,
+  ReplyOptions,
+  Stamp,
+} from "../message/message.js";
+import { messageRecord } from "../message/message.js";
+import { payloadBytes } from "../message/size.js";
+import { Events } from "../observe/events.js";
+import type { ErrorEvent } from "../observe/events.js";
+import type { Clock } from "../platform/clock.js";
+import type { EventLoop } from "../platform/event-loop.js";
+import type { Random } from "../platform/random.js";
+import type { TraceChannel } from "../platform/tracing.js";
+import { openTraceChannel } from "../platform/tracing.js";
+import { matchesPattern } from "../topic/grammar.js";
+import { PatternTrie } from "../topic/pattern-trie.js";
+import { Drafter } from "./draft.js";
+import type { Draft } from "./draft.js";
+import type { PublishOptions, Settings } from "./options.js";
+import type { Plugin } from "./plugin.js";
+import type { Confirmation } from "./publisher.js";
+import { Publisher } from "./publisher.js";
+import type { Receipt } from "./receipt.js";
+import { failureHeader, Requests } from "./requests.js";
+import { RetainedMessages } from "./retained.js";
+import type { StandardSchema } from "./schema.js";
+import { SubscriptionRegistry } from "./subscription-registry.js";
+import type { TopicFacts } from "./topic-facts.js";
+
+/** What a publish looks like to those who watch the `publish` channel. */
+export interface PublishContext {
+  readonly topic: string;
+  readonly data: unknown;
+  readonly options: PublishOptions | undefined;
+}
+
+/** What a decision looks like to those who watch the `settle` channel. */
+export interface SettleContext {
+  readonly message: Message;
+  readonly decision: Decision;
+  readonly subscription: string;
+}
+
+/** Milliseconds between two slow-consumer events of one subscription. */
+const slowEventIntervalMs = 1_000;
+
+/** What the core is made with. */
+export interface CoreParts {
+  readonly settings: Settings;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly loop: EventLoop;
+}
+
+/**
+ * The parts of a broker, joined: each mechanism declares what it needs of the others as an interface of its own, and
+ * this is where those needs are met. It decides nothing that a part could decide.
+ */
+export class BrokerCore {
+  readonly settings: Settings;
+  readonly clock: Clock;
+  readonly loop: EventLoop;
+  readonly startedAt: number;
+  readonly events: Events;
+  readonly timers: Timers;
+  readonly scheduler: Scheduler;
+  readonly memory: MemoryBudget;
+  readonly router: Router<TopicFacts>;
+  readonly tracker: AckTracker;
+  readonly dedup: DedupWindow<Receipt>;
+  readonly delayed: DelayedMessages;
+  readonly retained: RetainedMessages;
+  readonly deadLetters: DeadLetterManager | null;
+  readonly drafter: Drafter;
+  readonly publisher: Publisher;
+  readonly requests: Requests;
+  readonly registry: SubscriptionRegistry;
+  readonly publishChannel: TraceChannel<PublishContext>;
+  /** Aborted when the broker closes. */
+  readonly abort = new AbortController();
+  readonly #settleChannel: TraceChannel<SettleContext>;
+  readonly #origin: MessageOrigin;
+  readonly #slow = new WeakMap<QueueFacts, { toldAt: number; occurrences: number }>();
+  readonly #confirmWaiters = new Set<(error: unknown) => void>();
+  readonly #redrives = new WeakMap<PublishedMessage, number>();
+  #stamp: Stamp | null = null;
+  #onQuiet: (() => void) | null = null;
+
+  constructor(parts: CoreParts) {
+    const { settings, clock, random, loop } = parts;
+    this.settings = settings;
+    this.clock = clock;
+    this.loop = loop;
+    this.startedAt = clock.monotonic();
+    this.events = new Events(loop);
+    this.timers = new Timers(clock);
+    this.scheduler = new Scheduler(loop, settings.shards, () => {
+      this.#stamp = null;
+    });
+    this.memory = new MemoryBudget(settings.memoryMaxBytes);
+    this.publishChannel = openTraceChannel("inproc-broker:publish");
+    this.#settleChannel = openTraceChannel("inproc-broker:settle");
+
+    const nonce = idNonce(random);
+    this.#origin = {
+      nonce,
+      signal: this.abort.signal,
+      reply: (request, data, options) => this.reply(request, data, options),
+    };
+    const hold = (): (() => void) => loop.hold();
+    this.requests = new Requests(nonce, this.timers.deadlines, hold);
+    this.router = new Router<TopicFacts>({
+      shards: settings.shards,
+      limits: settings.limits,
+      maxTopics: settings.limits.maxTopics,
+      topicIdleMs: settings.limits.topicIdle,
+      now: () => clock.now(),
+      attach: topicFacts(settings, this.requests),
+      isTransient: (topic) => topic.startsWith(this.requests.prefix),
+      isKept: (topic) => this.retained.has(topic),
+    });
+    this.retained = new RetainedMessages(settings.limits.maxRetained, this.memory);
+    this.dedup = new DedupWindow<Receipt>(settings.dedup, () => clock.monotonic());
+    this.delayed = new DelayedMessages((message) => this.#release(message));
+    this.deadLetters = settings.deadLetter === null ? null : this.#openDeadLetters(settings.deadLetter, hold);
+    this.tracker = new AckTracker(
+      {
+        random,
+        now: () => clock.now(),
+        giveUp: (delivery, reason, history) => this.#giveUp(delivery, reason, history),
+        onSettle: this.#settleObserver(),
+        redelivering: (delivery, delay, reason) => this.#tellRedelivery(delivery, delay, reason),
+      },
+      this.timers.deadlines,
+    );
+    this.registry = new SubscriptionRegistry({
+      settings,
+      router: this.router,
+      dispatch: this.#dispatchHost(),
+      tracker: this.tracker,
+      retained: this.retained,
+      accepts: (queue, message) => this.#accepts(queue, message),
+      hold,
+      changed: () => this.#onQuiet?.(),
+    });
+    this.drafter = new Drafter(settings, this.router, {
+      date: () => clock.now(),
+      deadline: () => clock.monotonic(),
+    });
+    this.publisher = new Publisher(
+      {
+        settings,
+        router: this.router,
+        memory: this.memory,
+        timers: this.timers,
+        dedup: this.dedup,
+        delayed: this.delayed,
+        retained: this.retained,
+        stamp: () => this.stamp(),
+        heldPublishers: () => this.registry.held(),
+        accepts: (queue, message) => this.#accepts(queue, message),
+        confirmed: (confirmation, message, signal) => this.#confirmed(confirmation, message, signal),
+        pluginFailed: (_plugin, error) => this.fail({ error, during: "plugin" }),
+        scheduledExpired: (message) => this.events.emit("expire", { message, subscription: undefined }),
+      },
+      this.drafter,
+    );
+  }
+
+  /** Calls `onQuiet` whenever there may be nothing left to do; null: stops. */
+  watchQuiet(onQuiet: (() => void) | null): void {
+    this.#onQuiet = onQuiet;
+  }
+
+  /** Time and origin for the messages of this turn of the event loop. */
+  stamp(): Stamp {
+    if (this.clock.readOncePerTurn === true) {
+      if (this.#stamp !== null) return this.#stamp;
+      this.scheduler.watchTurn();
+      this.#stamp = { at: this.clock.now(), origin: this.#origin };
+      return this.#stamp;
+    }
+    const at = this.clock.now();
+    if (this.#stamp?.at !== at) this.#stamp = { at, origin: this.#origin };
+    return this.#stamp;
+  }
+
+  fail(event: ErrorEvent): void {
+    this.events.emit("error", event);
+  }
+
+  /** Publishes an answer. */
+  async reply(request: Message, data: unknown, options: ReplyOptions = {}, isFailure = false): Promise<void> {
+    const { replyTo, correlationId } = request;
+    if (replyTo === undefined) {
+      throw brokerError(
+        "ERR_INVALID_MESSAGE",
+        `the message on ${JSON.stringify(request.topic)} asks for no answer: it was published, not requested`,
+        { topic: request.topic },
+      );
+    }
+    const headers = { ...options.headers, ...(isFailure ? { [failureHeader]: "true" } : {}) };
+    const draft = await this.drafter.draft(replyTo, data, {
+      headers,
+      ...(correlationId === undefined ? {} : { correlationId }),
+    });
+    const [accepted] = this.publisher.accept([draft], true);
+    await Promise.all(accepted?.waits ?? []);
+  }
+
+  /** Fails everything that waits for confirms. */
+  failConfirms(error: unknown): void {
+    for (const fail of [...this.#confirmWaiters]) fail(error);
+  }
+
+  #release(message: PublishedMessage): void {
+    try {
+      this.publisher.release(message);
+    } catch (error) {
+      this.memory.release(message);
+      this.fail({ error, during: "delayed-delivery", message });
+    }
+    this.#onQuiet?.();
+  }
+
+  #accepts(queue: QueueFacts, message: PublishedMessage): boolean {
+    const { filter } = queue.settings;
+    try {
+      return filter === null || filter(message);
+    } catch (error) {
+      this.fail({ error, during: "filter", subscription: queue.name, message });
+      return false;
+    }
+  }
+
+  async #confirmed(
+    confirmation: Confirmation,
+    message: PublishedMessage,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const release = this.loop.hold();
+    let cleanUp = (): void => undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+         
+        const onAbort = (): void => reject(signal?.reason);
+        const timer = this.timers.deadlines.after(confirmation.timeoutMs, {
+          onTimer: () => reject(unconfirmed(confirmation, message)),
+        });
+        cleanUp = () => {
+          this.timers.deadlines.cancel(timer);
+          this.#confirmWaiters.delete(reject);
+          signal?.removeEventListener("abort", onAbort);
+        };
+        this.#confirmWaiters.add(reject);
+        signal?.addEventListener("abort", onAbort, { once: true });
+        confirmation.reached.then(resolve, reject);
+      });
+    } finally {
+      cleanUp();
+      release();
+    }
+  }
+
+  #dispatchHost(): DispatchHost {
+    const { settings } = this;
+    const deliverHooks = settings.plugins.filter((plugin) => plugin.onDeliver !== undefined);
+    const processChannel = openTraceChannel<ProcessContext>("inproc-broker:process");
+    return {
+      scheduler: this.scheduler,
+      memory: this.memory,
+      deadlines: this.timers.deadlines,
+      dates: this.timers.dates,
+      tracker: this.tracker,
+      processChannel,
+      copyPayload: settings.payloads === "clone" ? (data) => structuredClone(data) : null,
+      onDeliver:
+        deliverHooks.length === 0
+          ? null
+          : (message, queue) => this.#callHooks(deliverHooks, (plugin) => plugin.onDeliver?.(message, queue.name)),
+      dropped: (queue, message, reason, from) => this.#dropped(queue, message, reason, from),
+      expired: (queue, delivery) => this.#expired(queue, delivery),
+      failed: (queue, error, message, during) => this.fail({ error, during, subscription: queue.name, message }),
+      undone: (queue, message, error) => this.#undone(queue, message, error),
+      slow: (queue) => this.#tellSlow(queue),
+      idle: (queue) => {
+        this.registry.tellIdle(queue);
+        this.#onQuiet?.();
+      },
+      overflowed: (queue) => {
+        const error = queueFull(queue, queue.patterns.join(", "));
+        void Promise.resolve().then(() => this.registry.closeBehind(queue, error));
+      },
+    };
+  }
+
+  #settleObserver(): (delivery: Delivery, decision: Decision) => void {
+    const hooks = this.settings.plugins.filter((plugin) => plugin.onSettle !== undefined);
+    return (delivery, decision) => {
+      if (this.#settleChannel.isActive) {
+        const context = { message: delivery, decision, subscription: delivery.source.name };
+        this.#settleChannel.trace(context, () => undefined);
+      }
+      if (hooks.length > 0) {
+        this.#callHooks(hooks, (plugin) => plugin.onSettle?.(delivery, decision, delivery.source.name));
+      }
+    };
+  }
+
+  #callHooks(plugins: readonly Plugin[], call: (plugin: Plugin) => void): void {
+    for (const plugin of plugins) {
+      try {
+        call(plugin);
+      } catch (error) {
+        this.fail({ error, during: "plugin" });
+      }
+    }
+  }
+
+  #tellRedelivery(message: Delivery, delay: number, reason: string | undefined): void {
+    if (!this.events.has("redeliver")) return;
+    const { deliveryCount } = message;
+    this.events.emit("redeliver", { message, subscription: message.source.name, deliveryCount, delay, reason });
+  }
+
+  #tellSlow(queue: QueueFacts): void {
+    const now = this.clock.monotonic();
+    let told = this.#slow.get(queue);
+    if (told === undefined) {
+      told = { toldAt: -Infinity, occurrences: 0 };
+      this.#slow.set(queue, told);
+    }
+    told.occurrences += 1;
+    if (now - told.toldAt < slowEventIntervalMs) return;
+    const { occurrences } = told;
+    told.toldAt = now;
+    told.occurrences = 0;
+    const { name: subscription, queued, queuedBytes } = queue;
+    this.events.emit("slow-consumer", { subscription, queued, queuedBytes, occurrences });
+  }
+
+  #dropped(queue: QueueFacts, message: PublishedMessage, reason: DropReason, from: Delivery | null): void {
+    this.#tellDrop(from ?? message, reason, queue.name);
+    if (reason === "overflow" && this.#keeps("overflow")) {
+      this.#bury(message, recordFor(from ?? message, queue), "overflow", queue, undefined, from?.history ?? []);
+    }
+  }
+
+  #tellDrop(message: Message, reason: DropReason | "expired", subscription: string): void {
+    this.#callHooks(this.settings.plugins, (plugin) => plugin.onDrop?.(message, reason, subscription));
+    if (reason !== "expired" && this.events.has("drop")) {
+      this.events.emit("drop", { message, subscription, reason });
+    }
+  }
+
+  #expired(queue: QueueFacts, delivery: Delivery): void {
+    this.#tellDrop(delivery, "expired", queue.name);
+    if (this.events.has("expire")) this.events.emit("expire", { message: delivery, subscription: queue.name });
+    if (this.#keeps("expired")) {
+      this.#bury(delivery.message, recordFor(delivery, queue), "expired", queue, undefined, delivery.history ?? []);
+    }
+  }
+
+  #undone(queue: QueueFacts, message: Message, error: unknown): void {
+    if (!this.#keeps("handler-error")) return;
+    queue.counters.delivered -= 1;
+    queue.counters.deadLettered += 1;
+    const published = "message" in message ? (message as Delivery).message : (message as PublishedMessage);
+    this.#bury(published, recordFor(message, queue), "handler-error", queue, errorText(error), []);
+  }
+
+  #giveUp(delivery: Delivery, reason: GiveUpReason, history: readonly Attempt[]): FlightOutcome {
+    const error = history.at(-1)?.reason;
+    const queue = delivery.source as unknown as QueueFacts;
+    if (this.#keeps(reason)) {
+      this.#bury(delivery.message, recordFor(delivery, queue), reason, queue, error, history);
+      return "deadLettered";
+    }
+    this.#tellDrop(delivery, reason, delivery.source.name);
+    return reason;
+  }
+
+  #keeps(reason: DeadLetterReason): boolean {
+    return this.settings.deadLetter?.reasons.has(reason) === true;
+  }
+
+  /** Keeps a message that was given up on, and publishes it to the dead-letter topic. */
+  #bury(
+    published: PublishedMessage,
+    message: MessageRecord,
+    reason: DeadLetterReason,
+    queue: QueueFacts,
+    error: string | undefined,
+    history: readonly Attempt[],
+  ): void {
+    const { topic } = message;
+    const redrives = this.#redrives.get(published) ?? 0;
+    const facts = { message, reason, topic, subscription: queue.name, error, history, redrives };
+    const letter = (this.deadLetters as DeadLetterManager).add(facts, published.bytes);
+    this.events.emit("dead-letter", letter);
+    // A dead letter of the dead-letter topic stays in the list; published there again it would go round for ever.
+    if (topic !== this.settings.deadLetter?.topic) this.#publishDeadLetter(letter);
+  }
+
+  #publishDeadLetter(letter: DeadLetter): void {
+    const { message } = letter;
+    const topic = this.settings.deadLetter?.topic as string;
+    try {
+      const headers = {
+        ...message.headers,
+        "dead-letter-id": letter.id,
+        "dead-letter-reason": letter.reason,
+        "dead-letter-topic": letter.topic,
+        "dead-letter-subscription": letter.subscription,
+        "dead-letter-deliveries": String(message.deliveryCount),
+        ...(letter.error === undefined ? {} : { "dead-letter-error": letter.error }),
+      };
+      const options = { headers, ...(message.key === undefined ? {} : { key: message.key }) };
+      const draft = this.drafter.draft(topic, message.data, options);
+      if (draft instanceof Promise) {
+        draft.then(
+          (ready) => this.publisher.publishExtra(ready),
+          (error: unknown) => this.fail({ error, during: "dead-letter" }),
+        );
+      } else this.publisher.publishExtra(draft);
+    } catch (error) {
+      this.fail({ error, during: "dead-letter" });
+    }
+  }
+
+  #openDeadLetters(settings: NonNullable<Settings["deadLetter"]>, hold: () => () => void): DeadLetterManager {
+    return new DeadLetterManager(settings, {
+      now: () => this.clock.now(),
+      deadlines: this.timers.deadlines,
+      matches: matchesPattern,
+      redrive: (letter) => this.#redrive(letter),
+      evicted: (letter) => this.#tellEvicted(letter),
+      hold,
+    });
+  }
+
+  #redrive(letter: DeadLetter): void {
+    const { message } = letter;
+    const queue = this.registry.queueNamed(letter.subscription);
+    const draft: Draft = {
+      topic: message.topic,
+      data: message.data,
+      bytes: payloadBytes(message.data),
+      priority: message.priority,
+      extras: {
+        id: message.id,
+        headers: message.headers,
+        key: message.key,
+        replyTo: message.replyTo,
+        correlationId: message.correlationId,
+        replayed: true,
+      },
+      // What has expired would be dropped at once; whoever drives it again wants it delivered.
+      expiresAtMs: 0,
+      due: null,
+      dedupId: undefined,
+      isRetained: false,
+      confirm: null,
+      wantsReport: false,
+      signal: undefined,
+    };
+    const published = queue === undefined ? this.publisher.publishExtra(draft) : this.publisher.deliverTo(queue, draft);
+    this.#redrives.set(published, letter.redrives + 1);
+  }
+
+  #tellEvicted(letter: DeadLetter): void {
+    this.fail({
+      error: brokerError(
+        "ERR_LIMIT_EXCEEDED",
+        `dead letter ${letter.id} (${letter.reason} on ${JSON.stringify(letter.topic)}) was let go: deadLetter.maxMessages, maxBytes or maxAge was reached; purge or redrive in time, or raise them`,
+        { id: letter.id, topic: letter.topic },
+      ),
+      during: "dead-letter",
+    });
+  }
+}
+
+/** The facts of a message, under the name of the queue it is given up for. */
+function recordFor(message: Message, queue: QueueFacts): MessageRecord {
+  return { ...messageRecord(message), subscription: queue.name, deliveryId: "" };
+}
+
+/** Works out what belongs to a topic: its schema (by exact name or by pattern), and whether it is an inbox. */
+function topicFacts(settings: Settings, requests: Requests): (topic: string) => TopicFacts {
+  const schemas = new PatternTrie<StandardSchema>();
+  for (const [pattern, schema] of Object.entries(settings.schemas)) schemas.add(pattern, schema);
+  const plain: TopicFacts = { schema: null, inbox: null };
+  const inbox: TopicFacts = { schema: null, inbox: requests };
+  return (topic) => {
+    if (topic.startsWith(requests.prefix)) return inbox;
+    if (schemas.isEmpty) return plain;
+    // An exact name says more than a pattern.
+    const schema = Object.hasOwn(settings.schemas, topic) ? settings.schemas[topic] : schemas.match(topic, [])[0];
+    return schema === undefined ? plain : { schema, inbox: null };
+  };
+}
+
+function unconfirmed(confirmation: Confirmation, message: PublishedMessage): Error {
+  return brokerError(
+    "ERR_TIMEOUT",
+    `${confirmation.count} of ${confirmation.wanted} subscriptions acknowledged the message on ${JSON.stringify(message.topic)} within ${confirmation.timeoutMs} ms; it stays published`,
+    { topic: message.topic, id: message.id, confirmed: confirmation.count, wanted: confirmation.wanted },
+  );
+}

@@ -1,0 +1,202 @@
+import type { Router } from "../dispatch/router.js";
+import { brokerError, errorText, quote } from "../errors.js";
+import { deepFreeze } from "../message/freeze.js";
+import type { Headers } from "../message/headers.js";
+import { copyHeaders, headerBytes, noHeaders } from "../message/headers.js";
+import type { MessageExtras } from "../message/message.js";
+import { defaultPriority, priorityNumber } from "../message/priority.js";
+import { payloadBytes } from "../message/size.js";
+import type { PublishOptions, Settings } from "./options.js";
+import { checkPublishOptions, count, dateMs, delayMs, duration, invalid, requireText } from "./options.js";
+import type { Plugin, PublishDraft } from "./plugin.js";
+import type { TopicFacts } from "./topic-facts.js";
+import { validate } from "./schema.js";
+
+/** A message that has passed every check that concerns nothing but itself. */
+export interface Draft {
+  readonly topic: string;
+  readonly data: unknown;
+  readonly bytes: number;
+  readonly priority: number;
+  readonly extras: MessageExtras | null;
+  /** In milliseconds since 1970; 0: never. */
+  readonly expiresAtMs: number;
+  /** When it is to be delivered, and by which clock; null: now. */
+  readonly due: { readonly on: "deadlines" | "dates"; readonly at: number } | null;
+  readonly dedupId: string | undefined;
+  readonly isRetained: boolean;
+  readonly confirm: { readonly count: number; readonly timeoutMs: number } | null;
+  readonly wantsReport: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** The two time bases, as far as drafts need them. */
+export interface DraftTimes {
+  /** Milliseconds since 1970. */
+  date(): number;
+  /** Milliseconds on the monotonic clock. */
+  deadline(): number;
+}
+
+/**
+ * Makes drafts: checks what a caller gave, asks plugins and schemas, and measures. Changes nothing in the broker, so
+ * whatever it throws has cost nobody anything.
+ */
+export class Drafter {
+  readonly #settings: Settings;
+  readonly #router: Router<TopicFacts>;
+  readonly #times: DraftTimes;
+  readonly #plugins: readonly Plugin[];
+
+  constructor(settings: Settings, router: Router<TopicFacts>, times: DraftTimes) {
+    this.#settings = settings;
+    this.#router = router;
+    this.#times = times;
+    this.#plugins = settings.plugins.filter((plugin) => plugin.onPublish !== undefined);
+  }
+
+  /** True where a publish without options needs no draft: nothing could change or refuse it but its size. */
+  get isTransparent(): boolean {
+    const { ttlMs, payloads, schemas } = this.#settings;
+    return (
+      this.#plugins.length === 0 && ttlMs === Infinity && payloads === "reference" && Object.keys(schemas).length === 0
+    );
+  }
+
+  /** A draft; as a promise where the topic's schema is asynchronous. */
+  draft(topic: string, data: unknown, options: PublishOptions): Draft | Promise<Draft> {
+    checkPublishOptions(options);
+    const draft: PublishDraft = {
+      topic,
+      data,
+      headers: (options.headers === undefined ? noHeaders : copyHeaders(options.headers)),
+      key: options.key,
+      priority: options.priority === undefined ? defaultPriority : priorityNumber(options.priority),
+    };
+    if (this.#plugins.length > 0) {
+      draft.headers = { ...draft.headers };
+      for (const plugin of this.#plugins) plugin.onPublish?.(draft);
+      draft.headers = copyHeaders(draft.headers);
+      draft.priority = priorityNumber(draft.priority);
+    }
+    const { schema } = this.#router.route(draft.topic).attachment;
+    requireData(draft.topic, draft.data, "publish null where there is nothing to say");
+    if (schema === null) return this.#finish(draft, options);
+    const valid = validate(schema, draft.topic, draft.data);
+    if (!(valid instanceof Promise)) return this.#finish({ ...draft, data: valid }, options);
+    return valid.then((value: unknown) => this.#finish({ ...draft, data: value }, options));
+  }
+
+  /** Bytes of a payload. Throws `ERR_INVALID_MESSAGE` for what is no data, `ERR_MESSAGE_TOO_LARGE`. */
+  measure(topic: string, data: unknown): number {
+    if (typeof data === "function" || typeof data === "symbol") {
+      throw brokerError("ERR_INVALID_MESSAGE", `the data for ${quote(topic)} is a ${typeof data}; publish plain data`, {
+        topic,
+      });
+    }
+    let bytes: number;
+    try {
+      bytes = payloadBytes(data);
+    } catch (error) {
+      throw brokerError(
+        "ERR_INVALID_MESSAGE",
+        `the data for ${quote(topic)} cannot be read: ${errorText(error)}; publish plain data`,
+        { topic },
+        error,
+      );
+    }
+    this.#requireSize(topic, bytes);
+    return bytes;
+  }
+
+  #finish(draft: PublishDraft, options: PublishOptions): Draft {
+    const { topic, key, headers, priority } = draft;
+    requireData(topic, draft.data, "its schema made undefined of it");
+    if (key !== undefined && typeof key !== "string") throw invalid("key", "a text", key);
+    for (const name of ["id", "dedupId", "replyTo", "correlationId"] as const) {
+      if (options[name] !== undefined) requireText(name, options[name]);
+    }
+    const bytes = this.measure(topic, draft.data) + headerBytes(headers) + (key?.length ?? 0);
+    this.#requireSize(topic, bytes);
+    const { confirm, confirmTimeout } = options;
+    const due = this.#dueOf(options);
+    return {
+      topic,
+      data: this.#ownData(topic, draft.data),
+      bytes,
+      priority,
+      extras: extrasOf(options, headers, key),
+      expiresAtMs: this.#expiryOf(options),
+      due,
+      dedupId: options.dedupId,
+      isRetained: options.retain === true,
+      confirm:
+        confirm === undefined
+          ? null
+          : { count: count("confirm", confirm, 1), timeoutMs: duration("confirmTimeout", confirmTimeout, 5_000) },
+      wantsReport: options.report === true,
+      signal: options.signal,
+    };
+  }
+
+  #requireSize(topic: string, bytes: number): void {
+    const { maxMessageBytes } = this.#settings.limits;
+    if (bytes <= maxMessageBytes) return;
+    throw brokerError(
+      "ERR_MESSAGE_TOO_LARGE",
+      `the message for ${quote(topic)} has ${bytes} bytes, more than limits.maxMessageBytes (${maxMessageBytes}); ` +
+        `publish a reference to the data instead, or raise the limit`,
+      { topic, bytes, maxMessageBytes },
+    );
+  }
+
+  #ownData(topic: string, data: unknown): unknown {
+    const { payloads } = this.#settings;
+    if (payloads === "freeze") deepFreeze(data);
+    if (payloads !== "clone") return data;
+    try {
+      return structuredClone(data);
+    } catch (error) {
+      throw brokerError(
+        "ERR_INVALID_MESSAGE",
+        `the data for ${quote(topic)} cannot be cloned, which payloads: "clone" asks for: ${errorText(error)}`,
+        { topic },
+        error,
+      );
+    }
+  }
+
+  #expiryOf(options: PublishOptions): number {
+    const { ttl, expiresAt } = options;
+    if (ttl !== undefined && expiresAt !== undefined) throw invalid("ttl", "given without expiresAt", ttl);
+    if (expiresAt !== undefined) return dateMs("expiresAt", expiresAt);
+    const ttlMs = duration("ttl", ttl, this.#settings.ttlMs);
+    return ttlMs === Infinity ? 0 : this.#times.date() + ttlMs;
+  }
+
+  #dueOf(options: PublishOptions): Draft["due"] {
+    const { delay, deliverAt } = options;
+    if (delay !== undefined && deliverAt !== undefined) throw invalid("delay", "given without deliverAt", delay);
+    if (delay !== undefined) {
+      const ms = delayMs("delay", delay);
+      return ms === 0 ? null : { on: "deadlines", at: this.#times.deadline() + ms };
+    }
+    if (deliverAt === undefined) return null;
+    const at = dateMs("deliverAt", deliverAt);
+    return at <= this.#times.date() ? null : { on: "dates", at };
+  }
+}
+
+function requireData(topic: string, data: unknown, help: string): void {
+  if (data !== undefined) return;
+  throw brokerError("ERR_INVALID_MESSAGE", `the data for ${quote(topic)} is undefined; ${help}`, { topic });
+}
+
+function extrasOf(options: PublishOptions, headers: Headers, key: string | undefined): MessageExtras | null {
+  const { id, replyTo, correlationId } = options;
+  const hasHeaders = options.headers !== undefined || headers !== noHeaders;
+  if (id === undefined && key === undefined && replyTo === undefined && correlationId === undefined && !hasHeaders) {
+    return null;
+  }
+  return { id, headers: hasHeaders ? headers : undefined, key, replyTo, correlationId };
+}

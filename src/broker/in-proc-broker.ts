@@ -1,0 +1,725 @@
+import type { DeadLetters } from "../delivery/dead-letters.js";
+import type { Process } from "../dispatch/handler-consumer.js";
+import type { DeliveryQueue } from "../dispatch/queue.js";
+import { Subscription } from "../dispatch/subscription.js";
+import { brokerError, quote } from "../errors.js";
+import { Delivery } from "../message/delivery.js";
+import type { Message, MessageRecord, NackOptions, PublishedMessage } from "../message/message.js";
+import { fulfilled, messageRecord, quietRejection } from "../message/message.js";
+import type { AnyTopics, DataOf, TopicName } from "../message/typed-topics.js";
+import type { BrokerEventName, BrokerListener } from "../observe/events.js";
+import type { Health } from "../observe/health.js";
+import type { Metrics } from "../observe/metrics.js";
+import { prometheusText } from "../observe/metrics.js";
+import { systemClock } from "../platform/clock.js";
+import { nodeEventLoop } from "../platform/event-loop.js";
+import { systemRandom } from "../platform/random.js";
+import { checkPattern, matchesPattern } from "../topic/grammar.js";
+import type { BatchEntry, Broker, CloseOptions, CloseResult, Handler, MessageOf } from "./broker.js";
+import { BrokerCore } from "./core.js";
+import type { Draft } from "./draft.js";
+import type { IdleOptions } from "./idle.js";
+import { IdleWatch } from "./idle.js";
+import type { BrokerOptions, PublishOptions, SubscribeOptions } from "./options.js";
+import { brokerSettings, count, duration, moduleDisabled } from "./options.js";
+import type { Plugin } from "./plugin.js";
+import type { Receipt } from "./receipt.js";
+import type { RequestManyOptions, RequestOptions } from "./requests.js";
+import { noResponders } from "./requests.js";
+import { brokerHealth, metricsSnapshot } from "./snapshot.js";
+import type { PreparedSubscription } from "./subscription-registry.js";
+import type { Transaction, TransactionOptions } from "./transaction.js";
+import { Transactions } from "./transactions.js";
+
+/**
+ * open      takes everything
+ * draining  close has begun: settles and answers still work, everything else is refused
+ * closed    over: only figures can be read
+ */
+export type BrokerState = "open" | "draining" | "closed";
+
+/** One subscription of a `subscribeBatch`. */
+export interface SubscriptionEntry<Topics = AnyTopics> extends SubscribeOptions<MessageOf<Topics, string>> {
+  readonly pattern: string | readonly string[];
+  /** Absent: a subscription to pull from. */
+  readonly handler?: Handler<MessageOf<Topics, string>>;
+}
+
+/** A topic in use. */
+export interface TopicInfo {
+  readonly topic: string;
+  /** Messages published to it since it came into use. */
+  readonly published: number;
+  /** Subscriptions and groups that match it. */
+  readonly subscriptions: number;
+}
+
+/** A subscription, or the queue that members of a group share. */
+export interface SubscriptionInfo {
+  readonly name: string;
+  readonly patterns: readonly string[];
+  readonly group: string | undefined;
+  /** Subscriptions that share it: 1, or the members of the group. */
+  readonly consumers: number;
+  readonly queued: number;
+  readonly inFlight: number;
+  readonly delayed: number;
+}
+
+const emptyOptions = {};
+
+/**
+ * A message broker inside this process.
+ *
+ * @typeParam Topics - payloads by topic, for typed publishes and subscriptions; absent: any topic, any payload
+ *
+ * @example
+ * ```ts
+ * import { InProcBroker } from "inproc-broker";
+ *
+ * await using broker = await InProcBroker.open({ ack: { maxDeliveries: 3 }, deadLetter: {} });
+ * broker.subscribe("orders.*", async (msg) => ship(msg.data), { group: "shipping", concurrency: 4 });
+ * await broker.publish("orders.created", { id: 7 });
+ * ```
+ */
+export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
+  /** The broker's figures. */
+  readonly metrics: Metrics;
+  readonly #core: BrokerCore;
+  readonly #transactions: Transactions | null;
+  readonly #idle: IdleWatch;
+  #state: BrokerState = "open";
+  #closing: Promise<CloseResult> | null = null;
+  /** Publishes that have begun and are not decided: those that wait for a schema. */
+  #deciding = 0;
+
+  /** Throws `ERR_INVALID_OPTION` for a value out of range, and for an option nobody knows. */
+  constructor(options: BrokerOptions = {}) {
+    const settings = brokerSettings(options);
+    this.#core = new BrokerCore({
+      settings,
+      clock: options.clock ?? systemClock,
+      random: options.random ?? systemRandom,
+      loop: nodeEventLoop,
+    });
+    this.#transactions = settings.transactions === null ? null : new Transactions(this.#core, settings.transactions);
+    this.#idle = new IdleWatch(this.#core, () => this.#deciding);
+    this.metrics = {
+      snapshot: () => metricsSnapshot(this.#core, this.#transactions?.manager ?? null),
+      prometheus: () => prometheusText(this.metrics.snapshot()),
+    };
+  }
+
+  /** Makes a broker and waits until it is ready. */
+  static async open<Topics = AnyTopics>(options: BrokerOptions = {}): Promise<InProcBroker<Topics>> {
+    const broker = new InProcBroker<Topics>(options);
+    await broker.ready();
+    return broker;
+  }
+
+  /** Resolves once the broker takes operations; in memory, at once. Rejects with `ERR_BROKER_CLOSED` after close. */
+  ready(): Promise<void> {
+    return this.#state === "open" ? fulfilled : Promise.reject(closedError());
+  }
+
+  get state(): BrokerState {
+    return this.#state;
+  }
+
+  /**
+   * Publishes a message to every subscription and group that matches its topic.
+   *
+   * Resolves once every matching queue has it within its bounds (`overflow: "wait"` holds back this promise, and nothing
+   * else), and `confirm` is met where it was asked for. Everything is checked before anything changes: a rejection with
+   * `ERR_INVALID_*`, `ERR_SCHEMA`, `ERR_MESSAGE_TOO_LARGE`, `ERR_MESSAGE_EXPIRED`, `ERR_QUEUE_FULL`, `ERR_MEMORY_LIMIT` or
+   * `ERR_LIMIT_EXCEEDED` means that nobody got it. After `ERR_TIMEOUT` of a confirm it stays published.
+   *
+   * @example
+   * ```ts
+   * const { id, matched } = await broker.publish("orders.created", order, { key: order.customer, ttl: 60_000 });
+   * ```
+   */
+  publish<Topic extends TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options?: PublishOptions,
+  ): Promise<Receipt> {
+    const { publishChannel } = this.#core;
+    if (!publishChannel.isActive) return this.#publish(topic, data, options);
+    return publishChannel.trace({ topic, data, options }, () => this.#publish(topic, data, options));
+  }
+
+  /**
+   * Publishes without a promise and without waiting: the at-most-once fast path. Throws what `publish` would reject with,
+   * and `ERR_QUEUE_FULL` where it would wait for a full queue. Takes no `confirm`, `transaction` or asynchronous schema.
+   */
+  publishSync<Topic extends TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options?: PublishOptions,
+  ): Receipt {
+    const { publisher, drafter, publishChannel } = this.#core;
+    try {
+      this.#requireOpen();
+      if (options === undefined && !publishChannel.isActive) {
+        const receipt = publisher.acceptPlain(topic, data);
+        if (receipt !== null) return receipt;
+      }
+      const given = options ?? emptyOptions;
+      for (const name of ["confirm", "transaction"] as const) {
+        if ((given as PublishOptions)[name] !== undefined) throw notSync(name);
+      }
+      const publishNow = (): Receipt => {
+        const draft = drafter.draft(topic, data, given);
+        if (draft instanceof Promise) {
+          draft.catch(() => undefined);
+          throw notSync("an asynchronous schema");
+        }
+        return (publisher.accept([draft], false)[0] as { receipt: Receipt }).receipt;
+      };
+      return publishChannel.isActive ? publishChannel.trace({ topic, data, options }, publishNow) : publishNow();
+    } catch (error) {
+      publisher.counters.refused += 1;
+      throw error;
+    }
+  }
+
+  /**
+   * Publishes several messages, to any topics: all of them, or none. Receipts come in the order of the entries.
+   * Rejects with what `publish` would reject with for the first that is refused.
+   */
+  async publishBatch(entries: readonly BatchEntry<Topics>[]): Promise<Receipt[]> {
+    const { drafter, publisher } = this.#core;
+    try {
+      this.#requireOpen();
+      if (!Array.isArray(entries)) {
+        throw brokerError("ERR_INVALID_OPTION", `publishBatch takes an array; got ${quote(entries)}`);
+      }
+      const drafts: (Draft | Promise<Draft>)[] = [];
+      for (const entry of entries as readonly BatchEntry[]) {
+        if (typeof entry !== "object" || entry === null) {
+          throw brokerError(
+            "ERR_INVALID_MESSAGE",
+            `an entry of a batch is { topic, data, ...options }; got ${quote(entry)}`,
+          );
+        }
+        const { topic, data, ...options } = entry;
+        if ((options).transaction !== undefined) {
+          throw brokerError("ERR_INVALID_OPTION", "a batch is one already; leave transaction out of its entries");
+        }
+        drafts.push(drafter.draft(topic, data, options));
+      }
+      const isAsync = drafts.some((draft) => draft instanceof Promise);
+      const ready = isAsync ? await this.#decide(Promise.all(drafts)) : (drafts as Draft[]);
+      this.#requireOpen();
+      const accepted = publisher.accept(ready, true);
+      await this.#held(accepted.flatMap(({ waits }) => waits));
+      return accepted.map(({ receipt }) => receipt);
+    } catch (error) {
+      publisher.counters.refused += 1;
+      throw error;
+    }
+  }
+
+  /**
+   * Resolves once everything published so far has reached the store's durability level; in memory, once it is decided.
+   */
+  flush(): Promise<void> {
+    this.#requireOpen();
+    return this.#idle.whenDecided();
+  }
+
+  /** Takes back a message that waits for its `delay` or `deliverAt`. Resolves to false where none with that id waits. */
+  cancel(id: string): Promise<boolean> {
+    const { delayed, memory, publisher } = this.#core;
+    const message = delayed.cancel(id);
+    if (message === undefined) return Promise.resolve(false);
+    memory.release(message);
+    publisher.counters.scheduledCancelled += 1;
+    this.#idle.look();
+    return Promise.resolve(true);
+  }
+
+  /**
+   * Subscribes to a pattern, or to several without getting a message twice. With a handler, messages are pushed into it;
+   * without one, iterate over the subscription or `fetch` from it.
+   *
+   * Throws `ERR_INVALID_PATTERN`, `ERR_INVALID_OPTION`, `ERR_LIMIT_EXCEEDED`, `ERR_MODULE_DISABLED`.
+   *
+   * @example
+   * ```ts
+   * broker.subscribe(["orders.*", "refunds.>"], async (msg) => bill(msg.data), { group: "billing", concurrency: 8 });
+   * for await (const msg of broker.subscribe("logs.>", { signal })) console.log(msg.topic, msg.data);
+   * ```
+   */
+  subscribe<const Pattern extends string>(
+    pattern: Pattern | readonly Pattern[],
+    options?: SubscribeOptions<MessageOf<Topics, Pattern>>,
+  ): Subscription<MessageOf<Topics, Pattern>>;
+  subscribe<const Pattern extends string>(
+    pattern: Pattern | readonly Pattern[],
+    handler: Handler<MessageOf<Topics, Pattern>>,
+    options?: SubscribeOptions<MessageOf<Topics, Pattern>>,
+  ): Subscription<MessageOf<Topics, Pattern>>;
+  subscribe(
+    pattern: string | readonly string[],
+    handlerOrOptions?: Handler<never> | SubscribeOptions<never>,
+    options?: SubscribeOptions<never>,
+  ): Subscription<never> {
+    this.#requireOpen();
+    const prepared =
+      typeof handlerOrOptions === "function"
+        ? this.#prepare(pattern, handlerOrOptions, options)
+        : this.#prepare(pattern, undefined, handlerOrOptions);
+    this.#core.registry.requireRoom(1);
+    return this.#core.registry.add(prepared) as Subscription<never>;
+  }
+
+  /** Makes several subscriptions: all of them, or none. */
+  subscribeBatch(entries: readonly SubscriptionEntry<Topics>[]): Subscription<MessageOf<Topics, string>>[] {
+    this.#requireOpen();
+    const { registry } = this.#core;
+    const prepared = entries.map(({ pattern, handler, ...options }) =>
+      this.#prepare(pattern, handler as Handler<never> | undefined, options as SubscribeOptions<never>),
+    );
+    registry.requireRoom(prepared.length);
+    return prepared.map((one) => registry.add(one)) as unknown as Subscription<MessageOf<Topics, string>>[];
+  }
+
+  /**
+   * Asks, and resolves to the data of the first answer.
+   *
+   * Rejects with `ERR_NO_RESPONDERS` at once where nobody subscribed, `ERR_TIMEOUT` after `timeout` (default 5,000 ms), and
+   * `ERR_REMOTE` where the responder threw; its error is the `cause`.
+   *
+   * @example
+   * ```ts
+   * const sum = await broker.request<number>("math.add", { a: 1, b: 2 }, { timeout: 1_000 });
+   * ```
+   */
+  async request<Answer = unknown, Topic extends TopicName<Topics> = TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options: RequestOptions = {},
+  ): Promise<Answer> {
+    this.#requireOpen();
+    const timeoutMs = duration("timeout", options.timeout, 5_000);
+    const answer = await this.#core.requests.one(topic, timeoutMs, options.signal, (replyTo) =>
+      this.#ask(topic, data, replyTo, options),
+    );
+    return answer.data as Answer;
+  }
+
+  /**
+   * Asks, and yields the data of every answer until `max` have come or `timeout` (default 1,000 ms) is over, whichever is
+   * first. Throws `ERR_NO_RESPONDERS` where nobody subscribed; the end of the time is no error.
+   */
+  async *requestMany<Answer = unknown, Topic extends TopicName<Topics> = TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options: RequestManyOptions = {},
+  ): AsyncGenerator<Answer, void, undefined> {
+    this.#requireOpen();
+    const timeoutMs = duration("timeout", options.timeout, 1_000);
+    const max = count("max", options.max, Infinity);
+    const answers = this.#core.requests.many(topic, max, timeoutMs, options.signal, (replyTo) =>
+      this.#ask(topic, data, replyTo, options),
+    );
+    for await (const answer of answers) yield answer.data as Answer;
+  }
+
+  /**
+   * Answers requests: what the handler returns is the answer, what it throws reaches the requester as `ERR_REMOTE`.
+   * Several responders each answer; put them into a `group` to share the work. Runs up to 64 handlers at once by default.
+   */
+  respond<const Pattern extends string>(
+    pattern: Pattern,
+    handler: Handler<MessageOf<Topics, Pattern>>,
+    options: SubscribeOptions<MessageOf<Topics, Pattern>> = {},
+  ): Subscription<MessageOf<Topics, Pattern>> {
+    const respondTo: Handler<MessageOf<Topics, Pattern>> = async (message) => {
+      const request = message as Message<unknown>;
+      try {
+        const answer = await handler(message);
+        if (request.replyTo !== undefined) await request.reply(answer === undefined ? null : answer);
+      } catch (error) {
+        if (request.replyTo === undefined) throw error;
+        await this.#core.reply(request, error ?? null, {}, true);
+      }
+    };
+    return this.subscribe(pattern, respondTo, { ack: "none", concurrency: 64, ...options });
+  }
+
+  /** Acknowledges the delivery with that `deliveryId`. Rejects with `ERR_ALREADY_SETTLED` or `ERR_DELIVERY_EXPIRED`. */
+  ack(deliveryId: string): Promise<void> {
+    return this.#settle(deliveryId, (delivery) => delivery.ack());
+  }
+
+  /** Gives the delivery with that `deliveryId` back. */
+  nack(deliveryId: string, options?: NackOptions): Promise<void> {
+    return this.#settle(deliveryId, (delivery) => delivery.nack(options));
+  }
+
+  /** Gives up on the message of the delivery with that `deliveryId`. */
+  reject(deliveryId: string, reason?: string): Promise<void> {
+    return this.#settle(deliveryId, (delivery) => delivery.reject(reason));
+  }
+
+  /** Gives the delivery with that `deliveryId` `ms` milliseconds from now. */
+  extend(deliveryId: string, ms: number): Promise<void> {
+    return this.#settle(deliveryId, (delivery) => delivery.extend(ms));
+  }
+
+  /**
+   * Runs `work` in a transaction: commits when it returns, rolls back when it throws.
+   * Resolves to what `work` returned once everything is visible. Needs the broker option `transactions`.
+   */
+  async transaction<Result>(
+    work: (tx: Transaction<Topics>) => Result | Promise<Result>,
+    options: TransactionOptions = {},
+  ): Promise<Result> {
+    const tx = this.beginTransaction(options);
+    let result: Result;
+    try {
+      result = await work(tx);
+    } catch (error) {
+      // A transaction that is over already (timeout, explicit rollback) has nothing left to undo.
+      await tx[Symbol.asyncDispose]();
+      throw error;
+    }
+    await tx.commit();
+    return result;
+  }
+
+  /**
+   * Begins a transaction. Throws `ERR_TRANSACTION_EXISTS` where its id is taken, `ERR_MODULE_DISABLED` without the broker
+   * option `transactions`.
+   */
+  beginTransaction(options: TransactionOptions = {}): Transaction<Topics> {
+    this.#requireOpen();
+    const transactions = this.#requireTransactions();
+    const id = transactions.manager.begin(options.id, options.timeout);
+    return {
+      id,
+      publish: (topic, data, given = {}) => transactions.publish(id, topic, data, given),
+      ack: (message) => transactions.ack(id, message),
+      nack: (message, given) => transactions.nack(id, message, given),
+      reject: (message, reason) => transactions.reject(id, message, reason),
+      commit: () => this.commitTransaction(id),
+      rollback: () => this.rollbackTransaction(id),
+      [Symbol.asyncDispose]: () => {
+        if (transactions.manager.isOpen(id)) transactions.manager.rollback(id);
+        return fulfilled;
+      },
+    };
+  }
+
+  /** Commits the transaction with that id; see `Transaction.commit`. */
+  async commitTransaction(id: string): Promise<void> {
+    this.#requireOpen();
+    await this.#requireTransactions().manager.commit(id);
+  }
+
+  /** Rolls the transaction with that id back; see `Transaction.rollback`. */
+   
+  async rollbackTransaction(id: string): Promise<void> {
+    this.#requireTransactions().manager.rollback(id);
+  }
+
+  /** What was given up on. Throws `ERR_MODULE_DISABLED` without the broker option `deadLetter`. */
+  get deadLetters(): DeadLetters {
+    const { deadLetters } = this.#core;
+    if (deadLetters === null) throw moduleDisabled("deadLetters", "deadLetter");
+    return deadLetters;
+  }
+
+  /** The retained messages of the topics that match, in the order they were published. */
+  retained(pattern = ">"): MessageRecord[] {
+    const { retained, settings, clock } = this.#core;
+    checkPattern(pattern, settings.limits);
+    return retained.matching((topic) => matchesPattern(pattern, topic), clock.now()).map(messageRecord);
+  }
+
+  /**
+   * Resolves once there is nothing to do: nothing queued, in flight, running or due, in what `topic` (a topic or pattern;
+   * default everything) covers. Exact: it counts, and never polls. What is scheduled for later counts as done, unless
+   * `scheduled` asks for it; a message in its backoff does not, unless `retries` is false.
+   *
+   * Rejects with `ERR_TIMEOUT` after `timeout` milliseconds (default: none), and says what is outstanding.
+   */
+  idle(options: IdleOptions = {}): Promise<void> {
+    return this.#idle.wait(options);
+  }
+
+  /** The topics in use: published to lately, or subscribed to by name. */
+  topics(): TopicInfo[] {
+    return [...this.#core.router.topics()].map((route) => ({
+      topic: route.topic,
+      published: route.published,
+      subscriptions: route.matched,
+    }));
+  }
+
+  /** The subscriptions; with `topic`, those that would receive a message published to it. */
+  subscriptions(options: { readonly topic?: string } = {}): SubscriptionInfo[] {
+    const { registry, router } = this.#core;
+    const route = options.topic === undefined ? null : router.route(options.topic);
+    const queues = route === null ? registry.queues : [...route.targets, ...route.choices.flat()];
+    return [...queues].map((queue) => ({
+      name: queue.name,
+      patterns: queue.patterns,
+      group: queue.group ?? undefined,
+      consumers: queue.consumers.length,
+      queued: queue.queued,
+      inFlight: queue.inFlight,
+      delayed: queue.delayed,
+    }));
+  }
+
+  /** The first `count` messages that wait in a subscription, in the order it would get them. Changes nothing. */
+  peek(subscription: Subscription<never> | string, count = 10): MessageRecord[] {
+    const queue =
+      subscription instanceof Subscription
+        ? (subscription.consumer.queue)
+        : this.#core.registry.queueNamed(subscription);
+    if (queue === undefined) {
+      throw brokerError("ERR_INVALID_OPTION", `there is no subscription or group named ${quote(subscription)}`, {
+        subscription,
+      });
+    }
+    const records: MessageRecord[] = [];
+    for (const message of queue.waitingMessages()) {
+      if (records.length >= count) break;
+      records.push({ ...messageRecord(message), subscription: queue.name, deliveryId: "" });
+    }
+    return records;
+  }
+
+  /** How the broker is; the worst of its checks. */
+  health(): Health {
+    return brokerHealth(this.#core, this.#state);
+  }
+
+  on<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
+    this.#core.events.on(name, listener);
+    return this;
+  }
+
+  once<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
+    this.#core.events.once(name, listener);
+    return this;
+  }
+
+  off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
+    this.#core.events.off(name, listener);
+    return this;
+  }
+
+  /**
+   * Ends the broker: refuses what is new, waits until what is queued, in flight and in backoff is done, or until `timeout`,
+   * and returns what is left. Then every waiter is rejected with `ERR_BROKER_CLOSED`, every iteration ends, and no timer is
+   * left. A repeat returns the same result; every other operation throws `ERR_BROKER_CLOSED`.
+   */
+  close(options: CloseOptions = {}): Promise<CloseResult> {
+    this.#closing ??= this.#close(options);
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #publish(topic: string, data: unknown, options: PublishOptions | undefined): Promise<Receipt> {
+    const { publisher, scheduler } = this.#core;
+    try {
+      if (this.#state !== "open") throw closedError();
+      if (options === undefined) {
+        const receipt = publisher.acceptPlain(topic, data);
+        if (receipt !== null) {
+          // A publisher that never lets go of the thread would keep I/O waiting; it gets its answer a turn later.
+          return scheduler.spend(1) ? scheduler.nextTurn().then(() => receipt) : Promise.resolve(receipt);
+        }
+      }
+      return this.#publishFully(topic, data, options ?? emptyOptions);
+    } catch (error) {
+      publisher.counters.refused += 1;
+      return Promise.reject(error);
+    }
+  }
+
+  #publishFully(topic: string, data: unknown, options: PublishOptions): Promise<Receipt> {
+    const { transaction, ...rest } = options;
+    if (transaction !== undefined) {
+      return this.#requireTransactions().publish(transaction, topic, data, rest);
+    }
+    options.signal?.throwIfAborted();
+    const draft = this.#core.drafter.draft(topic, data, options);
+    if (!(draft instanceof Promise)) return this.#accept(draft);
+    return this.#decide(draft)
+      .then((ready) => {
+        this.#requireOpen();
+        return this.#accept(ready);
+      })
+      .catch((error: unknown) => {
+        this.#core.publisher.counters.refused += 1;
+        throw error;
+      });
+  }
+
+  #accept(draft: Draft): Promise<Receipt> {
+    const { publisher, scheduler } = this.#core;
+    const accepted = publisher.accept([draft], true)[0] as { receipt: Receipt; waits: readonly Promise<unknown>[] };
+    const { receipt, waits } = accepted;
+    if (waits.length > 0) return this.#held(waits).then(() => receipt);
+    return scheduler.spend(1) ? scheduler.nextTurn().then(() => receipt) : Promise.resolve(receipt);
+  }
+
+  /** Counts a publish that is not decided yet, so that `idle` and `flush` wait for it. */
+  async #decide<Result>(pending: Promise<Result>): Promise<Result> {
+    this.#deciding += 1;
+    try {
+      return await pending;
+    } finally {
+      this.#deciding -= 1;
+      queueMicrotask(() => this.#idle.look());
+    }
+  }
+
+  async #held(waits: readonly Promise<unknown>[]): Promise<void> {
+    if (waits.length === 0) return;
+    const release = this.#core.loop.hold();
+    try {
+      await Promise.all(waits);
+    } finally {
+      release();
+    }
+  }
+
+  async #ask(topic: string, data: unknown, replyTo: string, options: RequestOptions): Promise<void> {
+    const { headers, key } = options;
+    const receipt = await this.#publishFully(topic, data, {
+      replyTo,
+      correlationId: this.#core.publisher.newId(),
+      ...(headers === undefined ? {} : { headers }),
+      ...(key === undefined ? {} : { key }),
+    });
+    if (receipt.matched === 0) throw noResponders(topic);
+  }
+
+  #prepare(
+    pattern: string | readonly string[],
+    handler: Handler<never> | undefined,
+    options: SubscribeOptions<never> = {},
+  ): PreparedSubscription {
+    if (handler !== undefined && typeof handler !== "function") {
+      throw brokerError("ERR_INVALID_OPTION", `a handler must be a function; got ${quote(handler)}`);
+    }
+    const { registry, settings } = this.#core;
+    const process = handler === undefined ? null : withPlugins(handler as Process, settings.plugins);
+    return registry.prepare(pattern, process, options);
+  }
+
+  #settle(deliveryId: string, decide: (delivery: Delivery) => Promise<void>): Promise<void> {
+    if (this.#state === "closed") return quietRejection(closedError());
+    let delivery: Delivery;
+    try {
+      delivery = this.#core.tracker.find(deliveryId);
+    } catch (error) {
+      return quietRejection(error as Error);
+    }
+    return decide(delivery);
+  }
+
+  #requireOpen(): void {
+    if (this.#state !== "open") throw closedError();
+  }
+
+  #requireTransactions(): Transactions {
+    if (this.#transactions === null) throw moduleDisabled("transactions", "transactions");
+    return this.#transactions;
+  }
+
+  async #close(options: CloseOptions): Promise<CloseResult> {
+    const timeoutMs = duration("timeout", options.timeout, 5_000);
+    const core = this.#core;
+    this.#state = "draining";
+    if (options.drain !== false) {
+      await this.#idle.wait({ timeout: timeoutMs }).catch(() => undefined);
+    }
+    this.#state = "closed";
+    const closed = closedError();
+    this.#transactions?.manager.close();
+    const result = this.#takeUnfinished(closed);
+    core.abort.abort(closed);
+    core.requests.failAll(closed);
+    core.failConfirms(closed);
+    this.#idle.fail(closed);
+    core.retained.clear();
+    core.timers.close();
+    const failures = await closePlugins(core.settings.plugins);
+    core.events.emit("closed");
+    core.events.clear();
+    if (failures.length > 0) throw new AggregateError(failures, "plugins failed while the broker closed");
+    return result;
+  }
+
+  /** Empties every queue, ends every subscription, and returns what was left in them. */
+  #takeUnfinished(error: Error): CloseResult {
+    const { registry, delayed, memory, tracker } = this.#core;
+    const undelivered: Message[] = [];
+    const unacked: Message[] = [];
+    const subscriptions = [...registry.subscriptions()];
+    for (const { consumer } of subscriptions) {
+      for (const delivery of consumer.flights()) {
+        unacked.push(delivery);
+        tracker.forget(delivery);
+        (delivery.source as DeliveryQueue).finish(delivery, "closed");
+      }
+    }
+    for (const queue of registry.queues) {
+      for (const item of queue.clear("closed", error)) {
+        undelivered.push(item instanceof Delivery ? item : asDelivery(item, queue));
+      }
+    }
+    for (const subscription of subscriptions) void registry.remove(subscription);
+    for (const message of delayed.clear()) {
+      memory.release(message);
+      undelivered.push(message);
+    }
+    return { undelivered, unacked };
+  }
+}
+
+/** A message that waited, under the name of the queue it waited in. */
+function asDelivery(message: PublishedMessage, queue: DeliveryQueue): Delivery {
+  const delivery = new Delivery(message, queue, message.data, 1, null);
+  delivery.moveTo("dropped");
+  return delivery;
+}
+
+function withPlugins(process: Process, plugins: readonly Plugin[]): Process {
+  const around = plugins.filter((plugin) => plugin.around !== undefined);
+  if (around.length === 0) return process;
+  return (message) => {
+    const run = around.reduceRight<() => unknown>(
+      (inner, plugin) => () => plugin.around?.(message, message.subscription, inner),
+      () => process(message),
+    );
+    return run();
+  };
+}
+
+async function closePlugins(plugins: readonly Plugin[]): Promise<unknown[]> {
+  const results = await Promise.allSettled(plugins.map(async (plugin) => plugin.close?.()));
+  return results.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []));
+}
+
+function closedError(): Error {
+  return brokerError("ERR_BROKER_CLOSED", "the broker is closed (or closing); open a new one with InProcBroker.open");
+}
+
+function notSync(what: string): Error {
+  return brokerError("ERR_INVALID_OPTION", `publishSync cannot wait, so it does not take ${what}; use publish`, {
+    option: what,
+  });
+}

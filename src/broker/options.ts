@@ -1,0 +1,602 @@
+import type { DeadLetterReason } from "../delivery/dead-letters.js";
+import { deadLetterReasons } from "../delivery/dead-letters.js";
+import { exponentialBackoff } from "../delivery/retry-policy.js";
+import type { AckMode, ConsumerSettings } from "../dispatch/consumer.js";
+import type { OverflowPolicy, QueueSettings } from "../dispatch/queue-facts.js";
+import type { RateLimit } from "../dispatch/token-bucket.js";
+import { brokerError, quote } from "../errors.js";
+import type { Backoff } from "../message/delivery.js";
+import type { Message } from "../message/message.js";
+import type { Priority } from "../message/priority.js";
+import type { Clock } from "../platform/clock.js";
+import type { Random } from "../platform/random.js";
+import { checkPattern } from "../topic/grammar.js";
+import type { Plugin } from "./plugin.js";
+import type { StandardSchema } from "./schema.js";
+import { isStandardSchema } from "./schema.js";
+
+/** What a consumer may do to a message's data. */
+export type PayloadMode =
+  /** Everyone shares the publisher's object; nobody should change it. The fastest. */
+  | "reference"
+  /** Everyone gets a copy of his own (structured clone). */
+  | "clone"
+  /** Everyone shares one object, frozen all the way down. */
+  | "freeze";
+
+/** The bounds of a subscription's queue. */
+export interface SubscriptionDefaults {
+  /** Messages that may wait; default 1,024. */
+  readonly maxMessages?: number;
+  /** Bytes that may wait; default 16 MiB. */
+  readonly maxBytes?: number;
+  /** What happens to a message that finds the queue full; default `"wait"`: its publisher is held back. */
+  readonly overflow?: OverflowPolicy;
+}
+
+/** How deliveries are acknowledged. */
+export interface AckOptions {
+  /** Milliseconds a consumer has to settle a delivery; default 30,000. */
+  readonly timeout?: number;
+  /** Hand-overs of a message to a subscription before it is given up; default 5. */
+  readonly maxDeliveries?: number;
+  /** How long a message waits before it is delivered again; default `exponentialBackoff()`. */
+  readonly backoff?: Backoff;
+}
+
+/** Bounds of the broker as a whole. What would exceed one is refused before anything changes. */
+export interface LimitOptions {
+  /** Topics known at once; absent: no limit, since memory is bounded without it. */
+  readonly maxTopics?: number;
+  /** Milliseconds without a publish after which a topic makes room for another under `maxTopics`; default 60,000. */
+  readonly topicIdle?: number;
+  /** Default 1,000,000. */
+  readonly maxSubscriptions?: number;
+  /** UTF-16 code units; default 1,024. */
+  readonly maxTopicLength?: number;
+  /** Tokens of a topic or pattern; default 32. */
+  readonly maxTokens?: number;
+  /** Bytes of data, headers and key together; default 8 MiB. */
+  readonly maxMessageBytes?: number;
+  /** Messages that wait for their `delay` or `deliverAt`; default 1,000,000. */
+  readonly maxDelayed?: number;
+  /** Topics with a retained message; default 10,000. */
+  readonly maxRetained?: number;
+  /** Publishers held back at once by full queues; default 65,536. */
+  readonly maxWaitingPublishers?: number;
+}
+
+/** Settings of an `InProcBroker`. All durations are milliseconds. */
+export interface BrokerOptions {
+  /** Partitions of the topic space, a power of two; default 16. */
+  readonly shards?: number;
+  readonly subscription?: SubscriptionDefaults;
+  /** Bytes of messages held at once; default 512 MiB. A publish beyond it is refused with `ERR_MEMORY_LIMIT`. */
+  readonly memory?: { readonly maxBytes?: number; readonly onLimit?: "reject" };
+  /** Time to live of messages that name none; absent: they do not expire. */
+  readonly ttl?: { readonly default?: number };
+  /** Acknowledgement for every subscription; absent: at most once, unless a subscription asks. */
+  readonly ack?: AckOptions;
+  /** How long and how many a `dedupId` is remembered; default 120,000 ms and 100,000. */
+  readonly dedup?: { readonly window?: number; readonly maxEntries?: number };
+  /** Turns transactions on. `timeout` default 30,000. */
+  readonly transactions?: {
+    readonly timeout?: number;
+    /** Open at once; default 10,000. */
+    readonly maxOpen?: number;
+    /** In one transaction; default 100,000. */
+    readonly maxOperations?: number;
+  };
+  /** Keeps what is given up on. */
+  readonly deadLetter?: {
+    /** Where dead letters are published too; default `"dlq"`. */
+    readonly topic?: string;
+    /** Default 10,000; beyond it the oldest goes. */
+    readonly maxMessages?: number;
+    /** Default 64 MiB. */
+    readonly maxBytes?: number;
+    /** Default 14 days. */
+    readonly maxAge?: number;
+    /** What is kept; default `max-deliveries`, `rejected` and `handler-error`. */
+    readonly reasons?: readonly DeadLetterReason[];
+  };
+  /** Ordering of what waits: absent, priorities are strict. */
+  readonly priority?: {
+    /** Milliseconds of waiting that lift a message by one priority, so that a low one is not starved. */
+    readonly aging?: number;
+  };
+  readonly limits?: LimitOptions;
+  /** Validators by topic or pattern. */
+  readonly schemas?: Readonly<Record<string, StandardSchema>>;
+  readonly plugins?: readonly Plugin[];
+  /** Default `"reference"`. */
+  readonly payloads?: PayloadMode;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+/** Settings of one subscription. */
+export interface SubscribeOptions<Received extends Message<unknown> = Message> extends SubscriptionDefaults {
+  /** Its name in statistics, events and dead letters; default a number of its own. */
+  readonly name?: string;
+  /** Members of a group compete: each message goes to one of them. */
+  readonly group?: string;
+  /** Where to begin; default `"new"`. `"last"`: the retained messages first. */
+  readonly from?: "new" | "last";
+  /** When a delivery counts as done. */
+  readonly ack?: AckMode;
+  readonly ackTimeout?: number;
+  readonly maxDeliveries?: number;
+  readonly backoff?: Backoff;
+  /** Deliveries it may hold unsettled; default 64. */
+  readonly maxInFlight?: number;
+  /** Handlers running at once; default 1. */
+  readonly concurrency?: number;
+  /** Parallel across keys, one at a time within a key, in order, also through redelivery. */
+  readonly orderBy?: "key";
+  /** Messages it returns false for are not for this subscription. Called while publishing; keep it cheap. */
+  readonly filter?: (message: Received) => boolean;
+  readonly rateLimit?: RateLimit;
+  /** Milliseconds after which the subscription ends, unless it is renewed. */
+  readonly ttl?: number;
+  /**
+   * Milliseconds between automatic renewals of `ttl`, for as long as the consumer makes progress or has nothing to do.
+   * Absent: only `subscription.heartbeat()` renews.
+   */
+  readonly heartbeat?: number;
+  /** Ends the subscription; an iteration over it ends without an error. */
+  readonly signal?: AbortSignal;
+}
+
+/** Settings of one publish. */
+export interface PublishOptions {
+  /** Kept where given; else made, sorting by time. */
+  readonly id?: string;
+  /** What `orderBy: "key"` goes by. */
+  readonly key?: string;
+  readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>>;
+  readonly priority?: Priority;
+  /** Milliseconds until it expires. */
+  readonly ttl?: number;
+  /** When it expires, in milliseconds since 1970 or a Date. */
+  readonly expiresAt?: number | Date;
+  /** Milliseconds until it is delivered. */
+  readonly delay?: number;
+  /** When it is delivered, in milliseconds since 1970 or a Date. */
+  readonly deliverAt?: number | Date;
+  /** A second publish under the same id within the window is not delivered. */
+  readonly dedupId?: string;
+  /** Resolves only once so many subscriptions have acknowledged it. */
+  readonly confirm?: number;
+  /** Milliseconds to wait for `confirm`; default 5,000, then `ERR_TIMEOUT`. */
+  readonly confirmTimeout?: number;
+  readonly durability?: "memory";
+  /** Keeps it as the topic's last message; `null` data clears that. */
+  readonly retain?: boolean;
+  /** Adds to the receipt what became of it in each subscription. */
+  readonly report?: boolean;
+  /** Stages it in an open transaction. */
+  readonly transaction?: string;
+  /** The topic answers go to. */
+  readonly replyTo?: string;
+  readonly correlationId?: string;
+  /** Ends the wait for a full queue or for confirms: rejects with its reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** Broker settings, complete and checked. */
+export interface Settings {
+  readonly shards: number;
+  readonly subscription: Required<SubscriptionDefaults>;
+  readonly memoryMaxBytes: number;
+  readonly ttlMs: number;
+  readonly acknowledges: boolean;
+  readonly ack: Required<AckOptions>;
+  readonly dedup: { readonly windowMs: number; readonly maxEntries: number };
+  readonly transactions: {
+    readonly timeoutMs: number;
+    readonly maxOpen: number;
+    readonly maxOperations: number;
+  } | null;
+  readonly deadLetter: {
+    readonly topic: string;
+    readonly maxMessages: number;
+    readonly maxBytes: number;
+    readonly maxAgeMs: number;
+    readonly reasons: ReadonlySet<DeadLetterReason>;
+  } | null;
+  readonly agingMs: number;
+  readonly limits: Required<LimitOptions>;
+  readonly schemas: Readonly<Record<string, StandardSchema>>;
+  readonly plugins: readonly Plugin[];
+  readonly payloads: PayloadMode;
+}
+
+const day = 24 * 3600 * 1000;
+const mebibyte = 2 ** 20;
+
+const brokerKeys = [
+  "shards",
+  "subscription",
+  "memory",
+  "ttl",
+  "ack",
+  "dedup",
+  "transactions",
+  "deadLetter",
+  "priority",
+  "limits",
+  "schemas",
+  "plugins",
+  "payloads",
+  "clock",
+  "random",
+];
+
+const subscriptionDefaultKeys = ["maxMessages", "maxBytes", "overflow"];
+
+const subscribeKeys = new Set([
+  ...subscriptionDefaultKeys,
+  "name",
+  "group",
+  "durable",
+  "from",
+  "ack",
+  "ackTimeout",
+  "maxDeliveries",
+  "backoff",
+  "maxInFlight",
+  "concurrency",
+  "orderBy",
+  "filter",
+  "rateLimit",
+  "ttl",
+  "heartbeat",
+  "signal",
+]);
+
+const publishKeys = new Set([
+  "id",
+  "key",
+  "headers",
+  "priority",
+  "ttl",
+  "expiresAt",
+  "delay",
+  "deliverAt",
+  "dedupId",
+  "confirm",
+  "confirmTimeout",
+  "durability",
+  "retain",
+  "report",
+  "transaction",
+  "replyTo",
+  "correlationId",
+  "signal",
+]);
+
+const overflowPolicies = ["wait", "drop-oldest", "drop-newest", "error", "close"] as const;
+
+/** Checks the broker's options and fills in the defaults. Throws `ERR_INVALID_OPTION`. */
+export function brokerSettings(options: BrokerOptions): Settings {
+  requireObject("options", options);
+  refuseUnknown("", options, new Set(brokerKeys));
+  const shards = options.shards ?? 16;
+  if (!Number.isInteger(shards) || shards < 1 || shards > 1024 || (shards & (shards - 1)) !== 0) {
+    throw invalid("shards", "a power of two from 1 to 1024", shards);
+  }
+  const limits = section("limits", options.limits, [
+    "maxTopics",
+    "topicIdle",
+    "maxSubscriptions",
+    "maxTopicLength",
+    "maxTokens",
+    "maxMessageBytes",
+    "maxDelayed",
+    "maxRetained",
+    "maxWaitingPublishers",
+  ]);
+  const topicLimits = {
+    maxTopicLength: count("limits.maxTopicLength", limits.maxTopicLength, 1024),
+    maxTokens: count("limits.maxTokens", limits.maxTokens, 32),
+  };
+  const memory = section("memory", options.memory, ["maxBytes", "onLimit"]);
+  oneOf("memory.onLimit", memory.onLimit ?? "reject", ["reject"]);
+  const ttl = section("ttl", options.ttl, ["default"]);
+  const ack = section("ack", options.ack, ["timeout", "maxDeliveries", "backoff"]);
+  const dedup = section("dedup", options.dedup, ["window", "maxEntries"]);
+  const priority = section("priority", options.priority, ["aging"]);
+  const payloads = options.payloads ?? "reference";
+  oneOf("payloads", payloads, ["reference", "clone", "freeze"]);
+  const clock: unknown = options.clock;
+  if (clock !== undefined) {
+    requireObject("clock", clock);
+    for (const method of ["now", "monotonic", "schedule"] as const) {
+      requireFunction(`clock.${method}`, (clock as Record<string, unknown>)[method]);
+    }
+  }
+  if (options.random !== undefined) requireFunction("random", options.random);
+  return {
+    shards,
+    subscription: subscriptionDefaults(
+      "subscription.",
+      section("subscription", options.subscription, subscriptionDefaultKeys),
+      { maxMessages: 1024, maxBytes: 16 * mebibyte, overflow: "wait" },
+    ),
+    memoryMaxBytes: count("memory.maxBytes", memory.maxBytes, 512 * mebibyte),
+    ttlMs: duration("ttl.default", ttl.default, Infinity),
+    acknowledges: options.ack !== undefined,
+    ack: {
+      timeout: duration("ack.timeout", ack.timeout, 30_000),
+      maxDeliveries: count("ack.maxDeliveries", ack.maxDeliveries, 5),
+      backoff: backoff("ack.backoff", ack.backoff, exponentialBackoff()),
+    },
+    dedup: {
+      windowMs: Math.ceil(duration("dedup.window", dedup.window, 120_000)),
+      maxEntries: count("dedup.maxEntries", dedup.maxEntries, 100_000),
+    },
+    transactions: transactionSettings(options.transactions),
+    deadLetter: deadLetterSettings(options.deadLetter, topicLimits),
+    agingMs: priority.aging === undefined ? 0 : duration("priority.aging", priority.aging, 0),
+    limits: {
+      ...topicLimits,
+      maxTopics: count("limits.maxTopics", limits.maxTopics, Infinity),
+      topicIdle: duration("limits.topicIdle", limits.topicIdle, 60_000),
+      maxSubscriptions: count("limits.maxSubscriptions", limits.maxSubscriptions, 1_000_000),
+      maxMessageBytes: count("limits.maxMessageBytes", limits.maxMessageBytes, 8 * mebibyte),
+      maxDelayed: count("limits.maxDelayed", limits.maxDelayed, 1_000_000),
+      maxRetained: count("limits.maxRetained", limits.maxRetained, 10_000),
+      maxWaitingPublishers: count("limits.maxWaitingPublishers", limits.maxWaitingPublishers, 65_536),
+    },
+    schemas: checkSchemas(options.schemas, topicLimits),
+    plugins: checkPlugins(options.plugins),
+    payloads,
+  };
+}
+
+/** Checks a subscription's options and fills in the broker's defaults. */
+export function subscribeSettings(
+  options: SubscribeOptions<never>,
+  isPush: boolean,
+  broker: Settings,
+): { queue: QueueSettings; consumer: ConsumerSettings } {
+  requireObject("subscribe options", options);
+  refuseUnknown("", options, subscribeKeys);
+  refuseHistory(options);
+  for (const name of ["name", "group"] as const) {
+    if (options[name] !== undefined) requireText(name, options[name]);
+  }
+  const bounds = subscriptionDefaults("", options, broker.subscription);
+  const ack = options.ack ?? (broker.acknowledges ? (isPush ? "auto" : "manual") : "none");
+  oneOf("ack", ack, ["none", "auto", "manual"]);
+  if (options.orderBy !== undefined) oneOf("orderBy", options.orderBy, ["key"]);
+  if (options.filter !== undefined) requireFunction("filter", options.filter);
+  if (options.ttl !== undefined) duration("ttl", options.ttl, 0);
+  if (options.heartbeat !== undefined) {
+    duration("heartbeat", options.heartbeat, 0);
+    if (options.ttl === undefined) throw invalid("heartbeat", "given together with ttl", options.heartbeat);
+  }
+  checkSignal(options.signal);
+  return {
+    queue: {
+      maxMessages: bounds.maxMessages,
+      maxBytes: bounds.maxBytes,
+      overflow: bounds.overflow,
+      isOrderedByKey: options.orderBy === "key",
+      agingMs: broker.agingMs,
+      filter: (options.filter as QueueSettings["filter"] | undefined) ?? null,
+      maxDeliveries: count("maxDeliveries", options.maxDeliveries, broker.ack.maxDeliveries),
+      backoff: backoff("backoff", options.backoff, broker.ack.backoff),
+    },
+    consumer: {
+      ack,
+      ackTimeoutMs: duration("ackTimeout", options.ackTimeout, broker.ack.timeout),
+      maxInFlight: count("maxInFlight", options.maxInFlight, 64),
+      concurrency: count("concurrency", options.concurrency, 1),
+      rateLimit: rateLimit(options.rateLimit),
+    },
+  };
+}
+
+/** Refuses publish options nobody knows, before any of them is used. */
+export function checkPublishOptions(options: unknown): asserts options is PublishOptions {
+  requireObject("publish options", options);
+  refuseUnknown("", options, publishKeys);
+  const { durability, signal } = options as { durability?: unknown; signal?: unknown };
+  if (durability !== undefined && durability !== "memory") {
+    oneOf("durability", durability, ["memory", "os", "interval", "group", "always"]);
+    throw moduleDisabled(`durability ${quote(durability)}`, "persistence");
+  }
+  checkSignal(signal);
+}
+
+/** The error of a feature whose option was not given. */
+export function moduleDisabled(feature: string, option: string): Error {
+  return brokerError(
+    "ERR_MODULE_DISABLED",
+    `${feature} needs the broker option ${quote(option)}; pass it to InProcBroker.open or new InProcBroker`,
+    { option },
+  );
+}
+
+/** Milliseconds since 1970 of a date given either way. */
+export function dateMs(name: string, value: unknown): number {
+  const ms =
+    typeof value === "object" && value !== null && "getTime" in value && typeof value.getTime === "function"
+      ? (value.getTime as () => unknown)()
+      : value;
+  if (typeof ms !== "number" || !Number.isFinite(ms)) {
+    throw invalid(name, "a date: milliseconds since 1970, or a Date", value);
+  }
+  return ms;
+}
+
+export function duration(name: string, value: unknown, fallback: number): number {
+  if (value === undefined) return fallback;
+  if (typeof value !== "number" || !(value > 0)) throw invalid(name, "more than 0 milliseconds", value);
+  return value;
+}
+
+/** A duration that may be nothing. */
+export function delayMs(name: string, value: unknown): number {
+  if (typeof value !== "number" || !(value >= 0) || value === Infinity) {
+    throw invalid(name, "0 or more milliseconds", value);
+  }
+  return value;
+}
+
+export function count(name: string, value: unknown, fallback: number): number {
+  if (value === undefined) return fallback;
+  if (value === Infinity) return Infinity;
+  if (!Number.isInteger(value) || (value as number) < 1) throw invalid(name, "an integer from 1", value);
+  return value as number;
+}
+
+export function requireText(name: string, value: unknown): asserts value is string {
+  if (typeof value !== "string" || value === "") throw invalid(name, "a text that is not empty", value);
+}
+
+export function requireFunction(name: string, value: unknown): void {
+  if (typeof value !== "function") throw invalid(name, "a function", value);
+}
+
+export function checkSignal(signal: unknown): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid("signal", "an AbortSignal", signal);
+}
+
+export function invalid(name: string, wanted: string, value: unknown): Error {
+  return brokerError("ERR_INVALID_OPTION", `option ${name} must be ${wanted}; got ${quote(value)}`, {
+    option: name,
+  });
+}
+
+function requireObject(name: string, value: unknown): asserts value is object {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw invalid(name, "an object", value);
+  }
+}
+
+function refuseUnknown(prefix: string, options: object, known: ReadonlySet<string>): void {
+  for (const name in options) {
+    if (known.has(name)) continue;
+    throw brokerError(
+      "ERR_INVALID_OPTION",
+      `there is no option ${quote(prefix + name)}; known are ${[...known].join(", ")}`,
+      { option: prefix + name },
+    );
+  }
+}
+
+function refuseHistory(options: { durable?: unknown; from?: unknown }): void {
+  if (options.durable !== undefined) throw moduleDisabled("a durable subscription", "persistence");
+  const { from } = options;
+  if (from === undefined || from === "new" || from === "last") return;
+  if (from === "oldest" || (typeof from === "object" && from !== null)) {
+    throw moduleDisabled("a subscription that starts in the past", "persistence");
+  }
+  throw invalid("from", '"new", "last", "oldest", { seq } or { time }', from);
+}
+
+function section<Section extends object>(
+  name: string,
+  value: Section | undefined,
+  known: readonly string[],
+): Partial<Section> {
+  if (value === undefined) return {};
+  requireObject(name, value);
+  refuseUnknown(`${name}.`, value, new Set(known));
+  return value;
+}
+
+function subscriptionDefaults(
+  prefix: string,
+  given: SubscriptionDefaults,
+  defaults: Required<SubscriptionDefaults>,
+): Required<SubscriptionDefaults> {
+  const overflow = given.overflow ?? defaults.overflow;
+  oneOf(`${prefix}overflow`, overflow, overflowPolicies);
+  return {
+    maxMessages: count(`${prefix}maxMessages`, given.maxMessages, defaults.maxMessages),
+    maxBytes: count(`${prefix}maxBytes`, given.maxBytes, defaults.maxBytes),
+    overflow,
+  };
+}
+
+function transactionSettings(options: BrokerOptions["transactions"]): Settings["transactions"] {
+  if (options === undefined) return null;
+  const given = section("transactions", options, ["timeout", "maxOpen", "maxOperations"]);
+  return {
+    timeoutMs: duration("transactions.timeout", given.timeout, 30_000),
+    maxOpen: count("transactions.maxOpen", given.maxOpen, 10_000),
+    maxOperations: count("transactions.maxOperations", given.maxOperations, 100_000),
+  };
+}
+
+function deadLetterSettings(
+  options: BrokerOptions["deadLetter"],
+  limits: { maxTopicLength: number; maxTokens: number },
+): Settings["deadLetter"] {
+  if (options === undefined) return null;
+  const given = section("deadLetter", options, ["topic", "maxMessages", "maxBytes", "maxAge", "reasons"]);
+  const topic = given.topic ?? "dlq";
+  checkPattern(topic, limits);
+  const reasons = given.reasons ?? ["max-deliveries", "rejected", "handler-error"];
+  if (!Array.isArray(reasons)) throw invalid("deadLetter.reasons", "an array", reasons);
+  for (const reason of reasons) oneOf("deadLetter.reasons", reason, deadLetterReasons);
+  return {
+    topic,
+    maxMessages: count("deadLetter.maxMessages", given.maxMessages, 10_000),
+    maxBytes: count("deadLetter.maxBytes", given.maxBytes, 64 * mebibyte),
+    maxAgeMs: duration("deadLetter.maxAge", given.maxAge, 14 * day),
+    reasons: new Set(reasons),
+  };
+}
+
+function checkSchemas(
+  schemas: BrokerOptions["schemas"],
+  limits: { maxTopicLength: number; maxTokens: number },
+): Readonly<Record<string, StandardSchema>> {
+  if (schemas === undefined) return {};
+  requireObject("schemas", schemas);
+  for (const [pattern, schema] of Object.entries(schemas)) {
+    checkPattern(pattern, limits);
+    if (!isStandardSchema(schema)) {
+      throw invalid(`schemas[${quote(pattern)}]`, "a Standard Schema validator (zod, valibot, arktype, …)", schema);
+    }
+  }
+  return schemas;
+}
+
+function checkPlugins(plugins: BrokerOptions["plugins"]): readonly Plugin[] {
+  if (plugins === undefined) return [];
+  if (!Array.isArray(plugins)) throw invalid("plugins", "an array", plugins);
+  for (const plugin of plugins as unknown[]) {
+    requireObject("plugins", plugin);
+    requireText("plugin.name", (plugin as Plugin).name);
+  }
+  return plugins;
+}
+
+function rateLimit(limit: unknown): RateLimit | null {
+  if (limit === undefined) return null;
+  requireObject("rateLimit", limit);
+  refuseUnknown("rateLimit.", limit, new Set(["perSecond", "burst"]));
+  const { perSecond, burst } = limit as Partial<RateLimit>;
+  if (typeof perSecond !== "number" || !(perSecond > 0)) {
+    throw invalid("rateLimit.perSecond", "more than 0 messages a second", perSecond);
+  }
+  return burst === undefined ? { perSecond } : { perSecond, burst: count("rateLimit.burst", burst, 1) };
+}
+
+function backoff(name: string, value: unknown, fallback: Backoff): Backoff {
+  if (value === undefined) return fallback;
+  requireFunction(name, value);
+  return value as Backoff;
+}
+
+function oneOf(name: string, value: unknown, known: readonly string[]): void {
+  if (!known.includes(value as string)) {
+    throw invalid(name, `one of ${known.map((one) => JSON.stringify(one)).join(", ")}`, value);
+  }
+}

@@ -1,0 +1,385 @@
+import type { DedupWindow } from "../delivery/dedup.js";
+import type { DelayedMessages } from "../delivery/delayed-messages.js";
+import type { Timers } from "../delivery/timers.js";
+import type { MemoryBudget } from "../dispatch/memory-budget.js";
+import type { DeliveryQueue } from "../dispatch/queue.js";
+import { queueFull } from "../dispatch/queue.js";
+import type { Route, Router } from "../dispatch/router.js";
+import { chooseTargets } from "../dispatch/router.js";
+import { brokerError, quote } from "../errors.js";
+import { messageId } from "../message/id.js";
+import type { Stamp } from "../message/message.js";
+import { PublishedMessage } from "../message/message.js";
+import { defaultPriority } from "../message/priority.js";
+import type { Draft, Drafter } from "./draft.js";
+import type { Settings } from "./options.js";
+import type { Plugin } from "./plugin.js";
+import type { Receipt, SubscriptionReport } from "./receipt.js";
+import { MessageReceipt } from "./receipt.js";
+import type { RetainedMessages } from "./retained.js";
+import type { TopicFacts } from "./topic-facts.js";
+
+/** What accepting a message led to. */
+export interface Accepted {
+  readonly receipt: Receipt;
+  /** What the publish has to wait for: room in full queues, confirms. */
+  readonly waits: readonly Promise<unknown>[];
+}
+
+/** Counters of publishing. */
+export interface PublishCounters {
+  published: number;
+  routedMessages: number;
+  unrouted: number;
+  scheduledExpired: number;
+  scheduledCancelled: number;
+  refused: number;
+  duplicates: number;
+  lateReplies: number;
+}
+
+/** What the publisher needs of the broker around it. */
+export interface PublisherHost {
+  readonly settings: Settings;
+  readonly router: Router<TopicFacts>;
+  readonly memory: MemoryBudget;
+  readonly timers: Timers;
+  readonly dedup: DedupWindow<Receipt>;
+  readonly delayed: DelayedMessages;
+  readonly retained: RetainedMessages;
+  /** Time and origin for the messages of this turn. */
+  stamp(): Stamp;
+  /** Publishers held back by full queues, over all queues. */
+  heldPublishers(): number;
+  /** Asks a queue's filter. */
+  accepts(queue: DeliveryQueue, message: PublishedMessage): boolean;
+  /** Waits for confirms within their time. */
+  confirmed(confirmation: Confirmation, message: PublishedMessage, signal: AbortSignal | undefined): Promise<void>;
+  pluginFailed(plugin: Plugin, error: unknown): void;
+  scheduledExpired(message: PublishedMessage): void;
+}
+
+/** Counts the subscriptions that have acknowledged a message. */
+export class Confirmation {
+  readonly wanted: number;
+  readonly timeoutMs: number;
+  readonly reached: Promise<void>;
+  readonly #by = new Set<string>();
+  #resolve: () => void = () => undefined;
+
+  constructor(wanted: number, timeoutMs: number) {
+    this.wanted = wanted;
+    this.timeoutMs = timeoutMs;
+    this.reached = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  get count(): number {
+    return this.#by.size;
+  }
+
+  add(subscription: string): void {
+    this.#by.add(subscription);
+    if (this.#by.size >= this.wanted) this.#resolve();
+  }
+}
+
+/** A draft with everything found out that is needed to carry it out. */
+interface Plan {
+  readonly draft: Draft;
+  readonly message: PublishedMessage;
+  readonly confirmation: Confirmation | null;
+  readonly route: Route<TopicFacts>;
+  readonly targets: readonly DeliveryQueue[];
+  readonly filtered: readonly string[];
+}
+
+interface Load {
+  messages: number;
+  bytes: number;
+}
+
+/**
+ * The second half of a message's way in: from a draft into the queues.
+ *
+ * `accept` first plans all of its drafts against the broker as it is (duplicates, expiry, limits, memory, room), then
+ * carries the plans out. It is synchronous, and nothing can fail once the first plan is carried out: all or nothing.
+ */
+export class Publisher {
+  readonly counters: PublishCounters = {
+    published: 0,
+    routedMessages: 0,
+    unrouted: 0,
+    scheduledExpired: 0,
+    scheduledCancelled: 0,
+    refused: 0,
+    duplicates: 0,
+    lateReplies: 0,
+  };
+  readonly #host: PublisherHost;
+  readonly #drafter: Drafter;
+  readonly #isTransparent: boolean;
+  readonly #plugins: readonly Plugin[];
+  #lastSeq = 0;
+
+  constructor(host: PublisherHost, drafter: Drafter) {
+    this.#host = host;
+    this.#drafter = drafter;
+    this.#plugins = host.settings.plugins.filter((plugin) => plugin.onPublished !== undefined);
+    this.#isTransparent = drafter.isTransparent && this.#plugins.length === 0 && !host.router.limitsTopics;
+  }
+
+  /** The id of a message that is not published yet. */
+  newId(): string {
+    const { at, origin } = this.#host.stamp();
+    this.#lastSeq += 1;
+    return messageId(at, this.#lastSeq, origin.nonce);
+  }
+
+  /** The short way, for a message without options where nothing sets it apart; null: take the long way. */
+  acceptPlain(topic: string, data: unknown): Receipt | null {
+    if (!this.#isTransparent || data === undefined) return null;
+    const { router, memory } = this.#host;
+    const route = router.route(topic);
+    if (!route.isPlain || route.attachment.inbox !== null) return null;
+    const bytes = this.#drafter.measure(topic, data);
+    const { targets } = route;
+    const matched = targets.length;
+    for (let index = 0; index < matched; index += 1) {
+      if (!(targets[index] as DeliveryQueue).hasRoom(bytes)) return null;
+    }
+    if (matched > 0 && !memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
+    this.#lastSeq += 1;
+    const stamp = this.#host.stamp();
+    const message = new PublishedMessage(topic, data, defaultPriority, this.#lastSeq, bytes, 0, stamp, null);
+    this.counters.published += 1;
+    this.#countRouted(route, matched);
+    for (let index = 0; index < matched; index += 1) (targets[index] as DeliveryQueue).offer(message);
+    return new MessageReceipt(message, matched, false);
+  }
+
+  /**
+   * Accepts drafts as one: all of them, or throws and nothing has changed.
+   *
+   * @param mayWait - false: throws `ERR_QUEUE_FULL` where the publisher would be held back
+   */
+  accept(drafts: readonly Draft[], mayWait: boolean): Accepted[] {
+    const plans = this.#plan(drafts, mayWait);
+    return plans.map((plan) => ("draft" in plan ? this.#carryOut(plan) : this.#duplicate(plan)));
+  }
+
+  /** Routes a message whose time has come. */
+  release(message: PublishedMessage): void {
+    const { timers, memory } = this.#host;
+    if (message.expiresAtMs !== 0 && message.expiresAtMs <= timers.dates.now()) {
+      this.counters.scheduledExpired += 1;
+      memory.release(message);
+      this.#host.scheduledExpired(message);
+      return;
+    }
+    this.#routeExtra(message);
+    memory.release(message);
+  }
+
+  /** Publishes what nobody waits for: a full queue takes it beyond its bounds. Throws `ERR_MEMORY_LIMIT`. */
+  publishExtra(draft: Draft): PublishedMessage {
+    if (!this.#host.memory.hasRoom(draft.bytes)) throw this.#noMemory(draft.topic, draft.bytes);
+    const message = this.#messageOf(draft, null);
+    this.counters.published += 1;
+    this.#routeExtra(message);
+    return message;
+  }
+
+  /** Puts a message into one queue, whatever else its topic matches. Throws `ERR_MEMORY_LIMIT`. */
+  deliverTo(queue: DeliveryQueue, draft: Draft): PublishedMessage {
+    if (!this.#host.memory.hasRoom(draft.bytes)) throw this.#noMemory(draft.topic, draft.bytes);
+    this.counters.published += 1;
+    this.counters.routedMessages += 1;
+    const message = this.#messageOf(draft, null);
+    queue.offerExtra(message);
+    return message;
+  }
+
+  #routeExtra(message: PublishedMessage): void {
+    const route = this.#host.router.route(message.topic);
+    const targets = this.#targetsOf(route, message, []);
+    this.#countRouted(route, targets.length);
+    for (const queue of targets) if (queue.offer(message) === "full") queue.offerExtra(message);
+    this.#tellPublished(message, targets.length);
+  }
+
+  /** Everything that could refuse a draft is found out here. A receipt stands for a duplicate of it. */
+  #plan(drafts: readonly Draft[], mayWait: boolean): (Plan | Receipt)[] {
+    const { dedup, memory, retained, settings, timers, delayed } = this.#host;
+    const plans: (Plan | Receipt)[] = [];
+    const load = drafts.length > 1 ? new Map<DeliveryQueue, Load>() : null;
+    const firsts = new Map<string, Receipt>();
+    const delayedIds = new Set<string>();
+    const retainedTopics = new Set<string>();
+    let bytes = 0;
+    for (const draft of drafts) {
+      const { topic, dedupId } = draft;
+      const first = dedupId === undefined ? undefined : (dedup.find(dedupId) ?? firsts.get(dedupId));
+      if (first !== undefined) {
+        plans.push(first);
+        continue;
+      }
+      if (draft.expiresAtMs !== 0 && draft.expiresAtMs <= timers.dates.now()) throw expiredAlready(draft);
+      const confirmation =
+        draft.confirm === null ? null : new Confirmation(draft.confirm.count, draft.confirm.timeoutMs);
+      const message = this.#messageOf(draft, confirmation);
+      const route = this.#host.router.route(topic);
+      const filtered: string[] = [];
+      const targets = draft.due === null ? this.#targetsOf(route, message, filtered) : [];
+      for (const queue of targets) this.#requireRoom(queue, draft, load, mayWait);
+      if (draft.due !== null) {
+        if (delayed.has(message.id) || delayedIds.has(message.id)) throw idTaken(message.id);
+        delayedIds.add(message.id);
+        if (delayed.size + delayedIds.size > settings.limits.maxDelayed) throw tooManyDelayed(settings);
+      }
+      if (draft.isRetained && draft.data !== null) {
+        if (!retained.has(topic)) retainedTopics.add(topic);
+        retained.requireRoom(topic, retainedTopics.size);
+      }
+      if (targets.length > 0 || draft.due !== null || draft.isRetained) bytes += draft.bytes;
+      if (!memory.hasRoom(bytes)) throw this.#noMemory(topic, draft.bytes);
+      if (dedupId !== undefined) firsts.set(dedupId, new MessageReceipt(message, targets.length, false));
+      plans.push({ draft, message, confirmation, route, targets, filtered });
+    }
+    return plans;
+  }
+
+  /** Carries out a plan. Nothing here can fail. */
+  #carryOut(plan: Plan): Accepted {
+    const { draft, message, targets, route, confirmation } = plan;
+    const { timers, memory, delayed, retained, dedup } = this.#host;
+    const waits: Promise<unknown>[] = [];
+    const report: SubscriptionReport[] = plan.filtered.map((subscription) => ({ subscription, outcome: "filtered" }));
+    this.counters.published += 1;
+    if (draft.due !== null) {
+      memory.hold(message);
+      delayed.add(message, timers[draft.due.on], draft.due.at);
+    } else if (route.attachment.inbox !== null) {
+      this.counters.unrouted += 1;
+      if (!route.attachment.inbox.answer(message)) this.counters.lateReplies += 1;
+    } else {
+      this.#countRouted(route, targets.length);
+      for (const queue of targets) {
+        const offer = queue.offer(message);
+        if (offer === "full") waits.push(queue.offerHeld(message, draft.signal));
+        if (draft.wantsReport) {
+          report.push({ subscription: queue.name, outcome: offer === "full" ? "waiting" : offer });
+        }
+      }
+    }
+    if (draft.isRetained) retained.keep(message);
+    if (confirmation !== null) waits.push(this.#host.confirmed(confirmation, message, draft.signal));
+    const receipt: Receipt = draft.wantsReport
+      ? { id: message.id, seq: message.seq, matched: targets.length, duplicate: false, report }
+      : new MessageReceipt(message, targets.length, false);
+    if (draft.dedupId !== undefined) dedup.remember(draft.dedupId, receipt);
+    if (draft.due === null) this.#tellPublished(message, targets.length);
+    return { receipt, waits };
+  }
+
+  #duplicate(first: Receipt): Accepted {
+    this.counters.duplicates += 1;
+    const { id, seq, matched } = first;
+    return { receipt: { id, seq, matched, duplicate: true }, waits: [] };
+  }
+
+  #messageOf(draft: Draft, confirmation: Confirmation | null): PublishedMessage {
+    const { topic, data, priority, bytes, expiresAtMs } = draft;
+    const extras =
+      confirmation === null
+        ? draft.extras
+        : { ...draft.extras, onAcked: (subscription: string) => confirmation.add(subscription) };
+    this.#lastSeq += 1;
+    return new PublishedMessage(topic, data, priority, this.#lastSeq, bytes, expiresAtMs, this.#host.stamp(), extras);
+  }
+
+  #targetsOf(route: Route<TopicFacts>, message: PublishedMessage, filtered: string[]): readonly DeliveryQueue[] {
+    if (this.#host.router.limitsTopics) route.usedAt = message.stamp;
+    if (route.isPlain) return route.targets;
+    return chooseTargets(route, message, (queue, candidate) => {
+      const isAccepted = this.#host.accepts(queue, candidate);
+      if (!isAccepted) filtered.push(queue.name);
+      return isAccepted;
+    });
+  }
+
+  /** Refuses a draft that a queue would not take, counting what earlier drafts of the same call will put there. */
+  #requireRoom(queue: DeliveryQueue, draft: Draft, load: Map<DeliveryQueue, Load> | null, mayWait: boolean): void {
+    const before = load?.get(queue) ?? { messages: 0, bytes: 0 };
+    const { overflow } = queue.settings;
+    if ((overflow === "error" || overflow === "wait") && !queue.hasRoom(before.bytes + draft.bytes, before.messages)) {
+      if (overflow === "error" || !mayWait) throw queueFull(queue, draft.topic);
+      const held = this.#host.heldPublishers();
+      if (held >= this.#host.settings.limits.maxWaitingPublishers) throw tooManyHeld(draft.topic, held);
+    }
+    if (load === null) return;
+    before.messages += 1;
+    before.bytes += draft.bytes;
+    load.set(queue, before);
+  }
+
+  #countRouted(route: Route<TopicFacts>, matched: number): void {
+    route.published += 1;
+    if (matched === 0) this.counters.unrouted += 1;
+    else this.counters.routedMessages += 1;
+  }
+
+  #tellPublished(message: PublishedMessage, matched: number): void {
+    for (const plugin of this.#plugins) {
+      try {
+        plugin.onPublished?.(message, matched);
+      } catch (error) {
+        this.#host.pluginFailed(plugin, error);
+      }
+    }
+  }
+
+  #noMemory(topic: string, bytes: number): Error {
+    const { usedBytes, maxBytes } = this.#host.memory;
+    return brokerError(
+      "ERR_MEMORY_LIMIT",
+      `the message for ${quote(topic)} (${bytes} bytes) would exceed memory.maxBytes: ${usedBytes} of ${maxBytes} are in use; ` +
+        `wait for consumers to catch up, or raise it`,
+      { topic, bytes, usedBytes, maxBytes },
+    );
+  }
+}
+
+function expiredAlready(draft: Draft): Error {
+  return brokerError(
+    "ERR_MESSAGE_EXPIRED",
+    `the message for ${quote(draft.topic)} had expired before it was published (expiresAt ${draft.expiresAtMs}); give it a later expiresAt, or a ttl`,
+    { topic: draft.topic, expiresAt: draft.expiresAtMs },
+  );
+}
+
+function idTaken(id: string): Error {
+  return brokerError(
+    "ERR_INVALID_MESSAGE",
+    `a delayed message with the id ${quote(id)} waits already; cancel it first, or use another id`,
+    { id },
+  );
+}
+
+function tooManyDelayed(settings: Settings): Error {
+  const { maxDelayed } = settings.limits;
+  return brokerError(
+    "ERR_LIMIT_EXCEEDED",
+    `${maxDelayed} messages wait for their time, as many as limits.maxDelayed allows; cancel some, or raise it`,
+    { limit: "maxDelayed", maxDelayed },
+  );
+}
+
+function tooManyHeld(topic: string, held: number): Error {
+  return brokerError(
+    "ERR_QUEUE_FULL",
+    `${held} publishers wait for full queues, as many as limits.maxWaitingPublishers allows, so ${quote(topic)} was not published; await each publish`,
+    { topic, held, limit: "maxWaitingPublishers" },
+  );
+}

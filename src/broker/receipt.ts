@@ -1,0 +1,52 @@
+import type { PublishedMessage } from "../message/message.js";
+
+/** What became of a message in one subscription at the time of its publish. */
+export interface SubscriptionReport {
+  readonly subscription: string;
+  /**
+   * queued: in its queue. waiting: in its queue beyond the bound, which the publish waits for.
+   * dropped: its overflow policy dropped it. filtered: its filter did not want it.
+   */
+  readonly outcome: "queued" | "waiting" | "dropped" | "filtered";
+}
+
+/** What a publish answers. */
+export interface Receipt {
+  /** The message's id: the given one, or one that sorts by time. */
+  readonly id: string;
+  /** The broker's sequence number; 0 while the message is staged in a transaction. */
+  readonly seq: number;
+  /** Subscriptions and groups it went to; 0 also while it is delayed or staged. */
+  readonly matched: number;
+  /** True where its `dedupId` was known: this is the first one's receipt, and nothing was delivered. */
+  readonly duplicate: boolean;
+  /** With `report: true`: what became of it in each subscription. */
+  readonly report?: readonly SubscriptionReport[];
+}
+
+/** The receipt of a message; its id is worked out when somebody reads it. */
+export class MessageReceipt implements Receipt {
+  readonly #message: PublishedMessage;
+  readonly matched: number;
+  readonly duplicate: boolean;
+
+  constructor(message: PublishedMessage, matched: number, duplicate: boolean) {
+    this.#message = message;
+    this.matched = matched;
+    this.duplicate = duplicate;
+  }
+
+  get id(): string {
+    return this.#message.id;
+  }
+  get seq(): number {
+    return this.#message.seq;
+  }
+
+  toJSON(): Receipt {
+    return { id: this.id, seq: this.seq, matched: this.matched, duplicate: this.duplicate };
+  }
+  [Symbol.for("nodejs.util.inspect.custom")](): Receipt {
+    return this.toJSON();
+  }
+}

@@ -1,0 +1,104 @@
+import { QueueCounters } from "../dispatch/queue-facts.js";
+import type { Health, HealthCheck } from "../observe/health.js";
+import { shareCheck, worst } from "../observe/health.js";
+import type { MetricsSnapshot } from "../observe/metrics.js";
+import type { BrokerCore } from "./core.js";
+
+interface TransactionFigures {
+  readonly openCount: number;
+  readonly committed: number;
+  readonly rolledBack: number;
+  readonly timedOut: number;
+}
+
+/** Every figure of the broker, of this instant. */
+export function metricsSnapshot(core: BrokerCore, transactions: TransactionFigures | null): MetricsSnapshot {
+  const { publisher, registry, retained, memory } = core;
+  const sums = new QueueCounters();
+  addCounters(sums, registry.retired);
+  let queued = 0;
+  let inFlight = 0;
+  let delayed = 0;
+  for (const queue of registry.queues) {
+    addCounters(sums, queue.counters);
+    queued += queue.queued;
+    inFlight += queue.inFlight;
+    delayed += queue.delayed;
+  }
+  const { published, routedMessages, unrouted, scheduledExpired, scheduledCancelled } = publisher.counters;
+  const { refused, duplicates, lateReplies } = publisher.counters;
+  return {
+    uptime: core.clock.monotonic() - core.startedAt,
+    published,
+    routedMessages,
+    unrouted,
+    scheduled: core.delayed.size,
+    scheduledExpired,
+    scheduledCancelled,
+    refused,
+    duplicates,
+    ...sums,
+    queued,
+    inFlight,
+    delayed,
+    refusedSettles: core.tracker.refused,
+    lateReplies,
+    topics: countOf(core.router.topics()),
+    subscriptions: registry.size,
+    retained: retained.size,
+    waitingPublishers: registry.held(),
+    memoryBytes: memory.usedBytes,
+    memoryMaxBytes: memory.maxBytes,
+    pendingRequests: core.requests.size,
+    dedupEntries: core.dedup.size,
+    transactions: {
+      open: transactions?.openCount ?? 0,
+      committed: transactions?.committed ?? 0,
+      rolledBack: transactions?.rolledBack ?? 0,
+      timedOut: transactions?.timedOut ?? 0,
+    },
+    deadLetters: core.deadLetters?.stats(),
+  };
+}
+
+/** How the broker is. */
+export function brokerHealth(core: BrokerCore, state: "open" | "draining" | "closed"): Health {
+  const { registry, memory } = core;
+  const full = [...registry.queues].filter((queue) => !queue.hasRoom(1)).map((queue) => queue.name);
+  const checks: HealthCheck[] = [
+    {
+      name: "lifecycle",
+      status: state === "open" ? "healthy" : state === "draining" ? "degraded" : "unhealthy",
+      detail: state,
+    },
+    shareCheck("memory", memory.usedBytes, memory.maxBytes, "bytes"),
+    {
+      name: "consumers",
+      status: full.length === 0 ? "healthy" : "degraded",
+      detail: full.length === 0 ? "every queue has room" : `full: ${full.slice(0, 10).join(", ")}`,
+    },
+  ];
+  return {
+    status: worst(checks),
+    uptime: core.clock.monotonic() - core.startedAt,
+    topics: countOf(core.router.topics()),
+    subscriptions: registry.size,
+    memoryBytes: memory.usedBytes,
+    checks,
+  };
+}
+
+/** Adds counters to counters. */
+export function addCounters(sums: QueueCounters, more: QueueCounters): void {
+  for (const name of Object.keys(sums) as (keyof QueueCounters)[]) {
+    if (name !== "dropped") sums[name] += more[name];
+  }
+  const dropped = sums.dropped as Record<string, number>;
+  for (const [reason, value] of Object.entries(more.dropped)) dropped[reason] = (dropped[reason] ?? 0) + value;
+}
+
+function countOf(items: Iterable<unknown>): number {
+  let count = 0;
+  for (const _ of items) count += 1;
+  return count;
+}

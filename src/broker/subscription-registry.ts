@@ -1,0 +1,358 @@
+import type { TimerEntry } from "../collections/timer-queue.js";
+import type { AckTracker } from "../delivery/ack-tracker.js";
+import type { Consumer } from "../dispatch/consumer.js";
+import type { Process } from "../dispatch/handler-consumer.js";
+import { HandlerConsumer } from "../dispatch/handler-consumer.js";
+import type { DispatchHost } from "../dispatch/ports.js";
+import { PullConsumer } from "../dispatch/pull-consumer.js";
+import { DeliveryQueue } from "../dispatch/queue.js";
+import type { QueueFacts } from "../dispatch/queue-facts.js";
+import { QueueCounters } from "../dispatch/queue-facts.js";
+import type { Router } from "../dispatch/router.js";
+import type { SubscriptionOwner, UnsubscribeOptions } from "../dispatch/subscription.js";
+import { Subscription } from "../dispatch/subscription.js";
+import { brokerError, quote } from "../errors.js";
+import { Delivery } from "../message/delivery.js";
+import type { TimerTask } from "../message/delivery.js";
+import type { PublishedMessage } from "../message/message.js";
+import { checkPattern, matchesPattern } from "../topic/grammar.js";
+import type { Settings, SubscribeOptions } from "./options.js";
+import { invalid, subscribeSettings } from "./options.js";
+import { addCounters } from "./snapshot.js";
+import type { TopicFacts } from "./topic-facts.js";
+import type { RetainedMessages } from "./retained.js";
+
+/** A subscription that has been checked and not made yet. */
+export interface PreparedSubscription {
+  readonly patterns: readonly string[];
+  readonly process: Process | null;
+  readonly options: SubscribeOptions<never>;
+  readonly settings: ReturnType<typeof subscribeSettings>;
+}
+
+export interface RegistryHost {
+  readonly settings: Settings;
+  readonly router: Router<TopicFacts>;
+  readonly dispatch: DispatchHost;
+  readonly tracker: AckTracker;
+  readonly retained: RetainedMessages;
+  accepts(queue: DeliveryQueue, message: PublishedMessage): boolean;
+  hold(): () => void;
+  /** A queue has gone: whoever waits for quiet should look again. */
+  changed(): void;
+}
+
+/** What belongs to a subscription besides its consumer. */
+interface Entry {
+  readonly consumer: Consumer;
+  readonly ttlMs: number;
+  ttlTimer: TimerEntry<TimerTask> | null;
+  heartbeatTimer: TimerEntry<TimerTask> | null;
+  handedAtBeat: number;
+  stopListening: () => void;
+}
+
+/**
+ * The broker's subscriptions: makes them, finds the queue that members of a group share, and takes them apart without
+ * losing what others could still have.
+ *
+ * Members of one group with the same patterns and filter share a queue. Members that ask for different things have a
+ * queue for each kind, and each message still goes to one member: the router chooses a queue, and a queue whose last
+ * member leaves hands what it holds to the others that want it.
+ */
+export class SubscriptionRegistry implements SubscriptionOwner {
+  readonly queues = new Set<DeliveryQueue>();
+  /** Counters of the queues that have gone. */
+  readonly retired = new QueueCounters();
+  readonly #host: RegistryHost;
+  readonly #entries = new Map<Subscription, Entry>();
+  readonly #groups = new Map<string, DeliveryQueue[]>();
+  readonly #idleWaiters = new Map<QueueFacts, (() => void)[]>();
+  #lastNumber = 0;
+
+  constructor(host: RegistryHost) {
+    this.#host = host;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  subscriptions(): IterableIterator<Subscription> {
+    return this.#entries.keys();
+  }
+
+  /** Checks everything about a subscription. Throws, and changes nothing. */
+  prepare(
+    pattern: string | readonly string[],
+    process: Process | null,
+    options: SubscribeOptions<never>,
+  ): PreparedSubscription {
+    const { settings } = this.#host;
+    const patterns = typeof pattern === "string" ? [pattern] : pattern;
+    if (!Array.isArray(patterns) || patterns.length === 0) {
+      throw brokerError("ERR_INVALID_PATTERN", `subscribe takes a pattern or an array of them; got ${quote(pattern)}`);
+    }
+    for (const one of patterns as unknown[]) checkPattern(one, settings.limits);
+    const prepared: PreparedSubscription = {
+      patterns: [...new Set(patterns as string[])],
+      process,
+      options,
+      settings: subscribeSettings(options, process !== null, settings),
+    };
+    const shared = this.#sharedQueue(prepared);
+    if (shared !== undefined) requireSameSettings(shared, prepared);
+    return prepared;
+  }
+
+  /** Throws where so many subscriptions more would be too many. */
+  requireRoom(more: number): void {
+    const { maxSubscriptions } = this.#host.settings.limits;
+    if (this.#entries.size + more <= maxSubscriptions) return;
+    throw brokerError(
+      "ERR_LIMIT_EXCEEDED",
+      `there are ${this.#entries.size} subscriptions, and limits.maxSubscriptions is ${maxSubscriptions}; end some, or raise it`,
+      { limit: "maxSubscriptions", maxSubscriptions },
+    );
+  }
+
+  add(prepared: PreparedSubscription): Subscription {
+    const { dispatch, retained } = this.#host;
+    const { options, settings, process } = prepared;
+    let queue = this.#sharedQueue(prepared);
+    const isNew = queue === undefined;
+    queue ??= this.#openQueue(prepared);
+    const consumer =
+      process === null
+        ? new PullConsumer(queue, settings.consumer, dispatch)
+        : new HandlerConsumer(queue, settings.consumer, dispatch, process);
+    const subscription = new Subscription(this, consumer, undefined);
+    const entry: Entry = {
+      consumer,
+      ttlMs: options.ttl ?? Infinity,
+      ttlTimer: null,
+      heartbeatTimer: null,
+      handedAtBeat: 0,
+      stopListening: () => undefined,
+    };
+    this.#entries.set(subscription, entry);
+    queue.addConsumer(consumer);
+    if (isNew) {
+      this.#host.router.add(queue);
+      if (options.from === "last") {
+        const isMatch = (topic: string): boolean => queue.patterns.some((one) => matchesPattern(one, topic));
+        for (const message of retained.matching(isMatch, dispatch.dates.now())) {
+          if (queue.settings.filter === null || this.#host.accepts(queue, message)) queue.offerExtra(message);
+        }
+      }
+    }
+    this.renew(subscription);
+    if (options.heartbeat !== undefined) this.#beat(subscription, entry, options.heartbeat);
+    this.#follow(subscription, entry, options.signal);
+    return subscription;
+  }
+
+  renew(subscription: Subscription): void {
+    const entry = this.#entries.get(subscription);
+    if (entry === undefined || entry.ttlMs === Infinity) return;
+    const { deadlines } = this.#host.dispatch;
+    if (entry.ttlTimer !== null) deadlines.cancel(entry.ttlTimer);
+    entry.ttlTimer = deadlines.after(entry.ttlMs, { onTimer: () => void this.remove(subscription) });
+  }
+
+  hold(): () => void {
+    return this.#host.hold();
+  }
+
+  async drain(subscription: Subscription): Promise<void> {
+    const entry = this.#entries.get(subscription);
+    if (entry === undefined) return;
+    const { consumer } = entry;
+    const release = this.#host.hold();
+    try {
+      if (consumer.queue.consumers.length > 1) {
+        consumer.close();
+        await Promise.race([consumer.whenQuiet(), subscription.closed]);
+      } else {
+        this.#host.router.remove(consumer.queue);
+        consumer.resume();
+        await Promise.race([this.whenIdle(consumer.queue), subscription.closed]);
+      }
+    } finally {
+      release();
+    }
+    await this.remove(subscription);
+  }
+
+  remove(subscription: Subscription, _options: UnsubscribeOptions = {}, error?: unknown): Promise<void> {
+    const entry = this.#entries.get(subscription);
+    if (entry === undefined) return Promise.resolve();
+    this.#entries.delete(subscription);
+    const { deadlines } = this.#host.dispatch;
+    if (entry.ttlTimer !== null) deadlines.cancel(entry.ttlTimer);
+    if (entry.heartbeatTimer !== null) deadlines.cancel(entry.heartbeatTimer);
+    entry.stopListening();
+    const { consumer } = entry;
+    const { queue } = consumer;
+    subscription.close(error);
+    queue.removeConsumer(consumer);
+    if (queue.consumers.length > 0 || this.#siblings(queue).length > 0) {
+      for (const delivery of consumer.flights()) this.#host.tracker.takeBack(delivery);
+    }
+    if (queue.consumers.length === 0) this.#closeQueue(queue, consumer);
+    else queue.wakeUp();
+    return Promise.resolve();
+  }
+
+  /** Ends the subscription (or the group's members) behind a queue, with an error for whoever waits on them. */
+  closeBehind(queue: QueueFacts, error: unknown): void {
+    for (const [subscription, { consumer }] of [...this.#entries]) {
+      if (consumer.queue === queue) void this.remove(subscription, {}, error);
+    }
+  }
+
+  /** Resolves once the queue has nothing left to do. */
+  whenIdle(queue: QueueFacts): Promise<void> {
+    if (queue.isIdle) return Promise.resolve();
+    return new Promise((resolve) => {
+      const waiters = this.#idleWaiters.get(queue);
+      if (waiters === undefined) this.#idleWaiters.set(queue, [resolve]);
+      else waiters.push(resolve);
+    });
+  }
+
+  /** A queue has become idle. */
+  tellIdle(queue: QueueFacts): void {
+    if (this.#idleWaiters.size === 0) return;
+    const waiters = this.#idleWaiters.get(queue);
+    this.#idleWaiters.delete(queue);
+    for (const resolve of waiters ?? []) resolve();
+  }
+
+  /** Publishers held back, over all queues. */
+  held(): number {
+    let held = 0;
+    for (const queue of this.queues) held += queue.held;
+    return held;
+  }
+
+  /** The queue of that name, or of that subscription. */
+  queueNamed(name: string): DeliveryQueue | undefined {
+    for (const queue of this.queues) if (queue.name === name) return queue;
+    return undefined;
+  }
+
+  #sharedQueue(prepared: PreparedSubscription): DeliveryQueue | undefined {
+    const { group, filter } = prepared.options;
+    if (group === undefined) return undefined;
+    return this.#groups
+      .get(group)
+      ?.find(
+        (queue) =>
+          queue.settings.filter === (filter ?? null) &&
+          queue.patterns.length === prepared.patterns.length &&
+          queue.patterns.every((pattern) => prepared.patterns.includes(pattern)),
+      );
+  }
+
+  #openQueue(prepared: PreparedSubscription): DeliveryQueue {
+    const { router, dispatch } = this.#host;
+    const { group, name } = prepared.options;
+    this.#lastNumber += 1;
+    const queue = new DeliveryQueue(
+      group ?? name ?? `subscription-${this.#lastNumber}`,
+      prepared.patterns,
+      group ?? null,
+      router.shardOf(prepared.patterns[0] as string),
+      prepared.settings.queue,
+      dispatch,
+    );
+    this.queues.add(queue);
+    if (group !== undefined) {
+      const queues = this.#groups.get(group);
+      if (queues === undefined) this.#groups.set(group, [queue]);
+      else queues.push(queue);
+    }
+    return queue;
+  }
+
+  #siblings(queue: DeliveryQueue): DeliveryQueue[] {
+    if (queue.group === null) return [];
+    return (this.#groups.get(queue.group) ?? []).filter((one) => one !== queue);
+  }
+
+  #closeQueue(queue: DeliveryQueue, last: Consumer): void {
+    this.#host.router.remove(queue);
+    this.queues.delete(queue);
+    const siblings = this.#siblings(queue);
+    if (queue.group !== null) {
+      if (siblings.length === 0) this.#groups.delete(queue.group);
+      else this.#groups.set(queue.group, siblings);
+    }
+    for (const delivery of last.flights()) {
+      this.#host.tracker.forget(delivery);
+      queue.finish(delivery, "unsubscribed");
+    }
+    if (siblings.length > 0) this.#handOn(queue, siblings);
+    queue.clear("unsubscribed");
+    addCounters(this.retired, queue.counters);
+    this.tellIdle(queue);
+    this.#host.changed();
+  }
+
+  /** Gives what a queue holds to the queues of its group that want it. */
+  #handOn(queue: DeliveryQueue, siblings: readonly DeliveryQueue[]): void {
+    queue.moveTo((item) => {
+      const message = item instanceof Delivery ? item.message : item;
+      return siblings.find(
+        (one) =>
+          one.patterns.some((pattern) => matchesPattern(pattern, message.topic)) &&
+          (one.settings.filter === null || this.#host.accepts(one, message)),
+      );
+    });
+  }
+
+  #beat(subscription: Subscription, entry: Entry, everyMs: number): void {
+    entry.heartbeatTimer = this.#host.dispatch.deadlines.after(everyMs, {
+      onTimer: () => {
+        const { consumer } = entry;
+        const isFree = consumer.isQuiet && consumer.queue.queued === 0;
+        if (isFree || consumer.handed !== entry.handedAtBeat) this.renew(subscription);
+        entry.handedAtBeat = consumer.handed;
+        this.#beat(subscription, entry, everyMs);
+      },
+    });
+  }
+
+  #follow(subscription: Subscription, entry: Entry, signal: AbortSignal | undefined): void {
+    if (signal === undefined) return;
+    const onAbort = (): void => void this.remove(subscription);
+    if (signal.aborted) {
+      onAbort();
+      return;
+    }
+    signal.addEventListener("abort", onAbort, { once: true });
+    entry.stopListening = () => signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** Members of a group share one queue, so what they ask of it must agree. */
+function requireSameSettings(queue: DeliveryQueue, prepared: PreparedSubscription): void {
+  const { options, settings } = prepared;
+  const asked = [
+    ["maxMessages", options.maxMessages, settings.queue.maxMessages, queue.settings.maxMessages],
+    ["maxBytes", options.maxBytes, settings.queue.maxBytes, queue.settings.maxBytes],
+    ["overflow", options.overflow, settings.queue.overflow, queue.settings.overflow],
+    ["maxDeliveries", options.maxDeliveries, settings.queue.maxDeliveries, queue.settings.maxDeliveries],
+    ["orderBy", options.orderBy, settings.queue.isOrderedByKey, queue.settings.isOrderedByKey],
+  ] as const;
+  for (const [name, given, wanted, present] of asked) {
+    if (given !== undefined && wanted !== present) {
+      throw invalid(
+        name,
+        `${quote(present)}, as the first member of group ${quote(queue.group)} has it (or left out)`,
+        given,
+      );
+    }
+  }
+}

@@ -1,0 +1,228 @@
+import { LRUCache } from "lru-cache";
+import { brokerError, quote } from "../errors.js";
+import type { Attempt, Delivery, FlightOutcome, Settler } from "../message/delivery.js";
+import { settleRefused } from "../message/delivery.js";
+import type { NackOptions } from "../message/message.js";
+import { fulfilled, quietRejection } from "../message/message.js";
+import type { TimerLine } from "./timers.js";
+
+/** Why a message was given up on by a consumer. */
+export type GiveUpReason = "rejected" | "max-deliveries";
+
+/** What the ack tracker needs of the broker around it. */
+export interface AckHost {
+  readonly random: () => number;
+  /** Wall-clock time, for the history. */
+  now(): number;
+  /** Keeps or drops a message that was given up on, and says which. */
+  giveUp(delivery: Delivery, reason: GiveUpReason, history: readonly Attempt[]): FlightOutcome;
+  /** Told of every decision; null while nobody asks. */
+  readonly onSettle: ((delivery: Delivery, decision: Decision) => void) | null;
+  redelivering(delivery: Delivery, delayMs: number, reason: string | undefined): void;
+}
+
+/** How a delivery was decided. */
+export type Decision = "ack" | "nack" | "reject" | "timeout";
+
+/** The entries of a history that are kept: the first says how it began, the last ones how it ended. */
+const historyKept = 20;
+/** Ids of deliveries that were taken back, kept to tell "too late" from "twice". */
+const lostIdsKept = 10_000;
+/** A timeout that fires this late, in milliseconds, was held up by a blocked event loop. */
+const lateMs = 20;
+
+/**
+ * Decides deliveries: once each, by acknowledgement, by the consumer giving them back or up, or by time.
+ *
+ * It keeps nothing for a delivery but its timer; a delivery is found by id only from when somebody has read that id.
+ * Timeouts are in event-loop time: where a blocked loop made one late, the consumer gets one more round to settle
+ * before the delivery is taken back, since it had no chance to.
+ */
+export class AckTracker implements Settler {
+  readonly #host: AckHost;
+  readonly #deadlines: TimerLine;
+  readonly #known = new Map<string, Delivery>();
+  readonly #lostIds = new LRUCache<string, true>({ max: lostIdsKept });
+  readonly #spared = new WeakSet<Delivery>();
+  #lastId = 0;
+  /** Settles that came too late or twice. */
+  refused = 0;
+
+  constructor(host: AckHost, deadlines: TimerLine) {
+    this.#host = host;
+    this.#deadlines = deadlines;
+  }
+
+  start(delivery: Delivery, ackTimeoutMs: number): void {
+    if (delivery.timer !== null) this.#deadlines.cancel(delivery.timer);
+    delivery.timer = ackTimeoutMs === Infinity ? null : this.#deadlines.after(ackTimeoutMs, delivery);
+  }
+
+  ack(delivery: Delivery): Promise<void> {
+    if (delivery.state !== "inFlight") return this.#refuse(delivery);
+    this.#decide(delivery);
+    delivery.source.finish(delivery, "delivered");
+    this.#host.onSettle?.(delivery, "ack");
+    return fulfilled;
+  }
+
+  nack(delivery: Delivery, options: NackOptions | undefined): Promise<void> {
+    const delay = options?.delay;
+    if (delay !== undefined && !(typeof delay === "number" && delay >= 0)) {
+      return quietRejection(
+        brokerError("ERR_INVALID_OPTION", `delay must be 0 or more milliseconds; got ${quote(delay)}`, {
+          option: "delay",
+        }),
+      );
+    }
+    if (delivery.state !== "inFlight") return this.#refuse(delivery);
+    this.#decide(delivery);
+    delivery.source.counters.nacked += 1;
+    this.#host.onSettle?.(delivery, "nack");
+    this.#tryAgain(delivery, this.#remember(delivery, "nacked", options?.reason), delay, options?.reason);
+    return fulfilled;
+  }
+
+  reject(delivery: Delivery, reason: string | undefined): Promise<void> {
+    if (delivery.state !== "inFlight") return this.#refuse(delivery);
+    this.#decide(delivery);
+    this.#host.onSettle?.(delivery, "reject");
+    this.#giveUp(delivery, "rejected", this.#remember(delivery, "rejected", reason));
+    return fulfilled;
+  }
+
+  extend(delivery: Delivery, ms: number): Promise<void> {
+    if (!(typeof ms === "number" && ms > 0)) {
+      return quietRejection(
+        brokerError("ERR_INVALID_OPTION", `extend takes more than 0 milliseconds; got ${quote(ms)}`, {
+          option: "ms",
+        }),
+      );
+    }
+    if (delivery.state !== "inFlight" && delivery.state !== "staged") return this.#refuse(delivery);
+    this.start(delivery, ms);
+    return fulfilled;
+  }
+
+  timedOut(delivery: Delivery, late: number): void {
+    if (late > lateMs && !this.#spared.has(delivery)) {
+      this.#spared.add(delivery);
+      delivery.timer = this.#deadlines.after(1, delivery);
+      return;
+    }
+    this.#lose(delivery);
+    delivery.source.counters.timedOut += 1;
+    this.#host.onSettle?.(delivery, "timeout");
+    const reason = "ack timeout";
+    this.#tryAgain(delivery, this.#remember(delivery, "timed-out", reason), undefined, reason);
+  }
+
+  takeBack(delivery: Delivery): void {
+    this.#lose(delivery);
+    const history = this.#remember(delivery, "returned", undefined);
+    delivery.source.giveBack(delivery, 0, history, true);
+    this.#host.redelivering(delivery, 0, "its consumer has gone");
+  }
+
+  forget(delivery: Delivery): void {
+    this.#lose(delivery);
+  }
+
+  identify(delivery: Delivery): string {
+    if (delivery.knownAs !== null) return delivery.knownAs;
+    this.#lastId += 1;
+    const id = `${delivery.message.seq}-${delivery.deliveryCount}-${this.#lastId}`;
+    delivery.knownAs = id;
+    if (delivery.state === "inFlight" || delivery.state === "staged") this.#known.set(id, delivery);
+    return id;
+  }
+
+  /** The delivery in flight with that id. Throws as a late settle does where there is none. */
+  find(deliveryId: string): Delivery {
+    const delivery = this.#known.get(deliveryId);
+    if (delivery !== undefined) return delivery;
+    this.refused += 1;
+    const wasLost = typeof deliveryId === "string" && this.#lostIds.peek(deliveryId) === true;
+    throw wasLost
+      ? brokerError(
+          "ERR_DELIVERY_EXPIRED",
+          `delivery ${quote(deliveryId)} was taken back (ack timeout or end of the subscription); raise ackTimeout, or extend it in time`,
+          { deliveryId },
+        )
+      : brokerError(
+          "ERR_ALREADY_SETTLED",
+          `no delivery ${quote(deliveryId)} is in flight: it was settled already, or this broker never made it`,
+          { deliveryId },
+        );
+  }
+
+  /** Settles inside a transaction: undecided until `unstage`, but nobody else may settle it. */
+  stage(delivery: Delivery): void {
+    if (delivery.state !== "inFlight") {
+      this.refused += 1;
+      throw delivery.settleError();
+    }
+    delivery.moveTo("staged");
+  }
+
+  /** Gives a staged delivery back to its consumer's hands, to be settled now or later. */
+  unstage(delivery: Delivery): void {
+    if (delivery.state === "staged") delivery.moveTo("inFlight");
+  }
+
+  #decide(delivery: Delivery): void {
+    delivery.moveTo("settled");
+    this.#stop(delivery);
+  }
+
+  #lose(delivery: Delivery): void {
+    delivery.moveTo("lost");
+    if (delivery.knownAs !== null) this.#lostIds.set(delivery.knownAs, true);
+    this.#stop(delivery);
+  }
+
+  #stop(delivery: Delivery): void {
+    if (delivery.timer !== null) {
+      this.#deadlines.cancel(delivery.timer);
+      delivery.timer = null;
+    }
+    if (delivery.knownAs !== null) this.#known.delete(delivery.knownAs);
+  }
+
+  #tryAgain(
+    delivery: Delivery,
+    history: readonly Attempt[],
+    delay: number | undefined,
+    reason: string | undefined,
+  ): void {
+    const { maxDeliveries, backoff } = delivery.source.settings;
+    if (delivery.deliveryCount >= maxDeliveries) {
+      this.#giveUp(delivery, "max-deliveries", history);
+      return;
+    }
+    const delayMs = delay ?? Math.max(0, backoff(delivery.deliveryCount, this.#host.random));
+    delivery.source.giveBack(delivery, delayMs, history, true);
+    this.#host.redelivering(delivery, delayMs, reason);
+  }
+
+  #giveUp(delivery: Delivery, reason: GiveUpReason, history: readonly Attempt[]): void {
+    delivery.history = history;
+    delivery.source.finish(delivery, this.#host.giveUp(delivery, reason, history));
+  }
+
+  #remember(delivery: Delivery, outcome: Attempt["outcome"], reason: string | undefined): readonly Attempt[] {
+    const attempt: Attempt = {
+      deliveryCount: delivery.deliveryCount,
+      outcome,
+      at: this.#host.now(),
+      ...(reason === undefined ? {} : { reason }),
+    };
+    const history = delivery.history ?? [];
+    return history.length < historyKept ? [...history, attempt] : [history[0] as Attempt, ...history.slice(2), attempt];
+  }
+
+  #refuse(delivery: Delivery): Promise<never> {
+    this.refused += 1;
+    return settleRefused(delivery);
+  }
+}

@@ -1,0 +1,309 @@
+import { brokerError, quote } from "../errors.js";
+import type { Attempt, TimerTask } from "../message/delivery.js";
+import type { MessageRecord } from "../message/message.js";
+import type { TimerLine } from "./timers.js";
+
+/** Why a message was given up on. */
+export type DeadLetterReason = "max-deliveries" | "rejected" | "expired" | "overflow" | "handler-error";
+
+export const deadLetterReasons: readonly DeadLetterReason[] = [
+  "max-deliveries",
+  "rejected",
+  "expired",
+  "overflow",
+  "handler-error",
+];
+
+/** A message that was given up on, for one subscription. */
+export interface DeadLetter {
+  /** Names this dead letter; a message that two subscriptions gave up on has two. */
+  readonly id: string;
+  readonly message: MessageRecord;
+  readonly reason: DeadLetterReason;
+  /** The topic it was published to. */
+  readonly topic: string;
+  /** The subscription (group, durable) that gave it up. */
+  readonly subscription: string;
+  /** The last error's text, where there was one. */
+  readonly error: string | undefined;
+  /** How each hand-over ended; of a long history the first and the last ones. */
+  readonly history: readonly Attempt[];
+  /** When it was given up on, in milliseconds since 1970. */
+  readonly deadAt: number;
+  /** How often it has been driven again before. */
+  readonly redrives: number;
+}
+
+/** Which dead letters. Every condition given must hold. */
+export interface DeadLetterFilter {
+  readonly id?: string;
+  /** A topic or a pattern. */
+  readonly topic?: string;
+  readonly reason?: DeadLetterReason;
+  readonly subscription?: string;
+}
+
+/** A page of dead letters, oldest first. */
+export interface DeadLetterListOptions extends DeadLetterFilter {
+  /** How many at most; default 100. */
+  readonly limit?: number;
+  /** Where the page before ended. */
+  readonly cursor?: string;
+}
+
+/** How to drive dead letters again. */
+export interface RedriveOptions {
+  /** Messages a second; absent: all at once. */
+  readonly rate?: number;
+  /** Ends it between two messages; what was driven by then stays driven. */
+  readonly signal?: AbortSignal;
+}
+
+export interface DeadLetterStats {
+  /** Kept now. */
+  readonly count: number;
+  readonly bytes: number;
+  /** Kept now, by reason. */
+  readonly byReason: Readonly<Partial<Record<DeadLetterReason, number>>>;
+  /** Ever taken in. */
+  readonly added: number;
+  readonly redriven: number;
+  readonly purged: number;
+  /** Let go because a bound was reached or `maxAge` was over. */
+  readonly evicted: number;
+}
+
+/** The dead letters of a broker: to look at, to drive again, to throw away. */
+export interface DeadLetters {
+  /**
+   * Dead letters, oldest first, a page at a time. `cursor` is undefined on the last page.
+   *
+   * @example
+   * ```ts
+   * const { items } = await broker.deadLetters.list({ topic: "orders.>", reason: "max-deliveries" });
+   * ```
+   */
+  list(options?: DeadLetterListOptions): Promise<{ items: DeadLetter[]; cursor: string | undefined }>;
+  /** One dead letter by its id; undefined where there is none. */
+  peek(id: string): Promise<DeadLetter | undefined>;
+  /**
+   * Delivers dead letters again: each to the subscription that gave it up, or to its topic where that subscription
+   * has gone. Each starts with a fresh delivery count, leaves this list, and comes back if it fails again.
+   *
+   * @returns how many were driven
+   */
+  redrive(filter?: DeadLetterFilter, options?: RedriveOptions): Promise<number>;
+  /** Throws dead letters away. @returns how many */
+  purge(filter?: DeadLetterFilter): Promise<number>;
+  stats(): DeadLetterStats;
+}
+
+export interface DeadLetterSettings {
+  readonly maxMessages: number;
+  readonly maxBytes: number;
+  /** Milliseconds; Infinity: kept until a bound is reached. */
+  readonly maxAgeMs: number;
+}
+
+/** What the dead-letter manager needs of the broker around it. */
+export interface DeadLetterHost {
+  now(): number;
+  readonly deadlines: TimerLine;
+  matches(pattern: string, topic: string): boolean;
+  /** Delivers it again, or throws and changes nothing. */
+  redrive(letter: DeadLetter): void;
+  /** A bound was reached, and the oldest goes. */
+  evicted(letter: DeadLetter): void;
+  /** Keeps the process alive until released. */
+  hold(): () => void;
+}
+
+interface Kept {
+  readonly letter: DeadLetter;
+  readonly bytes: number;
+}
+
+/**
+ * Keeps what was given up on, up to a number, a size and an age; beyond that the oldest goes, counted and told.
+ *
+ * Entries are numbered, and a Map keeps them in that order, so a cursor is the number of the last one seen, and stays
+ * right whatever is removed meanwhile.
+ */
+export class DeadLetterManager implements DeadLetters {
+  readonly #settings: DeadLetterSettings;
+  readonly #host: DeadLetterHost;
+  readonly #kept = new Map<number, Kept>();
+  readonly #byReason: Partial<Record<DeadLetterReason, number>> = {};
+  #lastNumber = 0;
+  #bytes = 0;
+  #added = 0;
+  #redriven = 0;
+  #purged = 0;
+  #evicted = 0;
+
+  constructor(settings: DeadLetterSettings, host: DeadLetterHost) {
+    this.#settings = settings;
+    this.#host = host;
+  }
+
+  add(facts: Omit<DeadLetter, "id" | "deadAt">, bytes: number): DeadLetter {
+    this.#lastNumber += 1;
+    this.#added += 1;
+    const letter: DeadLetter = { ...facts, id: `dl-${this.#lastNumber}`, deadAt: this.#host.now() };
+    this.#kept.set(this.#lastNumber, { letter, bytes });
+    this.#bytes += bytes;
+    this.#byReason[letter.reason] = (this.#byReason[letter.reason] ?? 0) + 1;
+    this.#enforceBounds();
+    return letter;
+  }
+
+  list(options: DeadLetterListOptions = {}): Promise<{ items: DeadLetter[]; cursor: string | undefined }> {
+    return this.#async(() => {
+      const { limit = 100, cursor } = options;
+      if (!Number.isInteger(limit) || limit < 1) {
+        throw brokerError("ERR_INVALID_OPTION", `limit must be an integer from 1; got ${quote(limit)}`, {
+          option: "limit",
+        });
+      }
+      const after = cursor === undefined ? 0 : numberOf(cursor);
+      if (Number.isNaN(after)) {
+        throw brokerError("ERR_INVALID_OPTION", `cursor must come from a list call; got ${quote(cursor)}`, {
+          option: "cursor",
+        });
+      }
+      this.#enforceBounds();
+      const items: DeadLetter[] = [];
+      let isMore = false;
+      for (const [number, { letter }] of this.#kept) {
+        if (number <= after || !this.#isMatch(letter, options)) continue;
+        if (items.length === limit) {
+          isMore = true;
+          break;
+        }
+        items.push(letter);
+      }
+      return { items, cursor: isMore ? items.at(-1)?.id : undefined };
+    });
+  }
+
+  peek(id: string): Promise<DeadLetter | undefined> {
+    return this.#async(() => {
+      this.#enforceBounds();
+      return this.#kept.get(numberOf(id))?.letter;
+    });
+  }
+
+  async redrive(filter: DeadLetterFilter = {}, options: RedriveOptions = {}): Promise<number> {
+    const { rate, signal } = options;
+    if (rate !== undefined && !(typeof rate === "number" && rate > 0)) {
+      throw brokerError("ERR_INVALID_OPTION", `rate must be more than 0 messages a second; got ${quote(rate)}`, {
+        option: "rate",
+      });
+    }
+    this.#enforceBounds();
+    // Chosen before the first is driven: one that fails again and comes back is not driven in the same call.
+    const numbers = [...this.#matching(filter)];
+    const startedAt = this.#host.deadlines.now();
+    let driven = 0;
+    for (const number of numbers) {
+      if (rate !== undefined) await this.#waitUntil(startedAt + (driven * 1000) / rate, signal);
+      if (signal?.aborted === true) break;
+      const kept = this.#kept.get(number);
+      if (kept === undefined) continue;
+      this.#host.redrive(kept.letter);
+      this.#remove(number, kept);
+      this.#redriven += 1;
+      driven += 1;
+    }
+    return driven;
+  }
+
+  purge(filter: DeadLetterFilter = {}): Promise<number> {
+    return this.#async(() => {
+      const numbers = [...this.#matching(filter)];
+      for (const number of numbers) this.#remove(number, this.#kept.get(number) as Kept);
+      this.#purged += numbers.length;
+      return numbers.length;
+    });
+  }
+
+  stats(): DeadLetterStats {
+    this.#enforceBounds();
+    return {
+      count: this.#kept.size,
+      bytes: this.#bytes,
+      byReason: { ...this.#byReason },
+      added: this.#added,
+      redriven: this.#redriven,
+      purged: this.#purged,
+      evicted: this.#evicted,
+    };
+  }
+
+  clear(): void {
+    this.#kept.clear();
+    this.#bytes = 0;
+  }
+
+  *#matching(filter: DeadLetterFilter): IterableIterator<number> {
+    for (const [number, { letter }] of this.#kept) if (this.#isMatch(letter, filter)) yield number;
+  }
+
+  #isMatch(letter: DeadLetter, filter: DeadLetterFilter): boolean {
+    return (
+      (filter.id === undefined || filter.id === letter.id) &&
+      (filter.reason === undefined || filter.reason === letter.reason) &&
+      (filter.subscription === undefined || filter.subscription === letter.subscription) &&
+      (filter.topic === undefined || this.#host.matches(filter.topic, letter.topic))
+    );
+  }
+
+  #remove(number: number, kept: Kept): void {
+    this.#kept.delete(number);
+    this.#bytes -= kept.bytes;
+    const { reason } = kept.letter;
+    const left = (this.#byReason[reason] ?? 1) - 1;
+    if (left === 0) delete this.#byReason[reason];
+    else this.#byReason[reason] = left;
+  }
+
+  #enforceBounds(): void {
+    const { maxMessages, maxBytes, maxAgeMs } = this.#settings;
+    const oldestKept = maxAgeMs === Infinity ? -Infinity : this.#host.now() - maxAgeMs;
+    for (const [number, kept] of this.#kept) {
+      const isOver = this.#kept.size > maxMessages || this.#bytes > maxBytes || kept.letter.deadAt < oldestKept;
+      if (!isOver) return;
+      this.#remove(number, kept);
+      this.#evicted += 1;
+      this.#host.evicted(kept.letter);
+    }
+  }
+
+  async #waitUntil(deadline: number, signal: AbortSignal | undefined): Promise<void> {
+    const { deadlines } = this.#host;
+    if (deadline <= deadlines.now()) return;
+    const release = this.#host.hold();
+    await new Promise<void>((resolve) => {
+      const task: TimerTask = { onTimer: () => resolve() };
+      const entry = deadlines.at(deadline, task);
+      signal?.addEventListener(
+        "abort",
+        () => {
+          deadlines.cancel(entry);
+          resolve();
+        },
+        { once: true },
+      );
+    });
+    release();
+  }
+
+  /** What could be synchronous in memory is not on a store; so neither is it here. */
+  #async<Result>(run: () => Result): Promise<Result> {
+    return new Promise((resolve) => resolve(run()));
+  }
+}
+
+function numberOf(id: string): number {
+  return typeof id === "string" && id.startsWith("dl-") ? Number(id.slice(3)) : NaN;
+}

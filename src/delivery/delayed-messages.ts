@@ -1,0 +1,70 @@
+import type { TimerEntry } from "../collections/timer-queue.js";
+import type { TimerTask } from "../message/delivery.js";
+import type { PublishedMessage } from "../message/message.js";
+import type { TimerLine } from "./timers.js";
+
+/** A message whose time has not come. */
+export interface DelayedMessage extends TimerTask {
+  readonly message: PublishedMessage;
+  readonly line: TimerLine;
+  /** When it is due, in its line's time. */
+  readonly dueAt: number;
+  entry: TimerEntry<TimerTask>;
+}
+
+/**
+ * Messages that wait for their time before they are routed: to the subscriptions that are there then.
+ *
+ * A delay counts on the monotonic clock, a date on the wall clock; so setting the wall clock moves dates and nothing
+ * else. Each is delivered once: it leaves the table in the step that routes it.
+ */
+export class DelayedMessages {
+  readonly #byId = new Map<string, DelayedMessage>();
+  readonly #deliver: (message: PublishedMessage) => void;
+
+  constructor(deliver: (message: PublishedMessage) => void) {
+    this.#deliver = deliver;
+  }
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  has(id: string): boolean {
+    return this.#byId.has(id);
+  }
+
+  /** Keeps a message until `dueAt`. Its id must not be waiting already. */
+  add(message: PublishedMessage, line: TimerLine, dueAt: number): void {
+    const { id } = message;
+    const delayed = {
+      message,
+      line,
+      dueAt,
+      onTimer: () => {
+        this.#byId.delete(id);
+        this.#deliver(message);
+      },
+    } as unknown as DelayedMessage;
+    delayed.entry = line.at(dueAt, delayed);
+    this.#byId.set(id, delayed);
+  }
+
+  /** Takes a message out before its time; undefined where none with that id waits. */
+  cancel(id: string): PublishedMessage | undefined {
+    const delayed = this.#byId.get(id);
+    if (delayed === undefined) return undefined;
+    delayed.line.cancel(delayed.entry);
+    this.#byId.delete(id);
+    return delayed.message;
+  }
+
+  /** Takes everything out. */
+  clear(): PublishedMessage[] {
+    return [...this.#byId.keys()].map((id) => this.cancel(id) as PublishedMessage);
+  }
+
+  *messages(): IterableIterator<DelayedMessage> {
+    yield* this.#byId.values();
+  }
+}

@@ -1,0 +1,51 @@
+import { brokerError, quote } from "../errors.js";
+import type { Backoff } from "../message/delivery.js";
+
+/** Settings of an exponential backoff. */
+export interface ExponentialBackoffOptions {
+  /** Milliseconds after the first failure; default 100. */
+  readonly initial?: number;
+  /** The most it waits, in milliseconds; default 30,000. */
+  readonly max?: number;
+  /** How fast it grows; default 2. */
+  readonly factor?: number;
+  /** The share of each wait that is left to chance, 0 to 1, so that failures do not come back together; default 0.2. */
+  readonly jitter?: number;
+}
+
+/**
+ * Waits that grow with each failure: `initial × factor^(n − 1)`, at most `max`, each varied by up to ± `jitter`
+ * of itself (and still at most `max`).
+ *
+ * @example
+ * ```ts
+ * new InProcBroker({ ack: { backoff: exponentialBackoff({ initial: 200, max: 60_000 }) } });
+ * ```
+ */
+export function exponentialBackoff(options: ExponentialBackoffOptions = {}): Backoff {
+  const { initial = 100, max = 30_000, factor = 2, jitter = 0.2 } = options;
+  requireNumber("initial", initial, 0, Infinity);
+  requireNumber("max", max, 0, Infinity);
+  requireNumber("factor", factor, 1, Infinity);
+  requireNumber("jitter", jitter, 0, 1);
+  return (deliveryCount, random) => {
+    const wait = Math.min(max, initial * factor ** (deliveryCount - 1));
+    return Math.min(max, wait * (1 + jitter * (2 * random() - 1)));
+  };
+}
+
+/** The same wait, in milliseconds, after each failure. */
+export function fixedBackoff(delay: number): Backoff {
+  requireNumber("delay", delay, 0, Infinity);
+  return () => delay;
+}
+
+function requireNumber(name: string, value: unknown, least: number, most: number): void {
+  if (typeof value !== "number" || !(value >= least && value <= most)) {
+    throw brokerError(
+      "ERR_INVALID_OPTION",
+      `backoff option ${name} must be a number from ${least} to ${most}; got ${quote(value)}`,
+      { option: name },
+    );
+  }
+}

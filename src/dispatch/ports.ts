@@ -1,0 +1,70 @@
+import type { TimerEntry } from "../collections/timer-queue.js";
+import type { Delivery, Settler, TimerTask } from "../message/delivery.js";
+import type { Message, PublishedMessage } from "../message/message.js";
+import type { TraceChannel } from "../platform/tracing.js";
+import type { MemoryBudget } from "./memory-budget.js";
+import type { DropReason, QueueFacts } from "./queue-facts.js";
+import type { Scheduler } from "./scheduler.js";
+
+/** Deadlines in one time base; `Timers` has two. */
+export interface TimerPort {
+  now(): number;
+  after(delayMs: number, task: TimerTask): TimerEntry<TimerTask>;
+  at(deadline: number, task: TimerTask): TimerEntry<TimerTask>;
+  cancel(entry: TimerEntry<TimerTask>): void;
+}
+
+/** What keeps account of deliveries in flight; the ack tracker. */
+export interface DeliveryTracker extends Settler {
+  /** The ack timeout of a delivery in flight begins. */
+  start(delivery: Delivery, ackTimeoutMs: number): void;
+  /** Takes a delivery away from a consumer that goes; it is delivered again at once, to whoever is there. */
+  takeBack(delivery: Delivery): void;
+  /** Forgets a delivery in flight whose queue goes with it. */
+  forget(delivery: Delivery): void;
+}
+
+/** One taker of a queue's messages, as its queue sees it. */
+export interface QueueConsumer {
+  /** True where deliveries to it stay in flight until they are settled. */
+  readonly acknowledges: boolean;
+  /** Would it take one now? */
+  isReady(): boolean;
+  /** Takes up to `limit` messages for as long as it is ready; returns how many. */
+  pump(limit: number): number;
+  beginFlight(delivery: Delivery): void;
+  endFlight(delivery: Delivery): void;
+  /** Messages it has in flight or is working on. */
+  busyWith(): Iterable<Message>;
+}
+
+/** What a handler's run looks like to those who watch it: plugins and the `process` channel. */
+export interface ProcessContext {
+  readonly message: Message;
+  readonly subscription: string;
+}
+
+/** What the queues need of the broker around them. */
+export interface DispatchHost {
+  readonly scheduler: Scheduler;
+  readonly memory: MemoryBudget;
+  readonly deadlines: TimerPort;
+  readonly dates: TimerPort;
+  readonly tracker: DeliveryTracker;
+  readonly processChannel: TraceChannel<ProcessContext>;
+  /** A copy for a consumer of its own; null where consumers share the publisher's object. */
+  readonly copyPayload: ((data: unknown) => unknown) | null;
+  /** Told of every hand-over; null while nobody asks. */
+  readonly onDeliver: ((message: Message, queue: QueueFacts) => void) | null;
+  dropped(queue: QueueFacts, message: PublishedMessage, reason: DropReason, from: Delivery | null): void;
+  expired(queue: QueueFacts, delivery: Delivery): void;
+  /** A user's callback threw. */
+  failed(queue: QueueFacts, error: unknown, message: Message, during: "handler" | "filter"): void;
+  /** A handler threw on a message that nothing will deliver again: the last chance to keep it. */
+  undone(queue: QueueFacts, message: Message, error: unknown): void;
+  slow(queue: QueueFacts): void;
+  /** The queue has nothing queued, in flight, delayed or running any more. */
+  idle(queue: QueueFacts): void;
+  /** The queue is full and its policy is to close. */
+  overflowed(queue: QueueFacts): void;
+}

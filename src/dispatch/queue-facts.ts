@@ -1,0 +1,55 @@
+import type { Backoff } from "../message/delivery.js";
+import type { Message } from "../message/message.js";
+
+/** What happens to a message that finds the queue full. */
+export type OverflowPolicy = "wait" | "drop-oldest" | "drop-newest" | "error" | "close";
+
+/** Why a message did not reach a subscription that it matched. */
+export type DropReason = "overflow" | "unsubscribed" | "closed" | "aborted" | "rejected" | "max-deliveries";
+
+/** The settings of a queue, complete and checked. */
+export interface QueueSettings {
+  readonly maxMessages: number;
+  readonly maxBytes: number;
+  readonly overflow: OverflowPolicy;
+  readonly isOrderedByKey: boolean;
+  /** Milliseconds of waiting that lift a message by one priority; 0: priorities are strict. */
+  readonly agingMs: number;
+  readonly filter: ((message: Message) => boolean) | null;
+  readonly maxDeliveries: number;
+  readonly backoff: Backoff;
+}
+
+/** Counters of one queue. At any instant: routed = delivered + queued + inFlight + delayed + expired + deadLettered + dropped. */
+export class QueueCounters {
+  /** Messages that were meant for this queue. */
+  routed = 0;
+  /** Messages done with: acknowledged, or handed over where nothing is acknowledged. */
+  delivered = 0;
+  /** Hand-overs, repeated ones included. */
+  handedOver = 0;
+  nacked = 0;
+  timedOut = 0;
+  redelivered = 0;
+  handlerErrors = 0;
+  expired = 0;
+  deadLettered = 0;
+  readonly dropped: Partial<Record<DropReason, number>> = {};
+}
+
+/** A queue, to those who only look at it. */
+export interface QueueFacts {
+  readonly name: string;
+  readonly patterns: readonly string[];
+  readonly group: string | null;
+  readonly settings: QueueSettings;
+  readonly counters: QueueCounters;
+  /** Messages that wait to be taken, those of held publishers included. */
+  readonly queued: number;
+  readonly queuedBytes: number;
+  readonly inFlight: number;
+  readonly delayed: number;
+  readonly running: number;
+  readonly held: number;
+  readonly isIdle: boolean;
+}

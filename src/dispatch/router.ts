@@ -1,0 +1,343 @@
+import { LRUMap } from "mnemonist";
+import { brokerError, quote } from "../errors.js";
+import type { PublishedMessage, Stamp } from "../message/message.js";
+import type { TopicLimits } from "../topic/grammar.js";
+import { checkTopic, isLiteral } from "../topic/grammar.js";
+import { topicHash } from "../topic/hash.js";
+import { PatternTrie } from "../topic/pattern-trie.js";
+import type { DeliveryQueue } from "./queue.js";
+
+/** Topics of which the route is remembered, over all shards. */
+const cachedRoutes = 16_384;
+/** Routes that were used more than once, found by one look-up without a hash. */
+const hotRoutes = 8_192;
+
+/** What the routes of some topics have in common: they go stale together. */
+class Scope {
+  version = 0;
+}
+
+/** Where a topic's messages go. Stale once its version is not its scope's any more. */
+export class Route<Attachment> {
+  readonly topic: string;
+  readonly shard: number;
+  /** Queues that get every message: those of plain subscriptions, and of groups with one queue. */
+  readonly targets: readonly DeliveryQueue[];
+  /** Groups whose members ask for different things: each message goes to one queue of each. */
+  readonly choices: readonly (readonly DeliveryQueue[])[];
+  /** True where `targets` is the whole answer, for every message. */
+  readonly isPlain: boolean;
+  readonly attachment: Attachment;
+  readonly scope: Scope;
+  version: number;
+  published = 0;
+  /** When it was used last; kept up only where topics are limited. */
+  usedAt: Stamp | null = null;
+
+  constructor(
+    topic: string,
+    shard: number,
+    targets: readonly DeliveryQueue[],
+    choices: readonly (readonly DeliveryQueue[])[],
+    attachment: Attachment,
+    scope: Scope,
+  ) {
+    this.topic = topic;
+    this.shard = shard;
+    this.targets = targets;
+    this.choices = choices;
+    this.isPlain = choices.length === 0 && targets.every((queue) => queue.settings.filter === null);
+    this.attachment = attachment;
+    this.scope = scope;
+    this.version = scope.version;
+  }
+
+  get isFresh(): boolean {
+    return this.version === this.scope.version;
+  }
+
+  /** Subscriptions and groups that match, filters aside. */
+  get matched(): number {
+    return this.targets.length + this.choices.length;
+  }
+}
+
+/** A part of the topic space: subscriptions to exact topics, and remembered routes. */
+class Shard<Attachment> {
+  readonly exact = new Map<string, DeliveryQueue[]>();
+  #routes: LRUMap<string, Route<Attachment>> | null = null;
+  readonly #capacity: number;
+
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
+
+  get routes(): LRUMap<string, Route<Attachment>> {
+    this.#routes ??= new LRUMap<string, Route<Attachment>>(this.#capacity);
+    return this.#routes;
+  }
+
+  cached(topic: string): Route<Attachment> | undefined {
+    return this.#routes?.peek(topic);
+  }
+
+  *cachedRoutes(): IterableIterator<Route<Attachment>> {
+    if (this.#routes !== null) yield* this.#routes.values();
+  }
+}
+
+export interface RouterOptions<Attachment> {
+  readonly shards: number;
+  readonly limits: TopicLimits;
+  /** Topics known at once; Infinity: as many as are remembered. */
+  readonly maxTopics: number;
+  /** Milliseconds after which a topic that is not used makes room for another. */
+  readonly topicIdleMs: number;
+  now(): number;
+  /** What else belongs to a topic; worked out once, with its route. */
+  attach(topic: string): Attachment;
+  /** True for a topic that is used once, so that remembering it would push out others. */
+  isTransient(topic: string): boolean;
+  /** True for a topic that has to stay known: it has a retained message. */
+  isKept(topic: string): boolean;
+}
+
+/**
+ * Finds the queues of a topic.
+ *
+ * Subscriptions to exact topics live in the topic's shard, those with wildcards in one trie. The answer is remembered:
+ * in its shard's LRU cache, and once used again in a small map in front of it, so a publish to a busy topic is one
+ * look-up. A change of subscriptions makes stale what it concerns: one topic for an exact pattern, the topics with the
+ * same first token for a pattern that begins with one.
+ */
+export class Router<Attachment> {
+  readonly #options: RouterOptions<Attachment>;
+  readonly #shards: Shard<Attachment>[];
+  readonly #shardMask: number;
+  readonly #trie = new PatternTrie<DeliveryQueue>();
+  readonly #hot = new Map<string, Route<Attachment>>();
+  readonly #restScope = new Scope();
+  readonly #scopes = new Map<string, { scope: Scope; patterns: number }>();
+  readonly #known: Map<string, Route<Attachment>> | null;
+  readonly #matched: DeliveryQueue[] = [];
+
+  constructor(options: RouterOptions<Attachment>) {
+    this.#options = options;
+    this.#shardMask = options.shards - 1;
+    const capacity = Math.max(16, cachedRoutes / options.shards);
+    this.#shards = Array.from({ length: options.shards }, () => new Shard<Attachment>(capacity));
+    this.#known = options.maxTopics === Infinity ? null : new Map();
+  }
+
+  /** True where topics are counted, and `Route.usedAt` is to be kept up. */
+  get limitsTopics(): boolean {
+    return this.#known !== null;
+  }
+
+  shardOf(text: string): number {
+    return topicHash(text) & this.#shardMask;
+  }
+
+  /** The route of a topic. Throws `ERR_INVALID_TOPIC`, or `ERR_LIMIT_EXCEEDED` for one topic too many. */
+  route(topic: string): Route<Attachment> {
+    const route = this.#hot.get(topic);
+    if (route !== undefined && route.version === route.scope.version) return route;
+    return this.#findRoute(topic);
+  }
+
+  add(queue: DeliveryQueue): void {
+    for (const pattern of queue.patterns) {
+      if (isLiteral(pattern)) {
+        const shard = this.#shardFor(pattern);
+        const queues = shard.exact.get(pattern);
+        if (queues === undefined) shard.exact.set(pattern, [queue]);
+        else queues.push(queue);
+        this.#makeTopicStale(pattern);
+      } else {
+        this.#trie.add(pattern, queue);
+        this.#makePatternStale(pattern, 1);
+      }
+    }
+  }
+
+  remove(queue: DeliveryQueue): void {
+    for (const pattern of queue.patterns) {
+      if (isLiteral(pattern)) {
+        const shard = this.#shardFor(pattern);
+        const left = shard.exact.get(pattern)?.filter((one) => one !== queue) ?? [];
+        if (left.length === 0) shard.exact.delete(pattern);
+        else shard.exact.set(pattern, left);
+        this.#makeTopicStale(pattern);
+      } else {
+        this.#trie.remove(pattern, queue);
+        this.#makePatternStale(pattern, -1);
+      }
+    }
+  }
+
+  /** Every topic that has an exact subscription or was published to lately, with its route. */
+  *topics(): IterableIterator<Route<Attachment>> {
+    if (this.#known !== null) {
+      for (const topic of this.#known.keys()) yield this.route(topic);
+      return;
+    }
+    for (const shard of this.#shards) {
+      const seen = new Set<string>();
+      for (const route of [...shard.cachedRoutes()]) {
+        seen.add(route.topic);
+        yield route.isFresh ? route : this.route(route.topic);
+      }
+      for (const topic of shard.exact.keys()) if (!seen.has(topic)) yield this.route(topic);
+    }
+  }
+
+  #findRoute(topic: string): Route<Attachment> {
+    const stale = this.#hot.get(topic);
+    if (stale === undefined) checkTopic(topic, this.#options.limits);
+    const index = topicHash(topic) & this.#shardMask;
+    if (this.#options.isTransient(topic)) return this.#buildRoute(topic, index);
+    const routes = (this.#shards[index] as Shard<Attachment>).routes;
+    const cached = routes.get(topic);
+    if (cached?.isFresh === true) {
+      if (this.#hot.size >= hotRoutes) this.#hot.clear();
+      this.#hot.set(topic, cached);
+      return cached;
+    }
+    const route = this.#buildRoute(topic, index);
+    const before = cached ?? this.#known?.get(topic);
+    if (before !== undefined) {
+      route.published = before.published;
+      route.usedAt = before.usedAt;
+    }
+    if (this.#known !== null) this.#know(this.#known, route);
+    routes.set(topic, route);
+    if (stale !== undefined) this.#hot.set(topic, route);
+    return route;
+  }
+
+  #buildRoute(topic: string, shardIndex: number): Route<Attachment> {
+    const matched = this.#matched;
+    matched.length = 0;
+    if (!this.#trie.isEmpty) this.#trie.match(topic, matched);
+    const exact = (this.#shards[shardIndex] as Shard<Attachment>).exact.get(topic);
+    if (exact !== undefined) {
+      for (const queue of exact) if (!matched.includes(queue)) matched.push(queue);
+    }
+    const targets: DeliveryQueue[] = [];
+    const choices: DeliveryQueue[][] = [];
+    let groups: Map<string, DeliveryQueue[]> | undefined;
+    for (const queue of matched) {
+      if (queue.group === null) targets.push(queue);
+      else {
+        groups ??= new Map();
+        const members = groups.get(queue.group);
+        if (members === undefined) groups.set(queue.group, [queue]);
+        else members.push(queue);
+      }
+    }
+    if (groups !== undefined) {
+      for (const queues of groups.values()) {
+        if (queues.length === 1) targets.push(queues[0] as DeliveryQueue);
+        else choices.push(queues);
+      }
+    }
+    const attachment = this.#options.attach(topic);
+    return new Route(topic, shardIndex, targets, choices, attachment, this.#scopeOf(topic));
+  }
+
+  #shardFor(topic: string): Shard<Attachment> {
+    return this.#shards[this.shardOf(topic)] as Shard<Attachment>;
+  }
+
+  #scopeOf(topic: string): Scope {
+    if (this.#scopes.size === 0) return this.#restScope;
+    return this.#scopes.get(firstToken(topic))?.scope ?? this.#restScope;
+  }
+
+  #makeTopicStale(topic: string): void {
+    const route = this.#shardFor(topic).cached(topic);
+    if (route !== undefined) route.version = -1;
+    const hot = this.#hot.get(topic);
+    if (hot !== undefined) hot.version = -1;
+    const known = this.#known?.get(topic);
+    if (known !== undefined) known.version = -1;
+  }
+
+  #makePatternStale(pattern: string, change: 1 | -1): void {
+    const first = firstToken(pattern);
+    if (!isLiteral(first)) {
+      this.#restScope.version += 1;
+      for (const { scope } of this.#scopes.values()) scope.version += 1;
+      return;
+    }
+    const counted = this.#scopes.get(first);
+    if (counted === undefined) {
+      // Topics with this first token were in the rest until now.
+      this.#scopes.set(first, { scope: new Scope(), patterns: 1 });
+      this.#restScope.version += 1;
+      return;
+    }
+    counted.scope.version += 1;
+    counted.patterns += change;
+    if (counted.patterns === 0) this.#scopes.delete(first);
+  }
+
+  #know(known: Map<string, Route<Attachment>>, route: Route<Attachment>): void {
+    if (!known.has(route.topic) && known.size >= this.#options.maxTopics) this.#forgetIdle(known);
+    if (!known.has(route.topic) && known.size >= this.#options.maxTopics) {
+      throw brokerError(
+        "ERR_LIMIT_EXCEEDED",
+        `topic ${quote(route.topic)} would be one more than the ${this.#options.maxTopics} that limits.maxTopics allows; ` +
+          `use fewer topics (put ids into the key or a header), or raise it`,
+        { limit: "maxTopics", maxTopics: this.#options.maxTopics, topic: route.topic },
+      );
+    }
+    known.set(route.topic, route);
+  }
+
+  #forgetIdle(known: Map<string, Route<Attachment>>): void {
+    const idleSince = this.#options.now() - this.#options.topicIdleMs;
+    for (const [topic, route] of known) {
+      const isUsed =
+        (route.usedAt !== null && route.usedAt.at > idleSince) ||
+        this.#shardFor(topic).exact.has(topic) ||
+        this.#options.isKept(topic);
+      if (isUsed) continue;
+      known.delete(topic);
+      this.#hot.delete(topic);
+      const cached = this.#shardFor(topic).cached(topic);
+      if (cached !== undefined) cached.version = -1;
+    }
+  }
+}
+
+/** The queues one message goes to, on a route that is not plain: filters asked, one queue chosen for each group. */
+export function chooseTargets<Attachment>(
+  route: Route<Attachment>,
+  message: PublishedMessage,
+  accepts: (queue: DeliveryQueue, message: PublishedMessage) => boolean,
+): DeliveryQueue[] {
+  const chosen: DeliveryQueue[] = [];
+  for (const queue of route.targets) {
+    if (queue.settings.filter === null || accepts(queue, message)) chosen.push(queue);
+  }
+  for (const queues of route.choices) {
+    let best: DeliveryQueue | undefined;
+    let bestReady = 0;
+    for (const queue of queues) {
+      if (queue.settings.filter !== null && !accepts(queue, message)) continue;
+      const ready = queue.consumers.reduce((count, one) => count + (one.isReady() ? 1 : 0), 0) - queue.queued;
+      if (best === undefined || ready > bestReady) {
+        best = queue;
+        bestReady = ready;
+      }
+    }
+    if (best !== undefined) chosen.push(best);
+  }
+  return chosen;
+}
+
+function firstToken(topic: string): string {
+  const dot = topic.indexOf(".");
+  return dot < 0 ? topic : topic.slice(0, dot);
+}

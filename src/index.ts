@@ -1,0 +1,82 @@
+/**
+ * inproc-broker: an embeddable message broker for Node.js.
+ *
+ * @packageDocumentation
+ */
+
+export { InProcBroker } from "./broker/in-proc-broker.js";
+export type { BrokerState, SubscriptionEntry, SubscriptionInfo, TopicInfo } from "./broker/in-proc-broker.js";
+export type { BatchEntry, Broker, CloseOptions, CloseResult, Handler, MessageOf } from "./broker/broker.js";
+export type { IdleOptions } from "./broker/idle.js";
+export type {
+  AckOptions,
+  BrokerOptions,
+  LimitOptions,
+  PayloadMode,
+  PublishOptions,
+  SubscribeOptions,
+  SubscriptionDefaults,
+} from "./broker/options.js";
+export type { Plugin, PublishDraft } from "./broker/plugin.js";
+export type { Receipt, SubscriptionReport } from "./broker/receipt.js";
+export type { RequestManyOptions, RequestOptions } from "./broker/requests.js";
+export type { StandardIssue, StandardResult, StandardSchema } from "./broker/schema.js";
+export type { Transaction, TransactionOptions } from "./broker/transaction.js";
+export type { PublishContext, SettleContext } from "./broker/core.js";
+export type { Decision } from "./delivery/ack-tracker.js";
+export type {
+  DeadLetter,
+  DeadLetterFilter,
+  DeadLetterListOptions,
+  DeadLetterReason,
+  DeadLetters,
+  DeadLetterStats,
+  RedriveOptions,
+} from "./delivery/dead-letters.js";
+export type { ExponentialBackoffOptions } from "./delivery/retry-policy.js";
+export { exponentialBackoff, fixedBackoff } from "./delivery/retry-policy.js";
+export type { AckMode } from "./dispatch/consumer.js";
+export type { ProcessContext } from "./dispatch/ports.js";
+export type { DropReason, OverflowPolicy } from "./dispatch/queue-facts.js";
+export type {
+  FetchOptions,
+  SubscriptionState,
+  SubscriptionStats,
+  UnsubscribeOptions,
+} from "./dispatch/subscription.js";
+export { Subscription } from "./dispatch/subscription.js";
+export type { RateLimit } from "./dispatch/token-bucket.js";
+export type { BrokerErrorCode, ErrorFacts, SerializedBrokerError } from "./errors.js";
+export {
+  BrokerError,
+  CapacityError,
+  deserializeBrokerError,
+  InvalidArgumentError,
+  LifecycleError,
+  ModuleDisabledError,
+  RequestError,
+  SettleError,
+  StoreError,
+  TimeoutError,
+  TransactionError,
+} from "./errors.js";
+export type { Attempt, Backoff } from "./message/delivery.js";
+export type { Headers } from "./message/headers.js";
+export type { Message, MessageRecord, NackOptions, ReplyOptions } from "./message/message.js";
+export type { Priority } from "./message/priority.js";
+export type { AnyTopics, DataOf, TopicName, TopicsMatching } from "./message/typed-topics.js";
+export type {
+  BrokerEventName,
+  BrokerEvents,
+  BrokerListener,
+  DropEvent,
+  ErrorEvent,
+  ExpireEvent,
+  RedeliverEvent,
+  SlowConsumerEvent,
+} from "./observe/events.js";
+export type { Health, HealthCheck, HealthStatus } from "./observe/health.js";
+export type { Metrics, MetricsSnapshot } from "./observe/metrics.js";
+export type { Clock } from "./platform/clock.js";
+export type { Random } from "./platform/random.js";
+export { matchesPattern } from "./topic/grammar.js";

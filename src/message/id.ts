@@ -1,0 +1,26 @@
+/** Crockford's base 32: digits that sort as their values do and cannot be misread. */
+const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+function encode(value: number, digits: number): string {
+  let text = "";
+  for (let rest = value, left = digits; left > 0; left -= 1) {
+    text = (alphabet[rest % 32] as string) + text;
+    rest = Math.floor(rest / 32);
+  }
+  return text;
+}
+
+/** Eight random digits that tell one broker's ids from another's. */
+export function idNonce(random: () => number): string {
+  return encode(Math.floor(random() * 2 ** 40), 8);
+}
+
+/**
+ * The id of a message that was given none: 26 characters shaped like a ULID (github.com/ulid/spec), so that
+ * they sort by time: 10 of the millisecond, 8 of the sequence, 8 that are the broker's own.
+ *
+ * It is a function of what the message holds already, so it costs nothing until somebody reads it.
+ */
+export function messageId(timestamp: number, seq: number, nonce: string): string {
+  return encode(timestamp, 10) + encode(seq, 8) + nonce;
+}

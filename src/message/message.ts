@@ -1,0 +1,253 @@
+import { brokerError } from "../errors.js";
+import type { Headers } from "./headers.js";
+import { noHeaders } from "./headers.js";
+import { messageId } from "./id.js";
+
+/** How to give a delivery back. */
+export interface NackOptions {
+  /** Milliseconds until it is delivered again; absent: the subscription's backoff. */
+  readonly delay?: number;
+  /** Why, for the delivery history of a dead letter. */
+  readonly reason?: string;
+}
+
+/** What a reply may carry besides its data. */
+export interface ReplyOptions {
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+}
+
+/**
+ * A message as a consumer sees it: what was published, and this one hand-over of it.
+ *
+ * @example
+ * ```ts
+ * broker.subscribe("orders.*", async (msg) => {
+ *   if (msg.deliveryCount > 3) return msg.reject("still failing");
+ *   await ship(msg.data, { signal: msg.signal });
+ * }, { ack: "auto" });
+ * ```
+ */
+export interface Message<Data = unknown, Topic extends string = string> {
+  /** The publisher's id, or one that sorts by time. */
+  readonly id: string;
+  readonly topic: Topic;
+  readonly data: Data;
+  readonly headers: Headers;
+  /** What `orderBy: "key"` and worker pools go by. */
+  readonly key: string | undefined;
+  /** 0 (lowest) to 9 (highest). */
+  readonly priority: number;
+  /** The broker's sequence number: higher means published later. */
+  readonly seq: number;
+  /** When it was published, in milliseconds since 1970. */
+  readonly timestamp: number;
+  /** When it expires, in milliseconds since 1970; undefined: never. */
+  readonly expiresAt: number | undefined;
+  /** 1 for the first hand-over to this subscription or group. */
+  readonly deliveryCount: number;
+  /** True where this subscription may have seen it before. */
+  readonly redelivered: boolean;
+  /** The topic an answer goes to; undefined where none is asked for. */
+  readonly replyTo: string | undefined;
+  /** What links an answer to its request. */
+  readonly correlationId: string | undefined;
+  /** Aborted once this hand-over is no longer the consumer's: ack timeout, unsubscribe, close. */
+  readonly signal: AbortSignal;
+  /** Names this hand-over, for `broker.ack(deliveryId)` where the object cannot travel. */
+  readonly deliveryId: string;
+  /** The name of the subscription (group, durable) it was delivered to. */
+  readonly subscription: string;
+
+  /**
+   * Settles the delivery: done.
+   *
+   * Only the first of ack, nack, reject and the ack timeout decides a delivery. Rejects with
+   * `ERR_ALREADY_SETTLED` when it is decided, with `ERR_DELIVERY_EXPIRED` when the ack timeout (or the end of the
+   * subscription) took it back. That rejection may be left unawaited: it never ends the process.
+   */
+  ack(): Promise<void>;
+  /**
+   * Gives the delivery back, to be delivered again after `delay` (or the subscription's backoff).
+   * At `maxDeliveries` attempts the message is dead-lettered instead. Rejects as `ack` does.
+   */
+  nack(options?: NackOptions): Promise<void>;
+  /** Gives up on the message now: dead-lettered as `rejected`. Rejects as `ack` does. */
+  reject(reason?: string): Promise<void>;
+  /** Asks for more time: the ack timeout starts again and ends `ms` milliseconds from now. Rejects as `ack` does. */
+  extend(ms: number): Promise<void>;
+  /**
+   * Answers a request. Rejects with `ERR_INVALID_MESSAGE` where no answer was asked for. An answer that comes too late,
+   * when nobody waits any more, is dropped and counted.
+   */
+  reply(data: unknown, options?: ReplyOptions): Promise<void>;
+}
+
+/** What a message needs of the broker it came from. */
+export interface MessageOrigin {
+  readonly nonce: string;
+  /** Aborted when the broker closes. */
+  readonly signal: AbortSignal;
+  reply(request: Message, data: unknown, options: ReplyOptions | undefined): Promise<void>;
+}
+
+/** The time and place of publishing; one object serves every message of a turn of the event loop. */
+export interface Stamp {
+  readonly at: number;
+  readonly origin: MessageOrigin;
+}
+
+/** What few messages have; one object, so that the others pay one null for it. */
+export interface MessageExtras {
+  readonly id?: string | undefined;
+  readonly headers?: Headers | undefined;
+  readonly key?: string | undefined;
+  readonly replyTo?: string | undefined;
+  readonly correlationId?: string | undefined;
+  /** Told of each subscription that has acknowledged it: publisher confirms. */
+  readonly onAcked?: ((subscription: string) => void) | undefined;
+  /** True for history that was published again. */
+  readonly replayed?: boolean | undefined;
+}
+
+/** A promise that is fulfilled, for the many calls that have nothing to wait for. */
+export const fulfilled: Promise<void> = Promise.resolve();
+
+/** A rejection that a caller may leave unawaited: it never ends the process. */
+export function quietRejection(error: Error): Promise<never> {
+  const rejected = Promise.reject<never>(error);
+  rejected.catch(() => undefined);
+  return rejected;
+}
+
+/**
+ * A published message: one object however many subscriptions it goes to. Subscriptions without
+ * acknowledgement hand out this object itself, so it is a settled delivery to them.
+ */
+export class PublishedMessage implements Message {
+  readonly topic: string;
+  readonly data: unknown;
+  readonly priority: number;
+  readonly seq: number;
+  /** What it counts towards the limits. */
+  readonly bytes: number;
+  /** Places (queues, flights, delays) that hold it; its memory is given back at 0. */
+  holders = 0;
+  /** In milliseconds since 1970; 0: never. */
+  readonly expiresAtMs: number;
+  readonly stamp: Stamp;
+  readonly extras: MessageExtras | null;
+
+  constructor(
+    topic: string,
+    data: unknown,
+    priority: number,
+    seq: number,
+    bytes: number,
+    expiresAtMs: number,
+    stamp: Stamp,
+    extras: MessageExtras | null,
+  ) {
+    this.topic = topic;
+    this.data = data;
+    this.priority = priority;
+    this.seq = seq;
+    this.bytes = bytes;
+    this.expiresAtMs = expiresAtMs;
+    this.stamp = stamp;
+    this.extras = extras;
+  }
+
+  get id(): string {
+    return this.extras?.id ?? messageId(this.stamp.at, this.seq, this.stamp.origin.nonce);
+  }
+  get headers(): Headers {
+    return this.extras?.headers ?? noHeaders;
+  }
+  get key(): string | undefined {
+    return this.extras?.key;
+  }
+  get timestamp(): number {
+    return this.stamp.at;
+  }
+  get expiresAt(): number | undefined {
+    return this.expiresAtMs === 0 ? undefined : this.expiresAtMs;
+  }
+  get deliveryCount(): number {
+    return 1;
+  }
+  get redelivered(): boolean {
+    return this.extras?.replayed === true;
+  }
+  get replyTo(): string | undefined {
+    return this.extras?.replyTo;
+  }
+  get correlationId(): string | undefined {
+    return this.extras?.correlationId;
+  }
+  get signal(): AbortSignal {
+    return this.stamp.origin.signal;
+  }
+  get deliveryId(): string {
+    return "";
+  }
+  get subscription(): string {
+    return "";
+  }
+
+  ack(): Promise<void> {
+    return quietRejection(settledAtHandOver(this.topic));
+  }
+  nack(): Promise<void> {
+    return quietRejection(settledAtHandOver(this.topic));
+  }
+  reject(): Promise<void> {
+    return quietRejection(settledAtHandOver(this.topic));
+  }
+  extend(): Promise<void> {
+    return quietRejection(settledAtHandOver(this.topic));
+  }
+  reply(data: unknown, options?: ReplyOptions): Promise<void> {
+    return this.stamp.origin.reply(this, data, options);
+  }
+
+  toJSON(): MessageRecord {
+    return messageRecord(this);
+  }
+  [Symbol.for("nodejs.util.inspect.custom")](): object {
+    return messageRecord(this);
+  }
+}
+
+/** What a subscription without acknowledgement answers to a settle. */
+export function settledAtHandOver(topic: string): Error {
+  return brokerError(
+    "ERR_ALREADY_SETTLED",
+    `this delivery of ${JSON.stringify(topic)} was settled when it was handed over, because its subscription has ack: "none"; ` +
+      `subscribe with ack: "manual" (or "auto"), or give the broker the ack option, to settle deliveries`,
+    { topic },
+  );
+}
+
+/** A message as plain data. */
+export type MessageRecord = Omit<Message, "signal" | "ack" | "nack" | "reject" | "extend" | "reply">;
+
+/** The facts of a message without its methods, for JSON, logs and dead letters. */
+export function messageRecord(message: Message): MessageRecord {
+  return {
+    id: message.id,
+    topic: message.topic,
+    data: message.data,
+    headers: message.headers,
+    key: message.key,
+    priority: message.priority,
+    seq: message.seq,
+    timestamp: message.timestamp,
+    expiresAt: message.expiresAt,
+    deliveryCount: message.deliveryCount,
+    redelivered: message.redelivered,
+    replyTo: message.replyTo,
+    correlationId: message.correlationId,
+    deliveryId: message.deliveryId,
+    subscription: message.subscription,
+  };
+}

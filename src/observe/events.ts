@@ -1,0 +1,155 @@
+import { EventEmitter } from "eventemitter3";
+import type { DeadLetter } from "../delivery/dead-letters.js";
+import type { DropReason } from "../dispatch/queue-facts.js";
+import type { Message } from "../message/message.js";
+import { brokerError, quote } from "../errors.js";
+import type { EventLoop } from "../platform/event-loop.js";
+
+/** A failure that has nobody else to go to: a handler, filter, plugin or event listener that threw. */
+export interface ErrorEvent {
+  readonly error: unknown;
+  readonly during: "handler" | "filter" | "plugin" | "listener" | "delayed-delivery" | "dead-letter";
+  readonly subscription?: string;
+  readonly message?: Message;
+}
+
+/** A subscription does not keep up: its queue is at its bound. Told at most once a second for a subscription. */
+export interface SlowConsumerEvent {
+  readonly subscription: string;
+  readonly queued: number;
+  readonly queuedBytes: number;
+  /** Messages that found the queue full since the last such event. */
+  readonly occurrences: number;
+}
+
+/** A message will not reach a subscription that it matched. */
+export interface DropEvent {
+  readonly message: Message;
+  readonly subscription: string;
+  readonly reason: DropReason;
+}
+
+/** A message's time to live has passed before it was handed out. `subscription` is undefined where it was not routed yet. */
+export interface ExpireEvent {
+  readonly message: Message;
+  readonly subscription: string | undefined;
+}
+
+/** A message goes back, to be delivered again. */
+export interface RedeliverEvent {
+  readonly message: Message;
+  readonly subscription: string;
+  /** The hand-over that failed: 1 for the first. */
+  readonly deliveryCount: number;
+  /** Milliseconds until it is delivered again. */
+  readonly delay: number;
+  readonly reason: string | undefined;
+}
+
+/** The events of a broker, by name. Listeners are called synchronously and should return at once. */
+export interface BrokerEvents {
+  error: [event: ErrorEvent];
+  "slow-consumer": [event: SlowConsumerEvent];
+  drop: [event: DropEvent];
+  expire: [event: ExpireEvent];
+  "dead-letter": [letter: DeadLetter];
+  redeliver: [event: RedeliverEvent];
+  recovered: [report: unknown];
+  closed: [];
+}
+
+export type BrokerEventName = keyof BrokerEvents;
+export type BrokerListener<Name extends BrokerEventName> = (...args: BrokerEvents[Name]) => void;
+
+/** Milliseconds between two warnings about errors nobody listens for. */
+const warningIntervalMs = 1_000;
+
+/**
+ * The broker's events. A listener that throws hurts nobody: what it threw becomes an `error` event. Errors that nobody
+ * listens for become process warnings, one a second at most, so that they are neither lost nor a storm.
+ */
+export class Events {
+  readonly #emitter = new EventEmitter<BrokerEvents>();
+  readonly #loop: EventLoop;
+  /** Each listener within a guard, so that one that throws does not keep the event from those after it. */
+  readonly #guards = new WeakMap<object, (...args: never[]) => void>();
+  #warnedAt = -Infinity;
+  #unwarned = 0;
+
+  constructor(loop: EventLoop) {
+    this.#loop = loop;
+  }
+
+  on<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): void {
+    this.#emitter.on(name, this.#guarded(name, listener));
+  }
+
+  once<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): void {
+    this.#emitter.once(name, this.#guarded(name, listener));
+  }
+
+  off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): void {
+    const guarded = this.#guards.get(listener);
+    if (guarded !== undefined) this.#emitter.off(name, guarded as never);
+  }
+
+  has(name: BrokerEventName): boolean {
+    return this.#emitter.listenerCount(name) > 0;
+  }
+
+  emit<Name extends BrokerEventName>(name: Name, ...args: BrokerEvents[Name]): void {
+    const count = this.#emitter.listenerCount(name);
+    if (count === 0) {
+      if (name === "error") this.#warn((args as BrokerEvents["error"])[0]);
+      return;
+    }
+    (this.#emitter.emit as (name: Name, ...args: BrokerEvents[Name]) => boolean).call(this.#emitter, name, ...args);
+  }
+
+  clear(): void {
+    this.#emitter.removeAllListeners();
+  }
+
+  #guarded<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): BrokerListener<Name> {
+    if (typeof listener !== "function") {
+      throw brokerError(
+        "ERR_INVALID_OPTION",
+        `a listener for ${quote(name)} must be a function; got ${quote(listener)}`,
+      );
+    }
+    const known = this.#guards.get(listener);
+    if (known !== undefined) return known as BrokerListener<Name>;
+    const guarded: BrokerListener<Name> = (...args) => {
+      try {
+        listener(...args);
+      } catch (error) {
+        this.#listenerFailed(name, error);
+      }
+    };
+    this.#guards.set(listener, guarded as (...args: never[]) => void);
+    return guarded;
+  }
+
+  #listenerFailed(name: BrokerEventName, error: unknown): void {
+    // A failing error listener cannot be told of its own failure.
+    if (name === "error") this.#warn({ error, during: "listener" });
+    else this.emit("error", { error, during: "listener" });
+  }
+
+  #warn(event: ErrorEvent): void {
+    const now = this.#loop.elapsed();
+    if (now - this.#warnedAt < warningIntervalMs) {
+      this.#unwarned += 1;
+      return;
+    }
+    this.#warnedAt = now;
+    const more = this.#unwarned === 0 ? "" : ` (and ${this.#unwarned} more since the last warning)`;
+    this.#unwarned = 0;
+    const where = event.subscription === undefined ? "" : ` of ${event.subscription}`;
+    const text = event.error instanceof Error ? (event.error.stack ?? event.error.message) : String(event.error);
+    this.#loop.warn(
+      `a ${event.during}${where} threw, and nobody listens for the broker's "error" event${more}: ${text}`,
+      "INPROC_BROKER_UNHEARD_ERROR",
+    );
+  }
+}

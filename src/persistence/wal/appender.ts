@@ -1,0 +1,96 @@
+import type { Checksum } from "../../platform/checksum.js";
+import type { AppendFile, FileSystem } from "../../platform/file-system.js";
+import { createSegment, DiskFull, isDiskFull, segmentHeaderBytes, writeAll } from "./segment.js";
+import type { Segment } from "./segment.js";
+
+/** How far apart the places of a segment are that reading may start from. */
+const placeBytes = 256 * 1024;
+
+export interface AppenderOptions {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly segmentBytes: number;
+  readonly salt: number;
+  readonly crc32: Checksum;
+  readonly now: () => number;
+}
+
+/**
+ * Appends to the last segment, and starts the next one when it is full. One call at a time.
+ *
+ * Any rejection but `DiskFull` is final: the caller must not append again, since what the file holds is no
+ * longer known.
+ */
+export class SegmentAppender {
+  readonly #options: AppenderOptions;
+  /** Every segment, oldest first; the last one is appended to. Shared with readers, which look and do not touch. */
+  readonly #segments: Segment[];
+  #file: AppendFile;
+  #hasUnsynced = false;
+
+  constructor(options: AppenderOptions, segments: Segment[], file: AppendFile) {
+    this.#options = options;
+    this.#segments = segments;
+    this.#file = file;
+  }
+
+  get #active(): Segment {
+    const active = this.#segments.at(-1);
+    if (active === undefined) throw new Error("a log has at least one segment");
+    return active;
+  }
+
+  /** Writes whole records, numbered `firstLsn` to `lastLsn`; they are in the page cache when it resolves. */
+  async append(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    firstLsn: number,
+    lastLsn: number,
+    mayRotate: boolean,
+  ): Promise<void> {
+    const length = end - start;
+    if (mayRotate && this.#active.bytes + length > this.#options.segmentBytes) await this.rotate(firstLsn);
+    const active = this.#active;
+    const offset = active.bytes;
+    this.#hasUnsynced = true;
+    try {
+      await writeAll(this.#file, bytes, start, end);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      if (this.#file.size > offset) await this.#file.truncate(offset);
+      throw new DiskFull("the disk is full", { cause: error });
+    }
+    if (offset - (active.places.at(-1)?.offset ?? 0) >= placeBytes) active.places.push({ lsn: firstLsn, offset });
+    active.bytes = offset + length;
+    active.lastLsn = lastLsn;
+  }
+
+  /** Resolves when everything appended is on the disk. */
+  async datasync(): Promise<void> {
+    if (!this.#hasUnsynced) return;
+    await this.#file.datasync();
+    this.#hasUnsynced = false;
+  }
+
+  /**
+   * Starts a new segment, unless the last one is still empty. The old one is synced before the new one
+   * exists, so that only the last segment of a log can end in the middle of a record.
+   */
+  async rotate(firstLsn: number): Promise<void> {
+    const old = this.#active;
+    if (old.bytes <= segmentHeaderBytes) return;
+    await this.datasync();
+    const { fileSystem, directory, salt, crc32, now } = this.#options;
+    const header = { id: old.id + 1, firstLsn, createdAt: now(), salt };
+    const created = await createSegment(fileSystem, directory, header, crc32);
+    const oldFile = this.#file;
+    this.#segments.push(created.segment);
+    this.#file = created.file;
+    await oldFile.close();
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}

@@ -1,0 +1,112 @@
+import type { Checksum } from "../../platform/checksum.js";
+import type { FileSystem } from "../../platform/file-system.js";
+import { SegmentScanner } from "./scanner.js";
+import type { Damage, WalRecord } from "./scanner.js";
+import { segmentHeaderBytes } from "./segment.js";
+import type { Segment } from "./segment.js";
+
+export interface WalReaderOptions {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly crc32: Checksum;
+  /** How much of a file is in memory at a time. */
+  readonly chunkBytes: number;
+  /** Told of bytes that cannot be read; the reader goes on with the next valid record. */
+  readonly onDamage: (damage: Damage & { readonly file: string }) => void;
+}
+
+/**
+ * Reads an open log, while it is written, and after it failed. Any number of reads at once; each holds one
+ * chunk of one file in memory.
+ */
+export class WalReader {
+  readonly #options: WalReaderOptions;
+  readonly #segments: readonly Segment[];
+  readonly #writtenLsn: () => number;
+
+  /** @param segments the writer's own list, which grows and shrinks */
+  constructor(options: WalReaderOptions, segments: readonly Segment[], writtenLsn: () => number) {
+    this.#options = options;
+    this.#segments = segments;
+    this.#writtenLsn = writtenLsn;
+  }
+
+  /** The lowest number that is still in the log. */
+  get firstLsn(): number {
+    return this.#segments[0]?.firstLsn ?? 1;
+  }
+
+  /**
+   * The records from `fromLsn` to `throughLsn`, both included, in order and some hundreds at a time; by default
+   * all that were written when the call was made.
+   *
+   * Records whose segment was removed, before or meanwhile, are passed over: a checkpoint has them.
+   */
+  async *read(
+    fromLsn: number = this.firstLsn,
+    throughLsn: number = this.#writtenLsn(),
+  ): AsyncGenerator<readonly WalRecord[], void, undefined> {
+    const last = Math.min(throughLsn, this.#writtenLsn());
+    let next = fromLsn;
+    for (;;) {
+      const segment = this.#segments.find(({ lastLsn }) => lastLsn >= next);
+      if (segment === undefined || segment.firstLsn > last || next > last) return;
+      const end = segment.lastLsn;
+      for await (const records of this.#readSegment(segment, next, last)) yield records;
+      next = end + 1;
+    }
+  }
+
+  async *#readSegment(
+    segment: Segment,
+    fromLsn: number,
+    throughLsn: number,
+  ): AsyncGenerator<readonly WalRecord[], void, undefined> {
+    const { fileSystem, directory, crc32, chunkBytes, onDamage } = this.#options;
+    const place = segment.places.findLast(({ lsn }) => lsn <= fromLsn);
+    const { lastLsn, bytes } = segment;
+    const file = await fileSystem.openForRead(`${directory}/${segment.name}`).catch((error: unknown) => {
+      if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+      throw error;
+    });
+    if (file === undefined) return;
+    try {
+      const scanner = new SegmentScanner({
+        file,
+        crc32,
+        chunkBytes,
+        salt: segment.salt,
+        offset: place?.offset ?? segmentHeaderBytes,
+        limit: bytes,
+        expectLsn: place?.lsn ?? segment.firstLsn,
+        highestLsn: lastLsn,
+        skipThroughLsn: fromLsn - 1,
+      });
+      for await (const item of scanner.items()) {
+        if (item.kind === "damage") onDamage({ ...item.damage, file: segment.name });
+        if (item.kind === "tail" && item.bytes > 0) {
+          const { offset, reason } = item;
+          onDamage({
+            file: segment.name,
+            reason: reason === "clean" ? "checksum" : reason,
+            offset,
+            bytes: item.bytes,
+            fromLsn: scanner.expectLsn,
+            toLsn: lastLsn,
+          });
+        }
+        if (item.kind !== "records") continue;
+        const { records } = item;
+        if ((records.at(-1)?.lsn ?? 0) <= throughLsn) {
+          yield records;
+          continue;
+        }
+        const wanted = records.filter(({ lsn }) => lsn <= throughLsn);
+        if (wanted.length > 0) yield wanted;
+        return;
+      }
+    } finally {
+      await file.close();
+    }
+  }
+}

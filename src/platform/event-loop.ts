@@ -1,0 +1,37 @@
+/** The event loop of the thread: when its turn ends, how long the turn has lasted, what keeps it alive. */
+export interface EventLoop {
+  /** Runs `run` after I/O has had its chance, in the loop's next turn. */
+  afterTurn(run: () => void): void;
+  /** Real milliseconds from an arbitrary start, for budgets; not moved by a test's clock. */
+  elapsed(): number;
+  /** Keeps the process alive until the returned function is called: for as long as somebody awaits a result. */
+  hold(): () => void;
+  /** Tells the developer of a failure that nobody listens for. */
+  warn(message: string, code: string): void;
+}
+
+const longestTimerMs = 2 ** 31 - 1;
+let holders = 0;
+let anchor: ReturnType<typeof setInterval> | undefined;
+
+export const nodeEventLoop: EventLoop = {
+  afterTurn: (run) => {
+    setImmediate(run);
+  },
+  elapsed: () => performance.now(),
+  hold() {
+    holders += 1;
+    anchor ??= setInterval(() => undefined, longestTimerMs);
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      holders -= 1;
+      if (holders === 0) {
+        clearInterval(anchor);
+        anchor = undefined;
+      }
+    };
+  },
+  warn: (message, code) => process.emitWarning(message, { type: "InProcBrokerWarning", code }),
+};

@@ -1,0 +1,224 @@
+/**
+ * Files, as the store sees them: the few operations whose order decides what survives a power cut, and
+ * nothing convenient. Tests put an implementation of their own here that cuts power, fills the disk and
+ * flips bits.
+ *
+ * Failures are Node's own (`error.code` is `ENOENT`, `ENOSPC`, `EIO`, …) in every implementation.
+ */
+import * as fs from "node:fs";
+import { dirname, resolve } from "node:path";
+import { systemErrorCode, takeLock } from "./lock-file.js";
+import type { LockResult } from "./lock-file.js";
+
+/** A file that grows at its end. One operation at a time: the caller awaits each before the next. */
+export interface AppendFile {
+  /** Bytes in the file: what it had when opened, and what was written since. */
+  readonly size: number;
+  /**
+   * Writes at the end, and resolves with how many bytes were taken: at least one, and perhaps not all.
+   * Nothing is durable before `datasync` has resolved.
+   */
+  write(bytes: Uint8Array, start: number, end: number): Promise<number>;
+  /**
+   * Resolves when every byte written so far, and the file's size, are on the disk. A rejection is final: the
+   * system may have dropped what it could not write, so that a second try would succeed without the data.
+   */
+  datasync(): Promise<void>;
+  /** Cuts the file to `size` bytes; the next write goes there. Durable after `datasync`. */
+  truncate(size: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A file that is read at any position, by several readers at once. */
+export interface ReadFile {
+  /** Bytes in the file when it was opened. */
+  readonly size: number;
+  /** Reads up to `end - start` bytes at `position` into `bytes`; 0 at the end of the file, perhaps fewer before. */
+  read(bytes: Uint8Array, start: number, end: number, position: number): Promise<number>;
+  close(): Promise<void>;
+}
+
+export interface FileSystem {
+  /** Creates a file for appending; rejects with `EEXIST` when the name is taken. The name is durable after `syncDirectory`. */
+  create(path: string): Promise<AppendFile>;
+  /** Opens an existing file for appending; rejects with `ENOENT` when there is none. */
+  openForAppend(path: string): Promise<AppendFile>;
+  /** Opens an existing file for reading; rejects with `ENOENT` when there is none. */
+  openForRead(path: string): Promise<ReadFile>;
+  /** The file's size, or undefined when there is no such file. */
+  stat(path: string): Promise<{ readonly size: number } | undefined>;
+  /** The names (not paths) in a directory, sorted by code unit. */
+  list(directory: string): Promise<string[]>;
+  /** Makes the directory and those above it, durably; one that exists is fine. */
+  makeDirectory(directory: string): Promise<void>;
+  /** Renames a file, replacing what has the new name. Durable after `syncDirectory`. */
+  rename(from: string, to: string): Promise<void>;
+  /** Removes a file; one that is gone already is fine. Durable after `syncDirectory`. */
+  remove(path: string): Promise<void>;
+  /** Resolves when creations, renames and removals in the directory are on the disk. */
+  syncDirectory(directory: string): Promise<void>;
+  /** Bytes this process may still write on the directory's disk, as far as the system knows. */
+  freeBytes(directory: string): Promise<number>;
+  /**
+   * Takes the lock file at `path`, which names its holder. The lock of a process that is gone is taken over.
+   * It tells people which process is in the way; it is no barrier between two machines on one network share.
+   */
+  lock(path: string): Promise<LockResult>;
+}
+
+export { systemErrorCode };
+
+/** Turns a call with a callback into a promise; the callback API costs half of `fs.promises` a call. */
+function call<Value>(start: (done: (error: Error | null, value: Value) => void) => void): Promise<Value> {
+  return new Promise((settle, reject) => {
+    start((error, value) => {
+      if (error === null) settle(value);
+      else reject(error);
+    });
+  });
+}
+
+const run = (start: (done: (error: Error | null) => void) => void): Promise<void> => call<void>(start);
+
+class NodeAppendFile implements AppendFile {
+  readonly #fd: number;
+  #size: number;
+
+  constructor(fd: number, size: number) {
+    this.#fd = fd;
+    this.#size = size;
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  async write(bytes: Uint8Array, start: number, end: number): Promise<number> {
+    const written = await call<number>((done) => fs.write(this.#fd, bytes, start, end - start, this.#size, done));
+    this.#size += written;
+    return written;
+  }
+
+  datasync(): Promise<void> {
+    return run((done) => fs.fdatasync(this.#fd, done));
+  }
+
+  async truncate(size: number): Promise<void> {
+    await run((done) => fs.ftruncate(this.#fd, size, done));
+    this.#size = size;
+  }
+
+  close(): Promise<void> {
+    return run((done) => fs.close(this.#fd, done));
+  }
+}
+
+class NodeReadFile implements ReadFile {
+  readonly #fd: number;
+  readonly size: number;
+
+  constructor(fd: number, size: number) {
+    this.#fd = fd;
+    this.size = size;
+  }
+
+  read(bytes: Uint8Array, start: number, end: number, position: number): Promise<number> {
+    return call<number>((done) => fs.read(this.#fd, bytes, start, end - start, position, done));
+  }
+
+  close(): Promise<void> {
+    return run((done) => fs.close(this.#fd, done));
+  }
+}
+
+/** Opens and measures; the file is closed again when that fails. */
+async function openMeasured(path: string, flags: string): Promise<{ fd: number; size: number }> {
+  const fd = await call<number>((done) => fs.open(path, flags, 0o644, done));
+  try {
+    const { size } = await call<fs.Stats>((done) => fs.fstat(fd, done));
+    return { fd, size };
+  } catch (error) {
+    await run((done) => fs.close(fd, done));
+    throw error;
+  }
+}
+
+/** Windows cannot sync a directory, and some network file systems will not; there is nothing better to do then. */
+const unsyncable = new Set(["EPERM", "EISDIR", "EINVAL", "ENOTSUP", "EBADF"]);
+
+/** The machine's file system, through `node:fs`. */
+export const nodeFileSystem: FileSystem = {
+  async create(path) {
+    const { fd, size } = await openMeasured(path, "wx");
+    return new NodeAppendFile(fd, size);
+  },
+
+  async openForAppend(path) {
+    const { fd, size } = await openMeasured(path, "r+");
+    return new NodeAppendFile(fd, size);
+  },
+
+  async openForRead(path) {
+    const { fd, size } = await openMeasured(path, "r");
+    return new NodeReadFile(fd, size);
+  },
+
+  async stat(path) {
+    try {
+      const { size } = await call<fs.Stats>((done) => fs.stat(path, done));
+      return { size };
+    } catch (error) {
+      if (systemErrorCode(error) === "ENOENT") return undefined;
+      throw error;
+    }
+  },
+
+  async list(directory) {
+    const names = await call<string[]>((done) => fs.readdir(directory, done));
+    return names.sort();
+  },
+
+  async makeDirectory(directory) {
+    const first = await call<string | undefined>((done) => fs.mkdir(directory, { recursive: true }, done));
+    if (first === undefined) return;
+    // A new name is durable once the directory that holds it is synced, from the first new one down.
+    for (let made = resolve(directory); ; made = dirname(made)) {
+      await nodeFileSystem.syncDirectory(dirname(made));
+      if (made === resolve(first) || made === dirname(made)) return;
+    }
+  },
+
+  rename: (from, to) => run((done) => fs.rename(from, to, done)),
+
+  async remove(path) {
+    try {
+      await run((done) => fs.unlink(path, done));
+    } catch (error) {
+      if (systemErrorCode(error) !== "ENOENT") throw error;
+    }
+  },
+
+  async syncDirectory(directory) {
+    let fd: number;
+    try {
+      fd = await call<number>((done) => fs.open(directory, "r", done));
+    } catch (error) {
+      if (unsyncable.has(systemErrorCode(error) ?? "")) return;
+      throw error;
+    }
+    try {
+      await run((done) => fs.fsync(fd, done));
+    } catch (error) {
+      if (!unsyncable.has(systemErrorCode(error) ?? "")) throw error;
+    } finally {
+      await run((done) => fs.close(fd, done));
+    }
+  },
+
+  async freeBytes(directory) {
+    const { bavail, bsize } = await call<fs.StatsFs>((done) => fs.statfs(directory, done));
+    return bavail * bsize;
+  },
+
+  lock: takeLock,
+};
