@@ -1,4 +1,5 @@
-// The log by itself. Run: node bench/micro/wal.mjs [directory] (compiles the sources it needs; no build).
+// The log by itself. Needs the build: npm run build && node bench/micro/wal.mjs [directory]
+// ROUNDS: how often (3), after one round of warm-up. The directory's disk is what is measured.
 //
 //   encode, decode    records in memory, 256-byte payloads
 //   sync-one-by-one   baseline: write + fdatasync of a record, one at a time, on the callback API
@@ -7,26 +8,16 @@
 //   group-one         one publisher awaiting each
 //   os-1000           1,000 publishers, each awaiting its own commit of level "os"
 //   recovery          opening the log that group-1000 left
-import { execFileSync } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
+const dist = new URL(process.env.DIST ?? "../../dist/", import.meta.url);
+const load = (path) => import(new URL(path, dist).href);
 const work = fs.mkdtempSync(join(process.argv[2] ?? tmpdir(), "wal bench "));
-const out = join(work, "build");
-execFileSync(process.execPath, [
-  join(root, "node_modules/typescript/bin/tsc"),
-  "--ignoreConfig", "--outDir", out, "--rootDir", join(root, "src"), "--target", "es2023", "--module", "nodenext",
-  "--skipLibCheck", "--types", "node", "--typeRoots", join(root, "node_modules/@types"),
-  join(root, "src/persistence/wal/open.ts"), join(root, "src/platform/clock.ts"), join(root, "src/platform/file-system.ts"),
-]);
-fs.writeFileSync(join(out, "package.json"), '{"type":"module"}');
-const load = (path) => import(join(out, path));
 const { openWal } = await load("persistence/wal/open.js");
 const { ByteWriter } = await load("persistence/wal/byte-writer.js");
-const { encodeEntry, EntryDecoder } = await load("persistence/wal/entries.js");
+const { encodeEntry, EntryDecoder } = await load("persistence/wal/entry-codec.js");
 const { beginRecord, endRecord, RecordFrame } = await load("persistence/wal/record.js");
 const { crc32 } = await load("platform/checksum.js");
 const { systemClock } = await load("platform/clock.js");
@@ -104,7 +95,8 @@ function decode(count) {
   return (count / (performance.now() - startedAt)) * 1000;
 }
 
-const call = (start) => new Promise((resolve, reject) => start((error, value) => (error ? reject(error) : resolve(value))));
+const call = (start) =>
+  new Promise((resolve, reject) => start((error, value) => (error ? reject(error) : resolve(value))));
 
 async function plain(count, batch, sync) {
   const path = join(work, `plain ${directoryCount++}`);
@@ -149,13 +141,23 @@ try {
     put("os-1000", (await publishers(1000, 200, "os")).rate);
     const { rate: recovered, rssMiB } = await recovery(directory, 200_000);
     put("recovery", recovered);
-    if (round === rounds) console.log(`group-1000: ${stats.groups} groups, ${stats.syncs} syncs, ${(stats.syncMs.total / stats.syncs).toFixed(2)} ms a sync; recovery: ${rssMiB.toFixed(0)} MiB more`);
+    if (round === rounds)
+      console.log(
+        `group-1000: ${stats.groups} groups, ${stats.syncs} syncs, ${(stats.syncMs.total / stats.syncs).toFixed(2)} ms a sync; recovery: ${rssMiB.toFixed(0)} MiB more`,
+      );
     for (let n = 0; n < directoryCount; n++) fs.rmSync(join(work, `log ${n}`), { recursive: true, force: true });
   }
   for (const [name, rates] of results) {
     const sorted = rates.sort((a, b) => a - b);
     const text = (rate) => Math.round(rate).toLocaleString("en").padStart(12);
-    console.log(name.padEnd(18), text(sorted[Math.floor(sorted.length / 2)]), "/s   min", text(sorted[0]), "max", text(sorted.at(-1)));
+    console.log(
+      name.padEnd(18),
+      text(sorted[Math.floor(sorted.length / 2)]),
+      "/s   min",
+      text(sorted[0]),
+      "max",
+      text(sorted.at(-1)),
+    );
   }
 } finally {
   fs.rmSync(work, { recursive: true, force: true });

@@ -261,7 +261,6 @@ export class BrokerCore {
     let cleanUp = (): void => undefined;
     try {
       await new Promise<void>((resolve, reject) => {
-         
         const onAbort = (): void => reject(signal?.reason);
         const timer = this.timers.deadlines.after(confirmation.timeoutMs, {
           onTimer: () => reject(unconfirmed(confirmation, message)),

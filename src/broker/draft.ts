@@ -69,7 +69,7 @@ export class Drafter {
     const draft: PublishDraft = {
       topic,
       data,
-      headers: (options.headers === undefined ? noHeaders : copyHeaders(options.headers)),
+      headers: options.headers === undefined ? noHeaders : copyHeaders(options.headers),
       key: options.key,
       priority: options.priority === undefined ? defaultPriority : priorityNumber(options.priority),
     };

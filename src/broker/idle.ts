@@ -73,7 +73,7 @@ export class IdleWatch {
     try {
       await new Promise<void>((resolve, reject) => {
         const waiter: Waiter = { options, resolve, reject };
-         
+
         const onAbort = (): void => reject(options.signal?.reason);
         const timer =
           options.timeout === undefined || options.timeout === Infinity

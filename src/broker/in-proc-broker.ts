@@ -196,7 +196,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
         throw brokerError("ERR_INVALID_OPTION", `publishBatch takes an array; got ${quote(entries)}`);
       }
       const drafts: (Draft | Promise<Draft>)[] = [];
-      for (const entry of entries as readonly BatchEntry[]) {
+      for (const entry of entries as readonly ({ topic: string; data: unknown } & PublishOptions)[]) {
         if (typeof entry !== "object" || entry === null) {
           throw brokerError(
             "ERR_INVALID_MESSAGE",
@@ -204,13 +204,14 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
           );
         }
         const { topic, data, ...options } = entry;
-        if ((options).transaction !== undefined) {
+        if (options.transaction !== undefined) {
           throw brokerError("ERR_INVALID_OPTION", "a batch is one already; leave transaction out of its entries");
         }
         drafts.push(drafter.draft(topic, data, options));
       }
-      const isAsync = drafts.some((draft) => draft instanceof Promise);
-      const ready = isAsync ? await this.#decide(Promise.all(drafts)) : (drafts as Draft[]);
+      const ready = drafts.every((draft) => !(draft instanceof Promise))
+        ? drafts
+        : await this.#decide(Promise.all(drafts.map((draft) => Promise.resolve(draft))));
       this.#requireOpen();
       const accepted = publisher.accept(ready, true);
       await this.#held(accepted.flatMap(({ waits }) => waits));
@@ -421,7 +422,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   }
 
   /** Rolls the transaction with that id back; see `Transaction.rollback`. */
-   
+
   async rollbackTransaction(id: string): Promise<void> {
     this.#requireTransactions().manager.rollback(id);
   }
@@ -479,9 +480,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   /** The first `count` messages that wait in a subscription, in the order it would get them. Changes nothing. */
   peek(subscription: Subscription<never> | string, count = 10): MessageRecord[] {
     const queue =
-      subscription instanceof Subscription
-        ? (subscription.consumer.queue)
-        : this.#core.registry.queueNamed(subscription);
+      subscription instanceof Subscription ? subscription.consumer.queue : this.#core.registry.queueNamed(subscription);
     if (queue === undefined) {
       throw brokerError("ERR_INVALID_OPTION", `there is no subscription or group named ${quote(subscription)}`, {
         subscription,

@@ -571,11 +571,12 @@ function checkSchemas(
 function checkPlugins(plugins: BrokerOptions["plugins"]): readonly Plugin[] {
   if (plugins === undefined) return [];
   if (!Array.isArray(plugins)) throw invalid("plugins", "an array", plugins);
-  for (const plugin of plugins as unknown[]) {
+  const given: readonly Plugin[] = plugins;
+  for (const plugin of given) {
     requireObject("plugins", plugin);
-    requireText("plugin.name", (plugin as Plugin).name);
+    requireText("plugin.name", plugin.name);
   }
-  return plugins;
+  return given;
 }
 
 function rateLimit(limit: unknown): RateLimit | null {

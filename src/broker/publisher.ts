@@ -118,6 +118,8 @@ export class Publisher {
     lateReplies: 0,
   };
   readonly #host: PublisherHost;
+  readonly #router: Router<TopicFacts>;
+  readonly #memory: MemoryBudget;
   readonly #drafter: Drafter;
   readonly #isTransparent: boolean;
   readonly #plugins: readonly Plugin[];
@@ -125,6 +127,8 @@ export class Publisher {
 
   constructor(host: PublisherHost, drafter: Drafter) {
     this.#host = host;
+    this.#router = host.router;
+    this.#memory = host.memory;
     this.#drafter = drafter;
     this.#plugins = host.settings.plugins.filter((plugin) => plugin.onPublished !== undefined);
     this.#isTransparent = drafter.isTransparent && this.#plugins.length === 0 && !host.router.limitsTopics;
@@ -140,8 +144,7 @@ export class Publisher {
   /** The short way, for a message without options where nothing sets it apart; null: take the long way. */
   acceptPlain(topic: string, data: unknown): Receipt | null {
     if (!this.#isTransparent || data === undefined) return null;
-    const { router, memory } = this.#host;
-    const route = router.route(topic);
+    const route = this.#router.route(topic);
     if (!route.isPlain || route.attachment.inbox !== null) return null;
     const bytes = this.#drafter.measure(topic, data);
     const { targets } = route;
@@ -149,13 +152,14 @@ export class Publisher {
     for (let index = 0; index < matched; index += 1) {
       if (!(targets[index] as DeliveryQueue).hasRoom(bytes)) return null;
     }
-    if (matched > 0 && !memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
+    if (matched > 0 && !this.#memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
     this.#lastSeq += 1;
     const stamp = this.#host.stamp();
     const message = new PublishedMessage(topic, data, defaultPriority, this.#lastSeq, bytes, 0, stamp, null);
     this.counters.published += 1;
     this.#countRouted(route, matched);
-    for (let index = 0; index < matched; index += 1) (targets[index] as DeliveryQueue).offer(message);
+    if (matched > 0) this.#memory.holdFor(message, matched);
+    for (let index = 0; index < matched; index += 1) (targets[index] as DeliveryQueue).put(message);
     return new MessageReceipt(message, matched, false);
   }
 

@@ -26,21 +26,22 @@ export interface Receipt {
 
 /** The receipt of a message; its id is worked out when somebody reads it. */
 export class MessageReceipt implements Receipt {
-  readonly #message: PublishedMessage;
+  /** Not private to the class: a private field would cost as much as the rest of the receipt. */
+  private readonly message: PublishedMessage;
   readonly matched: number;
   readonly duplicate: boolean;
 
   constructor(message: PublishedMessage, matched: number, duplicate: boolean) {
-    this.#message = message;
+    this.message = message;
     this.matched = matched;
     this.duplicate = duplicate;
   }
 
   get id(): string {
-    return this.#message.id;
+    return this.message.id;
   }
   get seq(): number {
-    return this.#message.seq;
+    return this.message.seq;
   }
 
   toJSON(): Receipt {

@@ -73,7 +73,7 @@ export class Requests implements Inbox {
         const timer = this.#deadlines.after(timeoutMs, {
           onTimer: () => reject(timedOut(topic, timeoutMs)),
         });
-         
+
         const onAbort = (): void => reject(signal?.reason);
         signal?.addEventListener("abort", onAbort, { once: true });
         cleanUp = () => {

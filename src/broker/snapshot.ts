@@ -1,4 +1,4 @@
-import { QueueCounters } from "../dispatch/queue-facts.js";
+import { addCounters, QueueCounters } from "../dispatch/queue-facts.js";
 import type { Health, HealthCheck } from "../observe/health.js";
 import { shareCheck, worst } from "../observe/health.js";
 import type { MetricsSnapshot } from "../observe/metrics.js";
@@ -37,7 +37,7 @@ export function metricsSnapshot(core: BrokerCore, transactions: TransactionFigur
     scheduledCancelled,
     refused,
     duplicates,
-    ...sums,
+    ...plain(sums),
     queued,
     inFlight,
     delayed,
@@ -88,17 +88,13 @@ export function brokerHealth(core: BrokerCore, state: "open" | "draining" | "clo
   };
 }
 
-/** Adds counters to counters. */
-export function addCounters(sums: QueueCounters, more: QueueCounters): void {
-  for (const name of Object.keys(sums) as (keyof QueueCounters)[]) {
-    if (name !== "dropped") sums[name] += more[name];
-  }
-  const dropped = sums.dropped as Record<string, number>;
-  for (const [reason, value] of Object.entries(more.dropped)) dropped[reason] = (dropped[reason] ?? 0) + value;
-}
-
 function countOf(items: Iterable<unknown>): number {
   let count = 0;
   for (const _ of items) count += 1;
   return count;
+}
+
+/** Counters as plain data. */
+function plain(counters: QueueCounters): Readonly<QueueCounters> {
+  return Object.fromEntries(Object.entries(counters)) as unknown as QueueCounters;
 }

@@ -7,7 +7,7 @@ import type { DispatchHost } from "../dispatch/ports.js";
 import { PullConsumer } from "../dispatch/pull-consumer.js";
 import { DeliveryQueue } from "../dispatch/queue.js";
 import type { QueueFacts } from "../dispatch/queue-facts.js";
-import { QueueCounters } from "../dispatch/queue-facts.js";
+import { addCounters, QueueCounters } from "../dispatch/queue-facts.js";
 import type { Router } from "../dispatch/router.js";
 import type { SubscriptionOwner, UnsubscribeOptions } from "../dispatch/subscription.js";
 import { Subscription } from "../dispatch/subscription.js";
@@ -18,7 +18,6 @@ import type { PublishedMessage } from "../message/message.js";
 import { checkPattern, matchesPattern } from "../topic/grammar.js";
 import type { Settings, SubscribeOptions } from "./options.js";
 import { invalid, subscribeSettings } from "./options.js";
-import { addCounters } from "./snapshot.js";
 import type { TopicFacts } from "./topic-facts.js";
 import type { RetainedMessages } from "./retained.js";
 

@@ -59,6 +59,11 @@ export abstract class Consumer implements QueueConsumer {
     return this.#isClosed;
   }
 
+  /** True where its rate is limited. */
+  protected get isLimited(): boolean {
+    return this.#bucket !== null;
+  }
+
   isReady(): boolean {
     return this.hasPlace() && this.mayTake();
   }

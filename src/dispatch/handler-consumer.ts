@@ -44,6 +44,26 @@ export class HandlerConsumer extends Consumer {
     super.endFlight(delivery);
   }
 
+  override pump(limit: number): number {
+    const { processChannel } = this.host;
+    if (this.acknowledges || this.isLimited || processChannel.isActive) return super.pump(limit);
+    // At most once, and nobody watches: the loop that most messages of most brokers go through.
+    let done = 0;
+    while (done < limit && this.#running < this.#concurrency && !this.isPaused && !this.isClosed) {
+      const message = this.queue.takeSettled(this);
+      if (message === undefined) break;
+      done += 1;
+      try {
+        const result = this.#process(message);
+        if (result !== undefined && isThenable(result)) this.#follow(message, result);
+      } catch (error) {
+        this.#failed(message, error);
+      }
+    }
+    this.handed += done;
+    return done;
+  }
+
   protected hasPlace(): boolean {
     return this.#running < this.#concurrency;
   }

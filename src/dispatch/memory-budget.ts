@@ -23,6 +23,12 @@ export class MemoryBudget {
     message.holders += 1;
   }
 
+  /** The same as so many calls of `hold`. */
+  holdFor(message: PublishedMessage, holders: number): void {
+    if (message.holders === 0) this.usedBytes += message.bytes;
+    message.holders += holders;
+  }
+
   release(message: PublishedMessage): void {
     message.holders -= 1;
     if (message.holders === 0) this.usedBytes -= message.bytes;

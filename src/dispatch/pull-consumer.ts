@@ -67,7 +67,6 @@ export class PullConsumer extends Consumer {
     const timeoutMs = options.timeout ?? 1_000;
     if (messages.length === count || timeoutMs === 0) return Promise.resolve(messages);
     if (options.signal?.aborted === true && messages.length === 0) {
-       
       return Promise.reject(options.signal.reason);
     }
     return new Promise((resolve, reject) => {

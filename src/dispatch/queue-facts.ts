@@ -37,6 +37,15 @@ export class QueueCounters {
   readonly dropped: Partial<Record<DropReason, number>> = {};
 }
 
+/** Adds counters to counters. */
+export function addCounters(sums: QueueCounters, more: QueueCounters): void {
+  for (const name of Object.keys(sums) as (keyof QueueCounters)[]) {
+    if (name !== "dropped") sums[name] += more[name];
+  }
+  const dropped = sums.dropped as Record<string, number>;
+  for (const [reason, value] of Object.entries(more.dropped)) dropped[reason] = (dropped[reason] ?? 0) + value;
+}
+
 /** A queue, to those who only look at it. */
 export interface QueueFacts {
   readonly name: string;

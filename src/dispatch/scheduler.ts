@@ -21,7 +21,7 @@ const sliceLimit = 64;
 /** Units of work between two looks at the time: reading it costs as much as a delivery. */
 const unitsPerLook = 64;
 /** Milliseconds of one turn of the event loop that deliveries and publishes may take before I/O has its chance. */
-const turnBudgetMs = 5;
+const turnBudgetMs = 8;
 
 /**
  * Runs the queues that have something to deliver: soon, in slices, and never for so long that I/O waits.

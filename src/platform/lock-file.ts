@@ -15,8 +15,7 @@ export interface LockHolder {
 
 /** The outcome of asking for a lock: it is ours until `release`, or somebody else's. */
 export type LockResult =
-  | { readonly acquired: true; release(): Promise<void> }
-  | { readonly acquired: false; readonly holder: LockHolder };
+  { readonly acquired: true; release(): Promise<void> } | { readonly acquired: false; readonly holder: LockHolder };
 
 /** The content of a lock file, as JSON. `started` tells a process from a later one with the same id, where known. */
 interface LockContent extends LockHolder {

@@ -14,14 +14,15 @@ export interface TraceChannel<Context extends object> {
 /** Opens `tracing:<name>:start | end | asyncStart | asyncEnd | error`. */
 export function openTraceChannel<Context extends object>(name: string): TraceChannel<Context> {
   const channel = tracingChannel<unknown, Context>(name);
+  const { start, end, asyncStart, asyncEnd, error } = channel;
   return {
     get isActive() {
       return (
-        channel.start.hasSubscribers ||
-        channel.end.hasSubscribers ||
-        channel.asyncStart.hasSubscribers ||
-        channel.asyncEnd.hasSubscribers ||
-        channel.error.hasSubscribers
+        start.hasSubscribers ||
+        end.hasSubscribers ||
+        asyncStart.hasSubscribers ||
+        asyncEnd.hasSubscribers ||
+        error.hasSubscribers
       );
     },
     trace(context, run) {
@@ -38,14 +39,14 @@ export function openTraceChannel<Context extends object>(name: string): TraceCha
       promise.then(
         (result) => {
           Object.assign(context, { result });
-          channel.asyncStart.publish(context);
-          channel.asyncEnd.publish(context);
+          asyncStart.publish(context);
+          asyncEnd.publish(context);
         },
-        (error: unknown) => {
-          Object.assign(context, { error });
-          channel.error.publish(context);
-          channel.asyncStart.publish(context);
-          channel.asyncEnd.publish(context);
+        (failure: unknown) => {
+          Object.assign(context, { error: failure });
+          error.publish(context);
+          asyncStart.publish(context);
+          asyncEnd.publish(context);
         },
       );
       return traced;

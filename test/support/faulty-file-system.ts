@@ -3,15 +3,7 @@ import type { LockResult } from "../../src/platform/lock-file.js";
 
 /** The kinds of operation that change something; each counts as one IO. */
 export type IoKind =
-  | "create"
-  | "write"
-  | "datasync"
-  | "truncate"
-  | "rename"
-  | "remove"
-  | "syncDirectory"
-  | "makeDirectory"
-  | "close";
+  "create" | "write" | "datasync" | "truncate" | "rename" | "remove" | "syncDirectory" | "makeDirectory" | "close";
 
 export interface FaultyFileSystemOptions {
   /** The n-th IO (from 0) fails with `EIO`, in part done where it has parts. */

@@ -239,13 +239,7 @@ export function encodeVoid(out: ByteWriter, lsn: number, count: number, salt: nu
 }
 
 /** Says that everything through `syncedLsn` is on the disk; has the number of the record before it. */
-export function encodeSyncMark(
-  out: ByteWriter,
-  lsn: number,
-  syncedLsn: number,
-  salt: number,
-  crc32: Checksum,
-): void {
+export function encodeSyncMark(out: ByteWriter, lsn: number, syncedLsn: number, salt: number, crc32: Checksum): void {
   const start = beginRecord(out);
   out.varint(syncedLsn);
   endRecord(out, start, recordType.syncMark, 0, lsn, salt, crc32);

@@ -108,9 +108,7 @@ export class ByteWriter {
 }
 
 function notANumber(value: number): Error {
-  return brokerError(
-    "ERR_INVALID_MESSAGE",
-    `The log takes whole numbers from 0 to 2^53 - 1, and got ${quote(value)}`,
-    { value },
-  );
+  return brokerError("ERR_INVALID_MESSAGE", `The log takes whole numbers from 0 to 2^53 - 1, and got ${quote(value)}`, {
+    value,
+  });
 }

@@ -111,7 +111,11 @@ export async function openWal(options: WalOptions): Promise<Wal> {
   } catch (cause) {
     throw openFailure(directory, cause);
   }
-  const hasReserve = await reserve.fill().catch(() => false);
+  const warnings = [...scan.warnings, ...repair.warnings];
+  const hasReserve = await reserve.fill().catch((error: unknown) => {
+    warnings.push(`there is no reserve for a full disk: ${String(error)}`);
+    return true;
+  });
   const report: RecoveryReport = {
     segments: segments.length,
     records: scan.records,
@@ -121,7 +125,7 @@ export async function openWal(options: WalOptions): Promise<Wal> {
     cut: scan.cut,
     quarantined: repair.quarantined,
     durationMs: clock.monotonic() - startedAt,
-    warnings: [...scan.warnings, ...repair.warnings],
+    warnings,
   };
   const appenderOptions = { fileSystem, directory, segmentBytes, salt, crc32, now: () => clock.now() };
   const writer = new WalWriter(

@@ -144,7 +144,7 @@ class Quarantine {
       const target = await this.#fileSystem.create(to);
       try {
         const step = Buffer.allocUnsafe(Math.min(bytes, copyStepBytes));
-        for (let done = 0; done < bytes; ) {
+        for (let done = 0; done < bytes;) {
           const read = await source.read(step, 0, Math.min(step.length, bytes - done), offset + done);
           if (read === 0) break;
           await writeAll(target, step, 0, read);

@@ -1,7 +1,7 @@
 import type { Checksum } from "../../platform/checksum.js";
 import type { ReadFile } from "../../platform/file-system.js";
 import { ByteReader, MalformedBytes } from "./byte-reader.js";
-import { EntryDecoder } from "./entries.js";
+import { EntryDecoder } from "./entry-codec.js";
 import type { WalEntry } from "./entries.js";
 import { RecordFrame, recordHeadBytes, recordType } from "./record.js";
 import { FileWindow } from "./window.js";
@@ -40,7 +40,12 @@ export type ScanItem =
   | { readonly kind: "records"; readonly records: readonly WalRecord[]; readonly offset: number }
   | { readonly kind: "damage"; readonly damage: Damage }
   /** Last: where the good bytes end, and what the rest is. No valid record comes after it. */
-  | { readonly kind: "tail"; readonly offset: number; readonly bytes: number; readonly reason: "clean" | "torn" | "checksum" };
+  | {
+      readonly kind: "tail";
+      readonly offset: number;
+      readonly bytes: number;
+      readonly reason: "clean" | "torn" | "checksum";
+    };
 
 export interface ScanOptions {
   readonly file: ReadFile;

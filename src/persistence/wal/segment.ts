@@ -170,5 +170,5 @@ export async function createSegment(
 
 /** Writes all of a range, in as many steps as the system wants to take. */
 export async function writeAll(file: AppendFile, bytes: Uint8Array, start: number, end: number): Promise<void> {
-  for (let at = start; at < end; ) at += await file.write(bytes, at, end);
+  for (let at = start; at < end;) at += await file.write(bytes, at, end);
 }

@@ -6,8 +6,9 @@ import type { SegmentAppender } from "./appender.js";
 import type { Batch } from "./batch.js";
 import { encodeSyncMark, encodeVoid } from "./batch.js";
 import { DroppedNumbers } from "./dropped-numbers.js";
-import { carriesMessages, encodeEntry } from "./entries.js";
+import { carriesMessages } from "./entries.js";
 import type { WalEntry } from "./entries.js";
+import { encodeEntry } from "./entry-codec.js";
 import { GroupCommit } from "./group-commit.js";
 import { beginRecord, endRecord, maxBodyBytes, recordHeadBytes } from "./record.js";
 import type { Reserve } from "./reserve.js";
@@ -260,7 +261,12 @@ export class WalWriter {
         await fileSystem.syncDirectory(directory);
       } catch (cause) {
         this.#segments.unshift(oldest);
-        throw brokerError("ERR_STORE_FAILED", `Could not remove ${oldest.name}: the log goes on, and is larger than it need be`, { file: oldest.name }, cause);
+        throw brokerError(
+          "ERR_STORE_FAILED",
+          `Could not remove ${oldest.name}: the log goes on, and is larger than it need be`,
+          { file: oldest.name },
+          cause,
+        );
       }
       count++;
     }

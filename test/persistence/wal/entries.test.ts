@@ -2,8 +2,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { MalformedBytes } from "../../../src/persistence/wal/byte-reader.js";
 import { ByteWriter } from "../../../src/persistence/wal/byte-writer.js";
-import { carriesMessages, encodeEntry, EntryDecoder } from "../../../src/persistence/wal/entries.js";
+import { carriesMessages } from "../../../src/persistence/wal/entries.js";
 import type { OperationEntry, WalEntry } from "../../../src/persistence/wal/entries.js";
+import { encodeEntry, EntryDecoder } from "../../../src/persistence/wal/entry-codec.js";
 import { recordFlag } from "../../../src/persistence/wal/record.js";
 import { fullEntries, plain, publishEntry, settleEntry } from "./fixture.js";
 
@@ -12,7 +13,11 @@ const anyString = fc.oneof(
   fc.string({ maxLength: 20 }),
   fc.constantFrom("", "\ud800", "a\udfffb", "é".repeat(70), "__proto__", "x".repeat(63), "x".repeat(64)),
 );
-const anyNumber = fc.oneof(fc.maxSafeNat(), fc.nat(300), fc.constantFrom(2 ** 28 - 1, 2 ** 28, 2 ** 31, 2 ** 32, 2 ** 53 - 1));
+const anyNumber = fc.oneof(
+  fc.maxSafeNat(),
+  fc.nat(300),
+  fc.constantFrom(2 ** 28 - 1, 2 ** 28, 2 ** 31, 2 ** 32, 2 ** 53 - 1),
+);
 const anyBytes = fc.uint8Array({ maxLength: 300 });
 const maybe = <Value>(arbitrary: fc.Arbitrary<Value>) => fc.option(arbitrary, { nil: undefined });
 
@@ -59,7 +64,12 @@ const transaction = fc.record({
   timestamp: anyNumber,
   operations: fc.array(operation, { maxLength: 6 }),
 });
-const checkpoint = fc.record({ type: fc.constant("checkpoint" as const), lsn: anyNumber, seq: anyNumber, data: anyBytes });
+const checkpoint = fc.record({
+  type: fc.constant("checkpoint" as const),
+  lsn: anyNumber,
+  seq: anyNumber,
+  data: anyBytes,
+});
 const anyEntry: fc.Arbitrary<WalEntry> = fc.oneof(operation, transaction, checkpoint);
 
 const decoder = new EntryDecoder();
@@ -115,7 +125,9 @@ describe("entries", () => {
 
   it("with a number that is none are refused", () => {
     for (const seq of [-1, 1.5, NaN, Infinity, 2 ** 53]) {
-      expect(() => encode(publishEntry(0, { seq }))).toThrow(expect.objectContaining({ code: "ERR_INVALID_MESSAGE" }) as Error);
+      expect(() => encode(publishEntry(0, { seq }))).toThrow(
+        expect.objectContaining({ code: "ERR_INVALID_MESSAGE" }) as Error,
+      );
     }
     expect(() => encode(publishEntry(1, { priority: 10 }))).toThrow(/priority/);
   });

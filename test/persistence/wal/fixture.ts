@@ -81,7 +81,7 @@ export function settleEntry(seq: number, fields: Partial<SettleEntry> = {}): Set
 export function fullEntries(): WalEntry[] {
   const publish = publishEntry(7, {
     key: "customer-1",
-    headers: { "content-type": "application/json", "": "", __proto__x: "ü" },
+    headers: { "": "", __proto__x: "ü", "content-type": "application/json" },
     expiresAt: 1_800_000_000_000,
     deliverAt: 1_750_000_000_000,
     dedupId: "dedup-1",

@@ -212,7 +212,13 @@ describe("recovery", () => {
     const { disk, segments } = await logOf(30, 1000);
     const [, second, third] = segments;
     disk.lose(segmentPath(2));
-    const lost = { file: nameOfSegment(3), reason: "missing", bytes: 0, fromLsn: second?.firstLsn, toLsn: second?.lastLsn };
+    const lost = {
+      file: nameOfSegment(3),
+      reason: "missing",
+      bytes: 0,
+      fromLsn: second?.firstLsn,
+      toLsn: second?.lastLsn,
+    };
     const { records, report } = await openTestWal(disk.copy());
     expect(records).toHaveLength(30 - ((second?.lastLsn ?? 0) - (second?.firstLsn ?? 0) + 1));
     expect(report.quarantined).toMatchObject([lost]);
@@ -263,7 +269,10 @@ describe("recovery", () => {
     const { disk, segments } = await logOf(30, 1000);
     disk.lose(segmentPath(1));
     const last = segments[0]?.lastLsn ?? 0;
-    expect((await openTestWal(disk.copy(), { checkpointLsn: last })).report).toMatchObject({ quarantined: [], warnings: [] });
+    expect((await openTestWal(disk.copy(), { checkpointLsn: last })).report).toMatchObject({
+      quarantined: [],
+      warnings: [],
+    });
     expect((await openTestWal(disk.copy(), { checkpointLsn: 2 })).report.quarantined).toMatchObject([
       { reason: "missing", fromLsn: 3, toLsn: last },
     ]);
@@ -351,7 +360,12 @@ describe("recovery", () => {
     const after = disk.crash({ keep: "none" });
     // The second record's head is damaged, so that what follows has to be searched through.
     const path = segmentPath(1);
-    const starts = [...after.content(path).toString("latin1").matchAll(/message-2/g)].map(({ index }) => index);
+    const starts = [
+      ...after
+        .content(path)
+        .toString("latin1")
+        .matchAll(/message-2/g),
+    ].map(({ index }) => index);
     const head = Math.max(...starts.filter((at) => at < after.content(path).indexOf("message-3", starts[0]))) - 40;
     for (let offset = head; offset < head + 12; offset++) after.flipBit(path, offset, 4);
     const { records, report } = await openTestWal(after);

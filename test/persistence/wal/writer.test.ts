@@ -179,7 +179,9 @@ describe("the log's writer", () => {
     const data = Buffer.alloc(100_000, 7);
     for (let seq = 0; seq < 3; seq++) await writer.commit(writer.append(publishEntry(seq, { data })), "group");
     const again = await openWal(disk.crash({ keep: "none" }), { chunkBytes: 512 });
-    expect(again.records.map(({ entry }) => (entry.type === "publish" ? entry.data.length : 0))).toEqual([1e5, 1e5, 1e5]);
+    expect(again.records.map(({ entry }) => (entry.type === "publish" ? entry.data.length : 0))).toEqual([
+      1e5, 1e5, 1e5,
+    ]);
     expect(again.report.segments).toBe(3);
   });
 
@@ -187,7 +189,9 @@ describe("the log's writer", () => {
     const disk = new FaultyFileSystem();
     const { writer } = await openWal(disk);
     writer.append(publishEntry(1));
-    expect(() => writer.append(publishEntry(-2))).toThrow(expect.objectContaining({ code: "ERR_INVALID_MESSAGE" }) as Error);
+    expect(() => writer.append(publishEntry(-2))).toThrow(
+      expect.objectContaining({ code: "ERR_INVALID_MESSAGE" }) as Error,
+    );
     expect(writer.append(publishEntry(3))).toBe(2);
     await writer.flush();
     const again = await openWal(disk.crash({ keep: "none" }));
@@ -198,7 +202,9 @@ describe("the log's writer", () => {
     const { writer } = await openWal(new FaultyFileSystem());
     await Promise.all([writer.close(), writer.close()]);
     expect(writer.state).toBe("closed");
-    expect(() => writer.append(publishEntry(1))).toThrow(expect.objectContaining({ code: "ERR_BROKER_CLOSED" }) as Error);
+    expect(() => writer.append(publishEntry(1))).toThrow(
+      expect.objectContaining({ code: "ERR_BROKER_CLOSED" }) as Error,
+    );
   });
 
   describe("after a failure", () => {
@@ -211,7 +217,9 @@ describe("the log's writer", () => {
       const promises = [writer.commit(lost, "os"), writer.commit(lost, "group"), writer.flush()];
       expect(await Promise.all(promises.map(outcomeOf))).toEqual(Array(3).fill("ERR_STORE_FAILED"));
       expect(writer.state).toBe("failed");
-      expect(() => writer.append(settleEntry(1))).toThrow(expect.objectContaining({ code: "ERR_STORE_FAILED" }) as Error);
+      expect(() => writer.append(settleEntry(1))).toThrow(
+        expect.objectContaining({ code: "ERR_STORE_FAILED" }) as Error,
+      );
       expect(await outcomeOf(writer.commit(lost, "os"))).toBe("ERR_STORE_FAILED");
       expect(await outcomeOf(writer.flush())).toBe("ERR_STORE_FAILED");
       expect(clock.pending).toBe(0);
@@ -305,7 +313,13 @@ describe("the log's writer", () => {
         if (seq % 50 === 0) await writer.flush();
       }
       expect(segments.flatMap(({ places }) => places).length).toBeGreaterThan(10);
-      for (const [from, through] of [[1, 3000], [1500, 1500], [2999, 3001], [3001, 4000], [700, 2300]] as const) {
+      for (const [from, through] of [
+        [1, 3000],
+        [1500, 1500],
+        [2999, 3001],
+        [3001, 4000],
+        [700, 2300],
+      ] as const) {
         const lsns = [];
         for await (const batch of reader.read(from, through)) for (const { lsn } of batch) lsns.push(lsn);
         const last = Math.min(through, 3000);
@@ -332,10 +346,6 @@ describe("the log's writer", () => {
     disk.put(`${directory}/notes.txt`, Buffer.from("mine"));
     const wal = await openWal(disk, { reserveBytes: 100 });
     await wal.writer.commit(wal.writer.append(publishEntry(1)), "group");
-    expect(disk.paths).toEqual([
-      `${directory}/0000000000000001.wal`,
-      `${directory}/notes.txt`,
-      `${directory}/reserve`,
-    ]);
+    expect(disk.paths).toEqual([`${directory}/0000000000000001.wal`, `${directory}/notes.txt`, `${directory}/reserve`]);
   });
 });
