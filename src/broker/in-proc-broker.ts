@@ -209,7 +209,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
         }
         drafts.push(drafter.draft(topic, data, options));
       }
-      const ready = drafts.every((draft) => !(draft instanceof Promise))
+      const ready = drafts.every((draft): draft is Draft => !(draft instanceof Promise))
         ? drafts
         : await this.#decide(Promise.all(drafts.map((draft) => Promise.resolve(draft))));
       this.#requireOpen();
