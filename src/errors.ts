@@ -41,8 +41,11 @@ export type ErrorFacts = Readonly<Record<string, unknown>>;
 
 /** An error as plain data, the form in which it crosses a thread or a process. */
 export interface SerializedBrokerError {
+  /** What went wrong. */
   readonly code: BrokerErrorCode;
+  /** For people. */
   readonly message: string;
+  /** The facts behind the message. */
   readonly facts: ErrorFacts;
 }
 
@@ -71,6 +74,7 @@ export class BrokerError extends Error {
     this.facts = options.facts ?? {};
   }
 
+  /** The class: `CapacityError`, `SettleError`, … */
   override get name(): string {
     return this.constructor.name;
   }

@@ -19,7 +19,12 @@ export type Handler<Received extends Message<unknown> = Message> = (message: Rec
 
 /** One message of a batch. */
 export type BatchEntry<Topics = AnyTopics> = {
-  [Topic in TopicName<Topics>]: { readonly topic: Topic; readonly data: DataOf<Topics, Topic> } & PublishOptions;
+  [Topic in TopicName<Topics>]: {
+    /** Where it is published to. */
+    readonly topic: Topic;
+    /** Its payload. */
+    readonly data: DataOf<Topics, Topic>;
+  } & PublishOptions;
 }[TopicName<Topics>];
 
 /** How to end a broker. */
@@ -43,43 +48,65 @@ export interface CloseResult {
  * A program written against it runs on any of them.
  */
 export interface Broker<Topics = AnyTopics> extends AsyncDisposable {
+  /**
+   * Publishes a message to every subscription and group that matches its topic. Resolves once every matching queue has it
+   * within its bounds (and `confirm` is met); a refusal means that nobody got it.
+   */
   publish<Topic extends TopicName<Topics>>(
     topic: Topic,
     data: DataOf<Topics, Topic>,
     options?: PublishOptions,
   ): Promise<Receipt>;
+  /** Publishes several messages, to any topics: all of them, or none. Receipts come in the order of the entries. */
   publishBatch(entries: readonly BatchEntry<Topics>[]): Promise<Receipt[]>;
+  /** Subscribes without a handler: iterate over the subscription, or `fetch` from it. */
   subscribe<const Pattern extends string>(
     pattern: Pattern | readonly Pattern[],
     options?: SubscribeOptions<MessageOf<Topics, Pattern>>,
   ): Subscription<MessageOf<Topics, Pattern>>;
+  /** Subscribes with a handler that messages are pushed into. */
   subscribe<const Pattern extends string>(
     pattern: Pattern | readonly Pattern[],
     handler: Handler<MessageOf<Topics, Pattern>>,
     options?: SubscribeOptions<MessageOf<Topics, Pattern>>,
   ): Subscription<MessageOf<Topics, Pattern>>;
+  /** Asks, and resolves to the data of the first answer. Rejects with `ERR_NO_RESPONDERS`, `ERR_TIMEOUT` or `ERR_REMOTE`. */
   request<Answer = unknown, Topic extends TopicName<Topics> = TopicName<Topics>>(
     topic: Topic,
     data: DataOf<Topics, Topic>,
     options?: RequestOptions,
   ): Promise<Answer>;
+  /** Asks, and yields the data of every answer until `max` have come or the time is over. */
   requestMany<Answer = unknown, Topic extends TopicName<Topics> = TopicName<Topics>>(
     topic: Topic,
     data: DataOf<Topics, Topic>,
     options?: RequestManyOptions,
   ): AsyncIterableIterator<Answer>;
+  /** Answers requests: what the handler returns is the answer, what it throws reaches the requester as `ERR_REMOTE`. */
   respond<const Pattern extends string>(
     pattern: Pattern,
     handler: Handler<MessageOf<Topics, Pattern>>,
     options?: SubscribeOptions<MessageOf<Topics, Pattern>>,
   ): Subscription<MessageOf<Topics, Pattern>>;
+  /** Acknowledges the delivery with that `deliveryId`. Rejects with `ERR_ALREADY_SETTLED` or `ERR_DELIVERY_EXPIRED`. */
   ack(deliveryId: string): Promise<void>;
+  /** Gives the delivery with that `deliveryId` back, to be delivered again. Rejects as `ack` does. */
   nack(deliveryId: string, options?: NackOptions): Promise<void>;
+  /** Gives up on the message of the delivery with that `deliveryId`. Rejects as `ack` does. */
   reject(deliveryId: string, reason?: string): Promise<void>;
+  /** Gives the delivery with that `deliveryId` `ms` milliseconds from now. Rejects as `ack` does. */
   extend(deliveryId: string, ms: number): Promise<void>;
+  /** Resolves once everything published so far has reached the level of durability it asked for. */
   flush(): Promise<void>;
+  /**
+   * Refuses what is new, finishes what it can within the time, and returns what is left. A repeat returns the same result; every
+   * other operation fails with `ERR_BROKER_CLOSED`.
+   */
   close(options?: CloseOptions): Promise<CloseResult>;
+  /** Listens to an event. */
   on<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this;
+  /** Listens to the next event of that name, and to no more. */
   once<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this;
+  /** Stops listening. Does nothing where `listener` was not added. */
   off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this;
 }

@@ -48,15 +48,21 @@ import type { TopicFacts } from "./topic-facts.js";
 
 /** What a publish looks like to those who watch the `publish` channel. */
 export interface PublishContext {
+  /** As given, before any check. */
   readonly topic: string;
+  /** As given, before plugins and schemas. */
   readonly data: unknown;
+  /** As given; undefined where there were none. */
   readonly options: PublishOptions | undefined;
 }
 
 /** What a decision looks like to those who watch the `settle` channel. */
 export interface SettleContext {
+  /** The delivery that was decided. */
   readonly message: Message;
+  /** How. */
   readonly decision: Decision;
+  /** The subscription or group it was delivered to. */
   readonly subscription: string;
 }
 
@@ -148,6 +154,8 @@ export class BrokerCore {
         now: () => clock.now(),
         giveUp: (delivery, reason, history) => this.#giveUp(delivery, reason, history),
         onSettle: this.#settleObserver(),
+        backoffFailed: (error, delivery) =>
+          this.fail({ error, during: "backoff", subscription: delivery.source.name, message: delivery }),
         redelivering: (delivery, delay, reason) => this.#tellRedelivery(delivery, delay, reason),
       },
       this.timers.deadlines,
@@ -178,6 +186,7 @@ export class BrokerCore {
         stamp: () => this.stamp(),
         heldPublishers: () => this.registry.held(),
         accepts: (queue, message) => this.#accepts(queue, message),
+        slow: (queue) => this.#tellSlow(queue),
         confirmed: (confirmation, message, signal) => this.#confirmed(confirmation, message, signal),
         pluginFailed: (_plugin, error) => this.fail({ error, during: "plugin" }),
         scheduledExpired: (message) => this.events.emit("expire", { message, subscription: undefined }),
@@ -282,6 +291,7 @@ export class BrokerCore {
 
   #dispatchHost(): DispatchHost {
     const { settings } = this;
+    const aroundHooks = settings.plugins.filter((plugin) => plugin.around !== undefined);
     const deliverHooks = settings.plugins.filter((plugin) => plugin.onDeliver !== undefined);
     const processChannel = openTraceChannel<ProcessContext>("inproc-broker:process");
     return {
@@ -292,6 +302,8 @@ export class BrokerCore {
       tracker: this.tracker,
       processChannel,
       copyPayload: settings.payloads === "clone" ? (data) => structuredClone(data) : null,
+      around:
+        aroundHooks.length === 0 ? null : (message, queue, run) => runAround(aroundHooks, message, queue.name, run),
       onDeliver:
         deliverHooks.length === 0
           ? null
@@ -496,6 +508,14 @@ export class BrokerCore {
       during: "dead-letter",
     });
   }
+}
+
+/** Runs a handler within every plugin's `around`, the first plugin outermost. */
+function runAround(plugins: readonly Plugin[], message: Message, subscription: string, run: () => unknown): unknown {
+  return plugins.reduceRight<() => unknown>(
+    (inner, plugin) => () => plugin.around?.(message, subscription, inner),
+    run,
+  )();
 }
 
 /** The facts of a message, under the name of the queue it is given up for. */

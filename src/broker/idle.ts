@@ -15,6 +15,7 @@ export interface IdleOptions {
   readonly scheduled?: boolean;
   /** Also waits for messages in their backoff; default true. */
   readonly retries?: boolean;
+  /** Ends the wait: rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 

@@ -40,6 +40,7 @@ export type BrokerState = "open" | "draining" | "closed";
 
 /** One subscription of a `subscribeBatch`. */
 export interface SubscriptionEntry<Topics = AnyTopics> extends SubscribeOptions<MessageOf<Topics, string>> {
+  /** One pattern, or several. */
   readonly pattern: string | readonly string[];
   /** Absent: a subscription to pull from. */
   readonly handler?: Handler<MessageOf<Topics, string>>;
@@ -47,6 +48,7 @@ export interface SubscriptionEntry<Topics = AnyTopics> extends SubscribeOptions<
 
 /** A topic in use. */
 export interface TopicInfo {
+  /** Its name. */
   readonly topic: string;
   /** Messages published to it since it came into use. */
   readonly published: number;
@@ -56,13 +58,19 @@ export interface TopicInfo {
 
 /** A subscription, or the queue that members of a group share. */
 export interface SubscriptionInfo {
+  /** What `broker.peek` and dead letters call it: the group's name, the one given, or a number of its own. */
   readonly name: string;
+  /** What it subscribed to, without repeats. */
   readonly patterns: readonly string[];
+  /** Undefined where it competes with nobody. */
   readonly group: string | undefined;
   /** Subscriptions that share it: 1, or the members of the group. */
   readonly consumers: number;
+  /** Messages that wait to be taken, those of held publishers included. */
   readonly queued: number;
+  /** Handed out and not settled. */
   readonly inFlight: number;
+  /** Given back, waiting for their backoff. */
   readonly delayed: number;
 }
 
@@ -122,6 +130,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     return this.#state === "open" ? fulfilled : Promise.reject(closedError());
   }
 
+  /** `"open"` from the start; `close()` makes it `"draining"`, then `"closed"`. */
   get state(): BrokerState {
     return this.#state;
   }
@@ -499,16 +508,27 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     return brokerHealth(this.#core, this.#state);
   }
 
+  /**
+   * Listens to an event. Listeners are called synchronously, and one that throws becomes an `error` event.
+   * Errors that nobody listens for become process warnings, one a second at most.
+   *
+   * @example
+   * ```ts
+   * broker.on("dead-letter", (letter) => log.warn(`${letter.topic}: ${letter.reason}`));
+   * ```
+   */
   on<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
     this.#core.events.on(name, listener);
     return this;
   }
 
+  /** Listens to the next event of that name, and to no more. */
   once<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
     this.#core.events.once(name, listener);
     return this;
   }
 
+  /** Stops listening. Does nothing where `listener` was not added by `on`. */
   off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
     this.#core.events.off(name, listener);
     return this;
@@ -524,6 +544,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     return this.#closing;
   }
 
+  /** `close()` with its defaults: what `await using` calls. What was left undone is not told; call `close()` to know. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
@@ -613,9 +634,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     if (handler !== undefined && typeof handler !== "function") {
       throw brokerError("ERR_INVALID_OPTION", `a handler must be a function; got ${quote(handler)}`);
     }
-    const { registry, settings } = this.#core;
-    const process = handler === undefined ? null : withPlugins(handler as Process, settings.plugins);
-    return registry.prepare(pattern, process, options);
+    return this.#core.registry.prepare(pattern, (handler as Process | undefined) ?? null, options);
   }
 
   #settle(deliveryId: string, decide: (delivery: Delivery) => Promise<void>): Promise<void> {
@@ -694,18 +713,6 @@ function asDelivery(message: PublishedMessage, queue: DeliveryQueue): Delivery {
   const delivery = new Delivery(message, queue, message.data, 1, null);
   delivery.moveTo("dropped");
   return delivery;
-}
-
-function withPlugins(process: Process, plugins: readonly Plugin[]): Process {
-  const around = plugins.filter((plugin) => plugin.around !== undefined);
-  if (around.length === 0) return process;
-  return (message) => {
-    const run = around.reduceRight<() => unknown>(
-      (inner, plugin) => () => plugin.around?.(message, message.subscription, inner),
-      () => process(message),
-    );
-    return run();
-  };
 }
 
 async function closePlugins(plugins: readonly Plugin[]): Promise<unknown[]> {

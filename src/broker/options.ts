@@ -70,24 +70,39 @@ export interface LimitOptions {
 export interface BrokerOptions {
   /** Partitions of the topic space, a power of two; default 16. */
   readonly shards?: number;
+  /** The bounds of every subscription that names none of its own. */
   readonly subscription?: SubscriptionDefaults;
   /** Bytes of messages held at once; default 512 MiB. A publish beyond it is refused with `ERR_MEMORY_LIMIT`. */
-  readonly memory?: { readonly maxBytes?: number; readonly onLimit?: "reject" };
+  readonly memory?: {
+    /** Default 512 MiB. A message counts once, however many queues hold it. */
+    readonly maxBytes?: number;
+    /** What happens to a publish beyond it; `"reject"` is the one policy there is. */
+    readonly onLimit?: "reject";
+  };
   /** Time to live of messages that name none; absent: they do not expire. */
-  readonly ttl?: { readonly default?: number };
+  readonly ttl?: {
+    /** Milliseconds from publish. */
+    readonly default?: number;
+  };
   /** Acknowledgement for every subscription; absent: at most once, unless a subscription asks. */
   readonly ack?: AckOptions;
   /** How long and how many a `dedupId` is remembered; default 120,000 ms and 100,000. */
-  readonly dedup?: { readonly window?: number; readonly maxEntries?: number };
-  /** Turns transactions on. `timeout` default 30,000. */
+  readonly dedup?: {
+    /** Milliseconds; default 120,000. */
+    readonly window?: number;
+    /** Default 100,000; beyond it the oldest is forgotten. */
+    readonly maxEntries?: number;
+  };
+  /** Turns transactions on; `{}` takes the defaults. */
   readonly transactions?: {
+    /** Milliseconds until one is rolled back by itself; default 30,000. */
     readonly timeout?: number;
     /** Open at once; default 10,000. */
     readonly maxOpen?: number;
     /** In one transaction; default 100,000. */
     readonly maxOperations?: number;
   };
-  /** Keeps what is given up on. */
+  /** Keeps what is given up on; `{}` takes the defaults. Absent: it is dropped, counted and told by a `drop` event. */
   readonly deadLetter?: {
     /** Where dead letters are published too; default `"dlq"`. */
     readonly topic?: string;
@@ -105,13 +120,17 @@ export interface BrokerOptions {
     /** Milliseconds of waiting that lift a message by one priority, so that a low one is not starved. */
     readonly aging?: number;
   };
+  /** Bounds on numbers and sizes; each has a default. */
   readonly limits?: LimitOptions;
   /** Validators by topic or pattern. */
   readonly schemas?: Readonly<Record<string, StandardSchema>>;
+  /** What sees messages pass, and may alter or veto a publish; called in this order. */
   readonly plugins?: readonly Plugin[];
   /** Default `"reference"`. */
   readonly payloads?: PayloadMode;
+  /** Where time comes from; default the machine's. A test passes one that it moves. */
   readonly clock?: Clock;
+  /** Where chance comes from (jitter, ids); default `Math.random`. A test passes one with a seed. */
   readonly random?: Random;
 }
 
@@ -125,8 +144,11 @@ export interface SubscribeOptions<Received extends Message<unknown> = Message> e
   readonly from?: "new" | "last";
   /** When a delivery counts as done. */
   readonly ack?: AckMode;
+  /** Milliseconds to settle a delivery; default the broker's `ack.timeout` (30,000). */
   readonly ackTimeout?: number;
+  /** Hand-overs of a message before it is given up; default the broker's `ack.maxDeliveries` (5). */
   readonly maxDeliveries?: number;
+  /** Wait before a message is delivered again; default the broker's `ack.backoff`. */
   readonly backoff?: Backoff;
   /** Deliveries it may hold unsettled; default 64. */
   readonly maxInFlight?: number;
@@ -136,6 +158,7 @@ export interface SubscribeOptions<Received extends Message<unknown> = Message> e
   readonly orderBy?: "key";
   /** Messages it returns false for are not for this subscription. Called while publishing; keep it cheap. */
   readonly filter?: (message: Received) => boolean;
+  /** How fast messages are handed to it; what waits for that stays in the queue, within its bounds. */
   readonly rateLimit?: RateLimit;
   /** Milliseconds after which the subscription ends, unless it is renewed. */
   readonly ttl?: number;
@@ -154,7 +177,9 @@ export interface PublishOptions {
   readonly id?: string;
   /** What `orderBy: "key"` goes by. */
   readonly key?: string;
+  /** Strings by name; several values of one name are joined with `, `, as in HTTP. */
   readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>>;
+  /** 0 (lowest) to 9 (highest), or a name: `lowest` 0, `low` 2, `normal` 4, `high` 7, `highest` 9. Default 4. */
   readonly priority?: Priority;
   /** Milliseconds until it expires. */
   readonly ttl?: number;
@@ -170,6 +195,7 @@ export interface PublishOptions {
   readonly confirm?: number;
   /** Milliseconds to wait for `confirm`; default 5,000, then `ERR_TIMEOUT`. */
   readonly confirmTimeout?: number;
+  /** What has to have happened before the promise resolves; without a store, `"memory"` is the one level there is. */
   readonly durability?: "memory";
   /** Keeps it as the topic's last message; `null` data clears that. */
   readonly retain?: boolean;
@@ -179,6 +205,7 @@ export interface PublishOptions {
   readonly transaction?: string;
   /** The topic answers go to. */
   readonly replyTo?: string;
+  /** Links an answer to its request; `request` sets it. */
   readonly correlationId?: string;
   /** Ends the wait for a full queue or for confirms: rejects with its reason. */
   readonly signal?: AbortSignal;

@@ -4,9 +4,13 @@ import type { Message } from "../message/message.js";
 
 /** What is about to be published. A plugin may change it in place. */
 export interface PublishDraft {
+  /** Where it is published to. */
   topic: string;
+  /** Its payload. */
   data: unknown;
+  /** A copy of its own, which the plugin may change. */
   headers: Record<string, string>;
+  /** What `orderBy: "key"` goes by. */
   key: string | undefined;
   /** 0 (lowest) to 9 (highest). */
   priority: number;
@@ -26,6 +30,7 @@ export interface PublishDraft {
  * ```
  */
 export interface Plugin {
+  /** For the plugin's own use, and to tell plugins apart. */
   readonly name: string;
   /** Before validation against schemas and limits; so what a plugin makes of a message is checked too. */
   onPublish?(draft: PublishDraft): void;

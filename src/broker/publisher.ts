@@ -53,6 +53,8 @@ export interface PublisherHost {
   heldPublishers(): number;
   /** Asks a queue's filter. */
   accepts(queue: DeliveryQueue, message: PublishedMessage): boolean;
+  /** A queue is at its bound. */
+  slow(queue: DeliveryQueue): void;
   /** Waits for confirms within their time. */
   confirmed(confirmation: Confirmation, message: PublishedMessage, signal: AbortSignal | undefined): Promise<void>;
   pluginFailed(plugin: Plugin, error: unknown): void;
@@ -235,7 +237,9 @@ export class Publisher {
       const message = this.#messageOf(draft, confirmation);
       const route = this.#host.router.route(topic);
       const filtered: string[] = [];
-      const targets = draft.due === null ? this.#targetsOf(route, message, filtered) : [];
+      // An answer goes to its request alone, and a delayed message to whoever is there when its time has come.
+      const isRouted = draft.due === null && route.attachment.inbox === null;
+      const targets = isRouted ? this.#targetsOf(route, message, filtered) : [];
       for (const queue of targets) this.#requireRoom(queue, draft, load, mayWait);
       if (draft.due !== null) {
         if (delayed.has(message.id) || delayedIds.has(message.id)) throw idTaken(message.id);
@@ -318,7 +322,10 @@ export class Publisher {
     const before = load?.get(queue) ?? { messages: 0, bytes: 0 };
     const { overflow } = queue.settings;
     if ((overflow === "error" || overflow === "wait") && !queue.hasRoom(before.bytes + draft.bytes, before.messages)) {
-      if (overflow === "error" || !mayWait) throw queueFull(queue, draft.topic);
+      if (overflow === "error" || !mayWait) {
+        this.#host.slow(queue);
+        throw queueFull(queue, draft.topic);
+      }
       const held = this.#host.heldPublishers();
       if (held >= this.#host.settings.limits.maxWaitingPublishers) throw tooManyHeld(draft.topic, held);
     }

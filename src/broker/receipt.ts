@@ -2,6 +2,7 @@ import type { PublishedMessage } from "../message/message.js";
 
 /** What became of a message in one subscription at the time of its publish. */
 export interface SubscriptionReport {
+  /** Its name, or its group's. */
   readonly subscription: string;
   /**
    * queued: in its queue. waiting: in its queue beyond the bound, which the publish waits for.

@@ -8,8 +8,11 @@ import type { Inbox } from "./topic-facts.js";
 export interface RequestOptions {
   /** Milliseconds to wait for the answer; default 5,000. */
   readonly timeout?: number;
+  /** Headers of the request. */
   readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>>;
+  /** Key of the request, for responders with `orderBy: "key"`. */
   readonly key?: string;
+  /** Ends the wait: rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
 

@@ -5,20 +5,53 @@ import { brokerError } from "../errors.js";
  * implement it, so none of them is a dependency.
  */
 export interface StandardSchema<Input = unknown, Output = Input> {
+  /** The interface, under the name that the standard gives it. */
   readonly "~standard": {
+    /** The version of the standard. */
     readonly version: 1;
+    /** The library that made it. */
     readonly vendor: string;
+    /** Checks a value; what it returns as `value` is what is published. */
     readonly validate: (value: unknown) => StandardResult<Output> | Promise<StandardResult<Output>>;
-    readonly types?: { readonly input: Input; readonly output: Output } | undefined;
+    /** For type inference; nothing at run time. */
+    readonly types?:
+      | {
+          /** What it takes. */
+          readonly input: Input;
+          /** What it makes of that. */
+          readonly output: Output;
+        }
+      | undefined;
   };
 }
 
+/** What a validator answers: the value, or what is wrong with it. */
 export type StandardResult<Output> =
-  { readonly value: Output; readonly issues?: undefined } | { readonly issues: readonly StandardIssue[] };
+  | {
+      /** What is published. */
+      readonly value: Output;
+      /** Absent where it is valid. */
+      readonly issues?: undefined;
+    }
+  | {
+      /** What is wrong; it becomes the error's `facts.issues`. */
+      readonly issues: readonly StandardIssue[];
+    };
 
+/** One thing that is wrong with a value. */
 export interface StandardIssue {
+  /** For people. */
   readonly message: string;
-  readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined;
+  /** Where: the names on the way down from the payload. */
+  readonly path?:
+    | readonly (
+        | PropertyKey
+        | {
+            /** The name, where the validator gives it as an object. */
+            readonly key: PropertyKey;
+          }
+      )[]
+    | undefined;
 }
 
 /** True for a value that has the interface. */

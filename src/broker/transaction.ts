@@ -25,6 +25,7 @@ export interface TransactionOptions {
  * ```
  */
 export interface Transaction<Topics> extends AsyncDisposable {
+  /** What `commitTransaction`, `rollbackTransaction` and the publish option `transaction` know it by. */
   readonly id: string;
   /**
    * Stages a message. `confirm` and `report` are refused here: nothing is delivered before commit.

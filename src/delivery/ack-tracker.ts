@@ -18,6 +18,8 @@ export interface AckHost {
   giveUp(delivery: Delivery, reason: GiveUpReason, history: readonly Attempt[]): FlightOutcome;
   /** Told of every decision; null while nobody asks. */
   readonly onSettle: ((delivery: Delivery, decision: Decision) => void) | null;
+  /** A subscription's backoff threw, or returned nonsense. */
+  backoffFailed(error: unknown, delivery: Delivery): void;
   redelivering(delivery: Delivery, delayMs: number, reason: string | undefined): void;
 }
 
@@ -28,6 +30,8 @@ export type Decision = "ack" | "nack" | "reject" | "timeout";
 const historyKept = 20;
 /** Ids of deliveries that were taken back, kept to tell "too late" from "twice". */
 const lostIdsKept = 10_000;
+/** Milliseconds until the next delivery where a subscription's backoff fails. */
+const fallbackBackoffMs = 1_000;
 /** A timeout that fires this late, in milliseconds, was held up by a blocked event loop. */
 const lateMs = 20;
 
@@ -68,7 +72,7 @@ export class AckTracker implements Settler {
 
   nack(delivery: Delivery, options: NackOptions | undefined): Promise<void> {
     const delay = options?.delay;
-    if (delay !== undefined && !(typeof delay === "number" && delay >= 0)) {
+    if (delay !== undefined && !(Number.isFinite(delay) && delay >= 0)) {
       return quietRejection(
         brokerError("ERR_INVALID_OPTION", `delay must be 0 or more milliseconds; got ${quote(delay)}`, {
           option: "delay",
@@ -195,14 +199,27 @@ export class AckTracker implements Settler {
     delay: number | undefined,
     reason: string | undefined,
   ): void {
-    const { maxDeliveries, backoff } = delivery.source.settings;
+    const { maxDeliveries } = delivery.source.settings;
     if (delivery.deliveryCount >= maxDeliveries) {
       this.#giveUp(delivery, "max-deliveries", history);
       return;
     }
-    const delayMs = delay ?? Math.max(0, backoff(delivery.deliveryCount, this.#host.random));
+    const delayMs = delay ?? this.#backoffMs(delivery);
     delivery.source.giveBack(delivery, delayMs, history, true);
     this.#host.redelivering(delivery, delayMs, reason);
+  }
+
+  /** A backoff is the user's code: what it throws, and what is no number of milliseconds, must not lose the message. */
+  #backoffMs(delivery: Delivery): number {
+    const { backoff } = delivery.source.settings;
+    try {
+      const ms = backoff(delivery.deliveryCount, this.#host.random);
+      if (Number.isFinite(ms)) return Math.max(0, ms);
+      throw brokerError("ERR_INVALID_OPTION", `a backoff must return a number of milliseconds; got ${quote(ms)}`);
+    } catch (error) {
+      this.#host.backoffFailed(error, delivery);
+      return fallbackBackoffMs;
+    }
   }
 
   #giveUp(delivery: Delivery, reason: GiveUpReason, history: readonly Attempt[]): void {

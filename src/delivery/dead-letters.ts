@@ -18,7 +18,9 @@ export const deadLetterReasons: readonly DeadLetterReason[] = [
 export interface DeadLetter {
   /** Names this dead letter; a message that two subscriptions gave up on has two. */
   readonly id: string;
+  /** What was published, as the subscription got it last. */
   readonly message: MessageRecord;
+  /** `max-deliveries`, `rejected` (by the consumer), `expired`, `overflow`, or `handler-error` (a throw without acknowledgement). */
   readonly reason: DeadLetterReason;
   /** The topic it was published to. */
   readonly topic: string;
@@ -36,10 +38,13 @@ export interface DeadLetter {
 
 /** Which dead letters. Every condition given must hold. */
 export interface DeadLetterFilter {
+  /** The dead letter's own id, not its message's. */
   readonly id?: string;
   /** A topic or a pattern. */
   readonly topic?: string;
+  /** Why it was given up on. */
   readonly reason?: DeadLetterReason;
+  /** Who gave it up: a subscription's or a group's name. */
   readonly subscription?: string;
 }
 
@@ -59,15 +64,19 @@ export interface RedriveOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Figures of the dead letters. */
 export interface DeadLetterStats {
   /** Kept now. */
   readonly count: number;
+  /** Kept now, counted as the limits count. */
   readonly bytes: number;
   /** Kept now, by reason. */
   readonly byReason: Readonly<Partial<Record<DeadLetterReason, number>>>;
   /** Ever taken in. */
   readonly added: number;
+  /** Ever driven again. */
   readonly redriven: number;
+  /** Ever thrown away by `purge`. */
   readonly purged: number;
   /** Let go because a bound was reached or `maxAge` was over. */
   readonly evicted: number;
@@ -83,7 +92,12 @@ export interface DeadLetters {
    * const { items } = await broker.deadLetters.list({ topic: "orders.>", reason: "max-deliveries" });
    * ```
    */
-  list(options?: DeadLetterListOptions): Promise<{ items: DeadLetter[]; cursor: string | undefined }>;
+  list(options?: DeadLetterListOptions): Promise<{
+    /** The page. */
+    items: DeadLetter[];
+    /** Pass it to the next `list` for the page after; undefined on the last page. */
+    cursor: string | undefined;
+  }>;
   /** One dead letter by its id; undefined where there is none. */
   peek(id: string): Promise<DeadLetter | undefined>;
   /**
@@ -95,6 +109,7 @@ export interface DeadLetters {
   redrive(filter?: DeadLetterFilter, options?: RedriveOptions): Promise<number>;
   /** Throws dead letters away. @returns how many */
   purge(filter?: DeadLetterFilter): Promise<number>;
+  /** Figures of this instant. */
   stats(): DeadLetterStats;
 }
 

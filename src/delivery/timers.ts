@@ -40,8 +40,10 @@ export class TimerLine {
   }
 
   at(deadline: number, task: TimerTask): TimerEntry<TimerTask> {
-    const entry = this.#queue.schedule(deadline, task);
-    if (deadline < this.#armedFor) this.#arm(deadline);
+    // A deadline that never comes is kept like any other, so that it can be cancelled like any other.
+    const finite = Math.min(deadline, Number.MAX_VALUE);
+    const entry = this.#queue.schedule(finite, task);
+    if (finite < this.#armedFor) this.#arm(finite);
     return entry;
   }
 

@@ -26,7 +26,8 @@ export class HandlerConsumer extends Consumer {
 
   constructor(queue: DeliveryQueue, settings: ConsumerSettings, host: DispatchHost, process: Process) {
     super(queue, settings, host);
-    this.#process = process;
+    const { around } = host;
+    this.#process = around === null ? process : (message) => around(message, queue, () => process(message));
     this.#concurrency = settings.concurrency;
     this.#isAuto = settings.ack === "auto";
   }

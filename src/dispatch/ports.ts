@@ -40,7 +40,9 @@ export interface QueueConsumer {
 
 /** What a handler's run looks like to those who watch it: plugins and the `process` channel. */
 export interface ProcessContext {
+  /** The message the handler works on. */
   readonly message: Message;
+  /** The subscription or group it was handed to. */
   readonly subscription: string;
 }
 
@@ -54,6 +56,8 @@ export interface DispatchHost {
   readonly processChannel: TraceChannel<ProcessContext>;
   /** A copy for a consumer of its own; null where consumers share the publisher's object. */
   readonly copyPayload: ((data: unknown) => unknown) | null;
+  /** Runs a handler within what plugins put around it; null where none does. */
+  readonly around: ((message: Message, queue: QueueFacts, run: () => unknown) => unknown) | null;
   /** Told of every hand-over; null while nobody asks. */
   readonly onDeliver: ((message: Message, queue: QueueFacts) => void) | null;
   dropped(queue: QueueFacts, message: PublishedMessage, reason: DropReason, from: Delivery | null): void;

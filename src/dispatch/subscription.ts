@@ -23,12 +23,19 @@ export interface SubscriptionStats {
   readonly delivered: number;
   /** Hand-overs, repeated ones included. */
   readonly handedOver: number;
+  /** Repeated hand-overs. */
   readonly redelivered: number;
+  /** Given back by a nack, or by a handler that threw. */
   readonly nacked: number;
+  /** Taken back after the ack timeout. */
   readonly timedOut: number;
+  /** Times the handler threw or rejected. */
   readonly handlerErrors: number;
+  /** Expired before they were handed out. */
   readonly expired: number;
+  /** Given up on and kept. */
   readonly deadLettered: number;
+  /** Not delivered, by reason. */
   readonly dropped: Readonly<Partial<Record<DropReason, number>>>;
 }
 
@@ -70,8 +77,11 @@ export class Subscription<Received extends Message<unknown> = Message>
 {
   /** Its name: the durable's, the group's, the one given, or a number of its own. */
   readonly name: string;
+  /** What it subscribed to, without repeats. */
   readonly patterns: readonly string[];
+  /** Undefined where it competes with nobody. */
   readonly group: string | undefined;
+  /** Undefined for a subscription that ends with its process. */
   readonly durable: string | undefined;
   readonly #owner: SubscriptionOwner;
   readonly #consumer: Consumer;
@@ -92,6 +102,7 @@ export class Subscription<Received extends Message<unknown> = Message>
     });
   }
 
+  /** `"open"`, then `"draining"` after `drain()`, then `"closed"`. */
   get state(): SubscriptionState {
     return this.#state;
   }
@@ -101,6 +112,7 @@ export class Subscription<Received extends Message<unknown> = Message>
     return this.#closed;
   }
 
+  /** True from `pause()` to `resume()`. */
   get isPaused(): boolean {
     return this.#consumer.isPaused;
   }
@@ -120,6 +132,7 @@ export class Subscription<Received extends Message<unknown> = Message>
     return { value: undefined, done: true };
   }
 
+  /** What `for await` calls. Throws `ERR_INVALID_OPTION` where a handler takes the messages. One loop at a time. */
   [Symbol.asyncIterator](): AsyncIterator<Received, undefined> {
     this.#puller("for await");
     return this;
@@ -163,6 +176,7 @@ export class Subscription<Received extends Message<unknown> = Message>
     this.#consumer.pause();
   }
 
+  /** Takes messages again, beginning with those that gathered. */
   resume(): void {
     this.#consumer.resume();
   }
@@ -192,6 +206,7 @@ export class Subscription<Received extends Message<unknown> = Message>
     await this.#owner.remove(this, options);
   }
 
+  /** What it did and holds, of this instant. */
   stats(): SubscriptionStats {
     const { queue } = this.#consumer;
     const { counters } = queue;
@@ -213,6 +228,7 @@ export class Subscription<Received extends Message<unknown> = Message>
     };
   }
 
+  /** `unsubscribe()`: what `await using` calls. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.unsubscribe();
   }

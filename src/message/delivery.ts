@@ -13,6 +13,7 @@ export interface TimerTask {
 export interface Attempt {
   /** Which hand-over: 1 for the first. */
   readonly deliveryCount: number;
+  /** `returned`: its consumer went away before it was settled. */
   readonly outcome: "nacked" | "timed-out" | "rejected" | "returned";
   /** When it ended, in milliseconds since 1970. */
   readonly at: number;

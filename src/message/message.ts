@@ -13,6 +13,7 @@ export interface NackOptions {
 
 /** What a reply may carry besides its data. */
 export interface ReplyOptions {
+  /** Headers of the answer. */
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
 }
 
@@ -30,8 +31,11 @@ export interface ReplyOptions {
 export interface Message<Data = unknown, Topic extends string = string> {
   /** The publisher's id, or one that sorts by time. */
   readonly id: string;
+  /** The topic it was published to. */
   readonly topic: Topic;
+  /** What was published; with the broker option `payloads` a copy or frozen. */
   readonly data: Data;
+  /** Strings by name; frozen, and empty where none were given. */
   readonly headers: Headers;
   /** What `orderBy: "key"` and worker pools go by. */
   readonly key: string | undefined;

@@ -7,16 +7,23 @@ import type { EventLoop } from "../platform/event-loop.js";
 
 /** A failure that has nobody else to go to: a handler, filter, plugin or event listener that threw. */
 export interface ErrorEvent {
+  /** What was thrown. */
   readonly error: unknown;
-  readonly during: "handler" | "filter" | "plugin" | "listener" | "delayed-delivery" | "dead-letter";
+  /** What threw it. */
+  readonly during: "handler" | "filter" | "backoff" | "plugin" | "listener" | "delayed-delivery" | "dead-letter";
+  /** Whose handler or filter. */
   readonly subscription?: string;
+  /** What it was working on. */
   readonly message?: Message;
 }
 
 /** A subscription does not keep up: its queue is at its bound. Told at most once a second for a subscription. */
 export interface SlowConsumerEvent {
+  /** Whose queue. */
   readonly subscription: string;
+  /** Messages in it. */
   readonly queued: number;
+  /** Bytes in it. */
   readonly queuedBytes: number;
   /** Messages that found the queue full since the last such event. */
   readonly occurrences: number;
@@ -24,41 +31,59 @@ export interface SlowConsumerEvent {
 
 /** A message will not reach a subscription that it matched. */
 export interface DropEvent {
+  /** What is dropped. */
   readonly message: Message;
+  /** Who will not get it. */
   readonly subscription: string;
+  /** Which policy or end of which part. */
   readonly reason: DropReason;
 }
 
 /** A message's time to live has passed before it was handed out. `subscription` is undefined where it was not routed yet. */
 export interface ExpireEvent {
+  /** What expired. */
   readonly message: Message;
+  /** Whose queue it waited in. */
   readonly subscription: string | undefined;
 }
 
 /** A message goes back, to be delivered again. */
 export interface RedeliverEvent {
+  /** The delivery that failed. */
   readonly message: Message;
+  /** Who gets it again. */
   readonly subscription: string;
   /** The hand-over that failed: 1 for the first. */
   readonly deliveryCount: number;
   /** Milliseconds until it is delivered again. */
   readonly delay: number;
+  /** The nack's reason, the handler's error text, or `ack timeout`. */
   readonly reason: string | undefined;
 }
 
 /** The events of a broker, by name. Listeners are called synchronously and should return at once. */
 export interface BrokerEvents {
+  /** A handler, filter, plugin or listener threw. */
   error: [event: ErrorEvent];
+  /** A queue is at its bound. */
   "slow-consumer": [event: SlowConsumerEvent];
+  /** A message will not reach a subscription that it matched. */
   drop: [event: DropEvent];
+  /** A message's time to live has passed. */
   expire: [event: ExpireEvent];
+  /** A message was given up on and kept. */
   "dead-letter": [letter: DeadLetter];
+  /** A message goes back, to be delivered again. */
   redeliver: [event: RedeliverEvent];
+  /** A store was opened after a crash; never told in memory. */
   recovered: [report: unknown];
+  /** The broker is closed. */
   closed: [];
 }
 
+/** The name of an event. */
 export type BrokerEventName = keyof BrokerEvents;
+/** What is called with an event. */
 export type BrokerListener<Name extends BrokerEventName> = (...args: BrokerEvents[Name]) => void;
 
 /** Milliseconds between two warnings about errors nobody listens for. */

@@ -1,6 +1,8 @@
 /** One thing that was looked at. */
 export interface HealthCheck {
+  /** `lifecycle`, `memory` or `consumers`. */
   readonly name: string;
+  /** How that is. */
   readonly status: HealthStatus;
   /** What was found, in words and figures. */
   readonly detail: string;
@@ -15,9 +17,13 @@ export interface Health {
   readonly status: HealthStatus;
   /** Milliseconds since it was made. */
   readonly uptime: number;
+  /** Topics in use. */
   readonly topics: number;
+  /** Subscriptions, each member of a group counted. */
   readonly subscriptions: number;
+  /** Bytes of messages held. */
   readonly memoryBytes: number;
+  /** What was looked at. */
   readonly checks: readonly HealthCheck[];
 }
 

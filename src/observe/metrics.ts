@@ -20,7 +20,9 @@ export interface MetricsSnapshot {
   readonly unrouted: number;
   /** Of these: wait for their `delay` or `deliverAt`. */
   readonly scheduled: number;
+  /** Of these: expired before their time came. */
   readonly scheduledExpired: number;
+  /** Of these: taken back by `cancel`. */
   readonly scheduledCancelled: number;
   /** Publishes refused with an error; nothing was accepted. */
   readonly refused: number;
@@ -29,40 +31,64 @@ export interface MetricsSnapshot {
 
   /** Copies meant for subscriptions and groups. */
   readonly routed: number;
+  /** Of these: acknowledged, or handed over where nothing is acknowledged. */
   readonly delivered: number;
+  /** Of these: wait to be taken. */
   readonly queued: number;
+  /** Of these: handed out and not settled. */
   readonly inFlight: number;
+  /** Of these: given back, waiting for their backoff. */
   readonly delayed: number;
+  /** Of these: expired before they were handed out. */
   readonly expired: number;
+  /** Of these: given up on and kept. */
   readonly deadLettered: number;
+  /** Of these: not delivered, by reason. */
   readonly dropped: Readonly<Partial<Record<DropReason, number>>>;
 
   /** Hand-overs to consumers, repeated ones included. */
   readonly handedOver: number;
+  /** Repeated hand-overs. */
   readonly redelivered: number;
+  /** Deliveries given back by a nack, or by a handler that threw. */
   readonly nacked: number;
+  /** Deliveries taken back after the ack timeout. */
   readonly timedOut: number;
+  /** Handlers that threw or rejected. */
   readonly handlerErrors: number;
   /** Settles that came too late or twice. */
   readonly refusedSettles: number;
   /** Answers that came when nobody waited any more. */
   readonly lateReplies: number;
 
+  /** Topics in use. */
   readonly topics: number;
+  /** Subscriptions, each member of a group counted. */
   readonly subscriptions: number;
+  /** Topics with a retained message. */
   readonly retained: number;
   /** Publishers held back by full queues. */
   readonly waitingPublishers: number;
+  /** Bytes of messages held, each message counted once. */
   readonly memoryBytes: number;
+  /** The broker option `memory.maxBytes`. */
   readonly memoryMaxBytes: number;
+  /** Requests that wait for an answer. */
   readonly pendingRequests: number;
+  /** `dedupId`s remembered. */
   readonly dedupEntries: number;
+  /** Transactions. */
   readonly transactions: {
+    /** Open now. */
     readonly open: number;
+    /** Ever committed. */
     readonly committed: number;
+    /** Ever rolled back, by a call, a throw or a failed commit. */
     readonly rolledBack: number;
+    /** Ever rolled back because their time was over. */
     readonly timedOut: number;
   };
+  /** Undefined without the broker option `deadLetter`. */
   readonly deadLetters: DeadLetterStats | undefined;
 }
 
