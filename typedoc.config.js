@@ -18,6 +18,8 @@ export default {
   excludeExternals: true,
   disableSources: true,
   treatWarningsAsErrors: true,
+  // Helpers of conditional types, and the spelling of patterns that gateways will bring.
+  intentionallyNotExported: ["IsUntyped", "Matches", "Template", "namedPriorities", "Dialect"],
   validation: {
     notExported: true,
     invalidLink: true,
