@@ -503,6 +503,21 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     return records;
   }
 
+  /** Reads history. Throws `ERR_MODULE_DISABLED`: there is history only with a store. */
+  replay(_pattern: string): AsyncIterableIterator<Message> {
+    throw needsStore("replay");
+  }
+
+  /** Reads history into an array. Rejects with `ERR_MODULE_DISABLED`: there is history only with a store. */
+  recoverMessages(_pattern: string): Promise<Message[]> {
+    return Promise.reject(needsStore("recoverMessages"));
+  }
+
+  /** Publishes history again. Rejects with `ERR_MODULE_DISABLED`: there is history only with a store. */
+  replayMessages(_pattern: string): Promise<number> {
+    return Promise.reject(needsStore("replayMessages"));
+  }
+
   /** How the broker is; the worst of its checks. */
   health(): Health {
     return brokerHealth(this.#core, this.#state);
@@ -722,6 +737,10 @@ async function closePlugins(plugins: readonly Plugin[]): Promise<unknown[]> {
 
 function closedError(): Error {
   return brokerError("ERR_BROKER_CLOSED", "the broker is closed (or closing); open a new one with InProcBroker.open");
+}
+
+function needsStore(what: string): Error {
+  return moduleDisabled(what, "persistence");
 }
 
 function notSync(what: string): Error {
