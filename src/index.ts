@@ -70,7 +70,7 @@ export type {
   BrokerEvents,
   BrokerListener,
   DropEvent,
-  ErrorEvent,
+  ErrorContext,
   ExpireEvent,
   RedeliverEvent,
   SlowConsumerEvent,

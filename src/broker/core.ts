@@ -25,7 +25,7 @@ import type {
 import { messageRecord } from "../message/message.js";
 import { payloadBytes } from "../message/size.js";
 import { Events } from "../observe/events.js";
-import type { ErrorEvent } from "../observe/events.js";
+import type { ErrorContext } from "../observe/events.js";
 import type { Clock } from "../platform/clock.js";
 import type { EventLoop } from "../platform/event-loop.js";
 import type { Random } from "../platform/random.js";
@@ -155,7 +155,7 @@ export class BrokerCore {
         giveUp: (delivery, reason, history) => this.#giveUp(delivery, reason, history),
         onSettle: this.#settleObserver(),
         backoffFailed: (error, delivery) =>
-          this.fail({ error, during: "backoff", subscription: delivery.source.name, message: delivery }),
+          this.fail(error, { during: "backoff", subscription: delivery.source.name, message: delivery }),
         redelivering: (delivery, delay, reason) => this.#tellRedelivery(delivery, delay, reason),
       },
       this.timers.deadlines,
@@ -188,7 +188,7 @@ export class BrokerCore {
         accepts: (queue, message) => this.#accepts(queue, message),
         slow: (queue) => this.#tellSlow(queue),
         confirmed: (confirmation, message, signal) => this.#confirmed(confirmation, message, signal),
-        pluginFailed: (_plugin, error) => this.fail({ error, during: "plugin" }),
+        pluginFailed: (_plugin, error) => this.fail(error, { during: "plugin" }),
         scheduledExpired: (message) => this.events.emit("expire", { message, subscription: undefined }),
       },
       this.drafter,
@@ -213,8 +213,9 @@ export class BrokerCore {
     return this.#stamp;
   }
 
-  fail(event: ErrorEvent): void {
-    this.events.emit("error", event);
+  /** A failure that has nobody else to go to. */
+  fail(error: unknown, context: ErrorContext): void {
+    this.events.emit("error", error, context);
   }
 
   /** Publishes an answer. */
@@ -246,7 +247,7 @@ export class BrokerCore {
       this.publisher.release(message);
     } catch (error) {
       this.memory.release(message);
-      this.fail({ error, during: "delayed-delivery", message });
+      this.fail(error, { during: "delayed-delivery", message });
     }
     this.#onQuiet?.();
   }
@@ -256,7 +257,7 @@ export class BrokerCore {
     try {
       return filter === null || filter(message);
     } catch (error) {
-      this.fail({ error, during: "filter", subscription: queue.name, message });
+      this.fail(error, { during: "filter", subscription: queue.name, message });
       return false;
     }
   }
@@ -310,7 +311,7 @@ export class BrokerCore {
           : (message, queue) => this.#callHooks(deliverHooks, (plugin) => plugin.onDeliver?.(message, queue.name)),
       dropped: (queue, message, reason, from) => this.#dropped(queue, message, reason, from),
       expired: (queue, delivery) => this.#expired(queue, delivery),
-      failed: (queue, error, message, during) => this.fail({ error, during, subscription: queue.name, message }),
+      failed: (queue, error, message, during) => this.fail(error, { during, subscription: queue.name, message }),
       undone: (queue, message, error) => this.#undone(queue, message, error),
       slow: (queue) => this.#tellSlow(queue),
       idle: (queue) => {
@@ -342,7 +343,7 @@ export class BrokerCore {
       try {
         call(plugin);
       } catch (error) {
-        this.fail({ error, during: "plugin" });
+        this.fail(error, { during: "plugin" });
       }
     }
   }
@@ -450,11 +451,11 @@ export class BrokerCore {
       if (draft instanceof Promise) {
         draft.then(
           (ready) => this.publisher.publishExtra(ready),
-          (error: unknown) => this.fail({ error, during: "dead-letter" }),
+          (error: unknown) => this.fail(error, { during: "dead-letter" }),
         );
       } else this.publisher.publishExtra(draft);
     } catch (error) {
-      this.fail({ error, during: "dead-letter" });
+      this.fail(error, { during: "dead-letter" });
     }
   }
 
@@ -499,14 +500,14 @@ export class BrokerCore {
   }
 
   #tellEvicted(letter: DeadLetter): void {
-    this.fail({
-      error: brokerError(
+    this.fail(
+      brokerError(
         "ERR_LIMIT_EXCEEDED",
         `dead letter ${letter.id} (${letter.reason} on ${JSON.stringify(letter.topic)}) was let go: deadLetter.maxMessages, maxBytes or maxAge was reached; purge or redrive in time, or raise them`,
         { id: letter.id, topic: letter.topic },
       ),
-      during: "dead-letter",
-    });
+      { during: "dead-letter" },
+    );
   }
 }
 

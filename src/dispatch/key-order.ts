@@ -65,6 +65,11 @@ export class KeyOrder<Item extends Keyed> {
     return oldest.parked.shift();
   }
 
+  /** Removes the parked items that `keep` refuses. */
+  retainParked(keep: (item: Item) => boolean): void {
+    for (const { parked } of this.#lanes.values()) this.parkedCount -= parked.retain(keep);
+  }
+
   *parked(): IterableIterator<Item> {
     for (const lane of this.#lanes.values()) yield* lane.parked;
   }

@@ -204,6 +204,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
           this.#cancelDate(item);
           this.expire(item);
           this.#emptyPlaces -= 1;
+          this.#unpark(item);
           continue;
         }
       }
@@ -405,7 +406,9 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     for (const item of this.#waiting) {
       if (!(item instanceof Delivery) || item.state === "waiting") yield item;
     }
-    if (this.#keys !== null) yield* this.#keys.parked();
+    if (this.#keys !== null) {
+      for (const item of this.#keys.parked()) if (!(item instanceof Delivery) || item.state === "waiting") yield item;
+    }
     yield* this.#delayedDeliveries;
   }
 
@@ -524,12 +527,14 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   #closeUp(): void {
     const gone: Delivery[] = [];
-    const removed = this.#waiting.retain((item) => {
+    const isHere = (item: Item): boolean => {
       if (!(item instanceof Delivery) || item.state === "waiting") return true;
       gone.push(item);
       return false;
-    });
-    this.#emptyPlaces -= removed;
+    };
+    this.#keys?.retainParked(isHere);
+    this.#waiting.retain(isHere);
+    this.#emptyPlaces -= gone.length;
     for (const delivery of gone) this.#unpark(delivery);
   }
 
@@ -565,7 +570,8 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
       if (victim === undefined) {
         const parked = policy === "drop-oldest" ? this.#keys?.shedOldest() : undefined;
         if (parked === undefined) return false;
-        this.#shed(parked);
+        if (parked instanceof Delivery && parked.state !== "waiting") this.#emptyPlaces -= 1;
+        else this.#shed(parked);
       } else if (victim instanceof Delivery && victim.state !== "waiting") {
         this.#emptyPlaces -= 1;
         this.#unpark(victim);

@@ -2,13 +2,11 @@ import { EventEmitter } from "eventemitter3";
 import type { DeadLetter } from "../delivery/dead-letters.js";
 import type { DropReason } from "../dispatch/queue-facts.js";
 import type { Message } from "../message/message.js";
-import { brokerError, quote } from "../errors.js";
+import { brokerError, errorText, quote } from "../errors.js";
 import type { EventLoop } from "../platform/event-loop.js";
 
-/** A failure that has nobody else to go to: a handler, filter, plugin or event listener that threw. */
-export interface ErrorEvent {
-  /** What was thrown. */
-  readonly error: unknown;
+/** Where a failure comes from that has nobody else to go to: a handler, filter, plugin or event listener that threw. */
+export interface ErrorContext {
   /** What threw it. */
   readonly during: "handler" | "filter" | "backoff" | "plugin" | "listener" | "delayed-delivery" | "dead-letter";
   /** Whose handler or filter. */
@@ -64,7 +62,8 @@ export interface RedeliverEvent {
 /** The events of a broker, by name. Listeners are called synchronously and should return at once. */
 export interface BrokerEvents {
   /** A handler, filter, plugin or listener threw. */
-  error: [event: ErrorEvent];
+  /** First what was thrown, an Error most likely; then where. */
+  error: [error: unknown, context: ErrorContext];
   /** A queue is at its bound. */
   "slow-consumer": [event: SlowConsumerEvent];
   /** A message will not reach a subscription that it matched. */
@@ -125,7 +124,7 @@ export class Events {
   emit<Name extends BrokerEventName>(name: Name, ...args: BrokerEvents[Name]): void {
     const count = this.#emitter.listenerCount(name);
     if (count === 0) {
-      if (name === "error") this.#warn((args as BrokerEvents["error"])[0]);
+      if (name === "error") this.#warn(...(args as BrokerEvents["error"]));
       return;
     }
     (this.#emitter.emit as (name: Name, ...args: BrokerEvents[Name]) => boolean).call(this.#emitter, name, ...args);
@@ -157,11 +156,11 @@ export class Events {
 
   #listenerFailed(name: BrokerEventName, error: unknown): void {
     // A failing error listener cannot be told of its own failure.
-    if (name === "error") this.#warn({ error, during: "listener" });
-    else this.emit("error", { error, during: "listener" });
+    if (name === "error") this.#warn(error, { during: "listener" });
+    else this.emit("error", error, { during: "listener" });
   }
 
-  #warn(event: ErrorEvent): void {
+  #warn(error: unknown, context: ErrorContext): void {
     const now = this.#loop.elapsed();
     if (now - this.#warnedAt < warningIntervalMs) {
       this.#unwarned += 1;
@@ -170,10 +169,10 @@ export class Events {
     this.#warnedAt = now;
     const more = this.#unwarned === 0 ? "" : ` (and ${this.#unwarned} more since the last warning)`;
     this.#unwarned = 0;
-    const where = event.subscription === undefined ? "" : ` of ${event.subscription}`;
-    const text = event.error instanceof Error ? (event.error.stack ?? event.error.message) : String(event.error);
+    const where = context.subscription === undefined ? "" : ` of ${context.subscription}`;
+    const text = error instanceof Error ? (error.stack ?? error.message) : errorText(error);
     this.#loop.warn(
-      `a ${event.during}${where} threw, and nobody listens for the broker's "error" event${more}: ${text}`,
+      `a ${context.during}${where} threw, and nobody listens for the broker's "error" event${more}: ${text}`,
       "INPROC_BROKER_UNHEARD_ERROR",
     );
   }
