@@ -13,6 +13,7 @@ export type {
   BrokerOptions,
   LimitOptions,
   PayloadMode,
+  PriorityOptions,
   PublishOptions,
   SubscribeOptions,
   SubscriptionDefaults,

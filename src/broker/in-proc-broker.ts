@@ -487,7 +487,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   }
 
   /** The first `count` messages that wait in a subscription, in the order it would get them. Changes nothing. */
-  peek(subscription: Subscription<never> | string, count = 10): MessageRecord[] {
+  peek(subscription: Subscription<Message<unknown>> | string, count = 10): MessageRecord[] {
     const queue =
       subscription instanceof Subscription ? subscription.consumer.queue : this.#core.registry.queueNamed(subscription);
     if (queue === undefined) {

@@ -66,6 +66,12 @@ export interface LimitOptions {
   readonly maxWaitingPublishers?: number;
 }
 
+/** How what waits is ordered, besides by priority. */
+export interface PriorityOptions {
+  /** Milliseconds of waiting that lift a message by one priority, so that a low one is not starved. Absent: never. */
+  readonly aging?: number;
+}
+
 /** Settings of an `InProcBroker`. All durations are milliseconds. */
 export interface BrokerOptions {
   /** Partitions of the topic space, a power of two; default 16. */
@@ -116,10 +122,7 @@ export interface BrokerOptions {
     readonly reasons?: readonly DeadLetterReason[];
   };
   /** Ordering of what waits: absent, priorities are strict. */
-  readonly priority?: {
-    /** Milliseconds of waiting that lift a message by one priority, so that a low one is not starved. */
-    readonly aging?: number;
-  };
+  readonly priority?: PriorityOptions;
   /** Bounds on numbers and sizes; each has a default. */
   readonly limits?: LimitOptions;
   /** Validators by topic or pattern. */
@@ -160,6 +163,8 @@ export interface SubscribeOptions<Received extends Message<unknown> = Message> e
   readonly filter?: (message: Received) => boolean;
   /** How fast messages are handed to it; what waits for that stays in the queue, within its bounds. */
   readonly rateLimit?: RateLimit;
+  /** How what waits here is ordered; default as the broker's `priority`. */
+  readonly priority?: PriorityOptions;
   /** Milliseconds after which the subscription ends, unless it is renewed. */
   readonly ttl?: number;
   /**
@@ -277,6 +282,7 @@ const subscribeKeys = new Set([
   "orderBy",
   "filter",
   "rateLimit",
+  "priority",
   "ttl",
   "heartbeat",
   "signal",
@@ -333,7 +339,6 @@ export function brokerSettings(options: BrokerOptions): Settings {
   const ttl = section("ttl", options.ttl, ["default"]);
   const ack = section("ack", options.ack, ["timeout", "maxDeliveries", "backoff"]);
   const dedup = section("dedup", options.dedup, ["window", "maxEntries"]);
-  const priority = section("priority", options.priority, ["aging"]);
   const payloads = options.payloads ?? "reference";
   oneOf("payloads", payloads, ["reference", "clone", "freeze"]);
   const clock: unknown = options.clock;
@@ -365,7 +370,7 @@ export function brokerSettings(options: BrokerOptions): Settings {
     },
     transactions: transactionSettings(options.transactions),
     deadLetter: deadLetterSettings(options.deadLetter, topicLimits),
-    agingMs: priority.aging === undefined ? 0 : duration("priority.aging", priority.aging, 0),
+    agingMs: agingMs(options.priority, 0),
     limits: {
       ...topicLimits,
       maxTopics: count("limits.maxTopics", limits.maxTopics, Infinity),
@@ -411,7 +416,7 @@ export function subscribeSettings(
       maxBytes: bounds.maxBytes,
       overflow: bounds.overflow,
       isOrderedByKey: options.orderBy === "key",
-      agingMs: broker.agingMs,
+      agingMs: agingMs(options.priority, broker.agingMs),
       filter: (options.filter as QueueSettings["filter"] | undefined) ?? null,
       maxDeliveries: count("maxDeliveries", options.maxDeliveries, broker.ack.maxDeliveries),
       backoff: backoff("backoff", options.backoff, broker.ack.backoff),
@@ -548,6 +553,12 @@ function subscriptionDefaults(
     maxBytes: count(`${prefix}maxBytes`, given.maxBytes, defaults.maxBytes),
     overflow,
   };
+}
+
+function agingMs(options: PriorityOptions | undefined, fallback: number): number {
+  const { aging } = section("priority", options, ["aging"]);
+  if (aging === Infinity) return 0;
+  return duration("priority.aging", aging, fallback);
 }
 
 function transactionSettings(options: BrokerOptions["transactions"]): Settings["transactions"] {

@@ -99,6 +99,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
       options,
       settings: subscribeSettings(options, process !== null, settings),
     };
+    this.#requireFreeName(prepared);
     const shared = this.#sharedQueue(prepared);
     if (shared !== undefined) requireSameSettings(shared, prepared);
     return prepared;
@@ -252,6 +253,19 @@ export class SubscriptionRegistry implements SubscriptionOwner {
           queue.patterns.length === prepared.patterns.length &&
           queue.patterns.every((pattern) => prepared.patterns.includes(pattern)),
       );
+  }
+
+  /** A name says whose queue is meant, in confirms, dead letters and `peek`; so no two may have the same. */
+  #requireFreeName({ options }: PreparedSubscription): void {
+    const name = options.group ?? options.name;
+    if (name === undefined) return;
+    const holder = this.queueNamed(name);
+    if (holder === undefined || (options.group !== undefined && holder.group === name)) return;
+    throw invalid(
+      options.group === undefined ? "name" : "group",
+      `a name that no other subscription or group has (${quote(name)} is in use)`,
+      name,
+    );
   }
 
   #openQueue(prepared: PreparedSubscription): DeliveryQueue {

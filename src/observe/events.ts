@@ -61,8 +61,7 @@ export interface RedeliverEvent {
 
 /** The events of a broker, by name. Listeners are called synchronously and should return at once. */
 export interface BrokerEvents {
-  /** A handler, filter, plugin or listener threw. */
-  /** First what was thrown, an Error most likely; then where. */
+  /** A handler, filter, plugin or listener threw. First what was thrown, an Error most likely; then where. */
   error: [error: unknown, context: ErrorContext];
   /** A queue is at its bound. */
   "slow-consumer": [event: SlowConsumerEvent];
