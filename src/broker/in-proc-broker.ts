@@ -293,6 +293,12 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
       this.#prepare(pattern, handler as Handler<never> | undefined, options as SubscribeOptions<never>),
     );
     registry.requireRoom(prepared.length);
+    const names = prepared.flatMap(({ options: { name, group } }) =>
+      group === undefined && name !== undefined ? [name] : [],
+    );
+    if (new Set(names).size < names.length) {
+      throw brokerError("ERR_INVALID_OPTION", "two subscriptions of a batch have the same name; give each its own");
+    }
     return prepared.map((one) => registry.add(one)) as unknown as Subscription<MessageOf<Topics, string>>[];
   }
 

@@ -365,7 +365,7 @@ export function brokerSettings(options: BrokerOptions): Settings {
       backoff: backoff("ack.backoff", ack.backoff, exponentialBackoff()),
     },
     dedup: {
-      windowMs: Math.ceil(duration("dedup.window", dedup.window, 120_000)),
+      windowMs: duration("dedup.window", dedup.window, 120_000),
       maxEntries: count("dedup.maxEntries", dedup.maxEntries, 100_000),
     },
     transactions: transactionSettings(options.transactions),

@@ -286,7 +286,11 @@ export class Publisher {
     const receipt: Receipt = draft.wantsReport
       ? { id: message.id, seq: message.seq, matched: targets.length, duplicate: false, report }
       : new MessageReceipt(message, targets.length, false);
-    if (draft.dedupId !== undefined) dedup.remember(draft.dedupId, receipt);
+    if (draft.dedupId !== undefined) {
+      // Plain facts: the receipt itself refers to its message, whose payload would stay for as long as the window.
+      const { id, seq, matched } = receipt;
+      dedup.remember(draft.dedupId, { id, seq, matched, duplicate: false });
+    }
     if (draft.due === null) this.#tellPublished(message, targets.length);
     return { receipt, waits };
   }

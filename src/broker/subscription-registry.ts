@@ -66,6 +66,8 @@ export class SubscriptionRegistry implements SubscriptionOwner {
   readonly #host: RegistryHost;
   readonly #entries = new Map<Subscription, Entry>();
   readonly #groups = new Map<string, DeliveryQueue[]>();
+  /** The queues that are no group's, by name. */
+  readonly #named = new Map<string, DeliveryQueue>();
   readonly #idleWaiters = new Map<QueueFacts, (() => void)[]>();
   #lastNumber = 0;
 
@@ -238,8 +240,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
 
   /** The queue of that name, or of that subscription. */
   queueNamed(name: string): DeliveryQueue | undefined {
-    for (const queue of this.queues) if (queue.name === name) return queue;
-    return undefined;
+    return this.#named.get(name) ?? this.#groups.get(name)?.[0];
   }
 
   #sharedQueue(prepared: PreparedSubscription): DeliveryQueue | undefined {
@@ -281,7 +282,8 @@ export class SubscriptionRegistry implements SubscriptionOwner {
       dispatch,
     );
     this.queues.add(queue);
-    if (group !== undefined) {
+    if (group === undefined) this.#named.set(queue.name, queue);
+    else {
       const queues = this.#groups.get(group);
       if (queues === undefined) this.#groups.set(group, [queue]);
       else queues.push(queue);
@@ -297,6 +299,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
   #closeQueue(queue: DeliveryQueue, last: Consumer): void {
     this.#host.router.remove(queue);
     this.queues.delete(queue);
+    if (queue.group === null) this.#named.delete(queue.name);
     const siblings = this.#siblings(queue);
     if (queue.group !== null) {
       if (siblings.length === 0) this.#groups.delete(queue.group);

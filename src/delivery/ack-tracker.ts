@@ -46,7 +46,8 @@ export class AckTracker implements Settler {
   readonly #host: AckHost;
   readonly #deadlines: TimerLine;
   readonly #known = new Map<string, Delivery>();
-  readonly #lostIds = new LRUCache<string, true>({ max: lostIdsKept });
+  /** Made for the first of them: it takes its memory at once, and most brokers lose none. */
+  #lostIds: LRUCache<string, true> | null = null;
   readonly #spared = new WeakSet<Delivery>();
   #lastId = 0;
   /** Settles that came too late or twice. */
@@ -104,6 +105,8 @@ export class AckTracker implements Settler {
       );
     }
     if (delivery.state !== "inFlight" && delivery.state !== "staged") return this.#refuse(delivery);
+    // A new deadline has a round of its own to be late in.
+    this.#spared.delete(delivery);
     this.start(delivery, ms);
     return fulfilled;
   }
@@ -138,6 +141,7 @@ export class AckTracker implements Settler {
     const id = `${delivery.message.seq}-${delivery.deliveryCount}-${this.#lastId}`;
     delivery.knownAs = id;
     if (delivery.state === "inFlight" || delivery.state === "staged") this.#known.set(id, delivery);
+    else if (delivery.state === "lost") this.#rememberLost(id);
     return id;
   }
 
@@ -146,7 +150,7 @@ export class AckTracker implements Settler {
     const delivery = this.#known.get(deliveryId);
     if (delivery !== undefined) return delivery;
     this.refused += 1;
-    const wasLost = typeof deliveryId === "string" && this.#lostIds.peek(deliveryId) === true;
+    const wasLost = typeof deliveryId === "string" && this.#lostIds?.peek(deliveryId) === true;
     throw wasLost
       ? brokerError(
           "ERR_DELIVERY_EXPIRED",
@@ -181,8 +185,13 @@ export class AckTracker implements Settler {
 
   #lose(delivery: Delivery): void {
     delivery.moveTo("lost");
-    if (delivery.knownAs !== null) this.#lostIds.set(delivery.knownAs, true);
+    if (delivery.knownAs !== null) this.#rememberLost(delivery.knownAs);
     this.#stop(delivery);
+  }
+
+  #rememberLost(deliveryId: string): void {
+    this.#lostIds ??= new LRUCache<string, true>({ max: lostIdsKept });
+    this.#lostIds.set(deliveryId, true);
   }
 
   #stop(delivery: Delivery): void {
