@@ -90,6 +90,8 @@ export class BrokerCore {
   readonly timers: Timers;
   readonly scheduler: Scheduler;
   readonly memory: MemoryBudget;
+  /** Publishers held back by full queues. */
+  readonly heldPublishers = { count: 0 };
   readonly router: Router<TopicFacts>;
   readonly tracker: AckTracker;
   readonly dedup: DedupWindow<Receipt>;
@@ -184,7 +186,7 @@ export class BrokerCore {
         delayed: this.delayed,
         retained: this.retained,
         stamp: () => this.stamp(),
-        heldPublishers: () => this.registry.held(),
+        heldPublishers: this.heldPublishers,
         accepts: (queue, message) => this.#accepts(queue, message),
         slow: (queue) => this.#tellSlow(queue),
         confirmed: (confirmation, message, signal) => this.#confirmed(confirmation, message, signal),
@@ -298,6 +300,7 @@ export class BrokerCore {
     return {
       scheduler: this.scheduler,
       memory: this.memory,
+      heldPublishers: this.heldPublishers,
       deadlines: this.timers.deadlines,
       dates: this.timers.dates,
       tracker: this.tracker,

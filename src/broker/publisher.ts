@@ -50,7 +50,7 @@ export interface PublisherHost {
   /** Time and origin for the messages of this turn. */
   stamp(): Stamp;
   /** Publishers held back by full queues, over all queues. */
-  heldPublishers(): number;
+  readonly heldPublishers: { readonly count: number };
   /** Asks a queue's filter. */
   accepts(queue: DeliveryQueue, message: PublishedMessage): boolean;
   /** A queue is at its bound. */
@@ -330,7 +330,7 @@ export class Publisher {
         this.#host.slow(queue);
         throw queueFull(queue, draft.topic);
       }
-      const held = this.#host.heldPublishers();
+      const held = this.#host.heldPublishers.count;
       if (held >= this.#host.settings.limits.maxWaitingPublishers) throw tooManyHeld(draft.topic, held);
     }
     if (load === null) return;

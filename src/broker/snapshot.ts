@@ -46,7 +46,7 @@ export function metricsSnapshot(core: BrokerCore, transactions: TransactionFigur
     topics: countOf(core.router.topics()),
     subscriptions: registry.size,
     retained: retained.size,
-    waitingPublishers: registry.held(),
+    waitingPublishers: core.heldPublishers.count,
     memoryBytes: memory.usedBytes,
     memoryMaxBytes: memory.maxBytes,
     pendingRequests: core.requests.size,

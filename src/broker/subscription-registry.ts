@@ -231,13 +231,6 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     for (const resolve of waiters ?? []) resolve();
   }
 
-  /** Publishers held back, over all queues. */
-  held(): number {
-    let held = 0;
-    for (const queue of this.queues) held += queue.held;
-    return held;
-  }
-
   /** The queue of that name, or of that subscription. */
   queueNamed(name: string): DeliveryQueue | undefined {
     return this.#named.get(name) ?? this.#groups.get(name)?.[0];

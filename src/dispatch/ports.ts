@@ -50,6 +50,8 @@ export interface ProcessContext {
 export interface DispatchHost {
   readonly scheduler: Scheduler;
   readonly memory: MemoryBudget;
+  /** Publishers held back by full queues, over all queues; each queue keeps its own up. */
+  readonly heldPublishers: { count: number };
   readonly deadlines: TimerPort;
   readonly dates: TimerPort;
   readonly tracker: DeliveryTracker;

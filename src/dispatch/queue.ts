@@ -161,10 +161,12 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     this.counters.routed += 1;
     this.#enqueue(message, item);
     this.#heldBytes += message.bytes;
+    this.#host.heldPublishers.count += 1;
     return new Promise<void>((resolve, reject) => {
       const onAbort = (): void => {
         this.#held?.retain((held) => held.item !== item);
         this.#heldBytes -= message.bytes;
+        this.#host.heldPublishers.count -= 1;
         if (item.state === "waiting") this.#dropWaiting(item, "aborted");
 
         reject(signal?.reason);
@@ -378,6 +380,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     this.delayed = 0;
     this.#emptyPlaces = 0;
     this.#heldBytes = 0;
+    this.#host.heldPublishers.count -= this.held;
     for (const held of this.#held ?? []) {
       held.stopListening();
       if (error === undefined) held.resolve();
@@ -605,6 +608,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
       if (!isWithin) return;
       held.shift();
       this.#heldBytes -= bytes;
+      this.#host.heldPublishers.count -= 1;
       first.stopListening();
       first.resolve();
     }
