@@ -599,7 +599,10 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     const held = this.#held as Ring<HeldPublisher>;
     for (;;) {
       const first = held.peek();
-      if (first === undefined) return;
+      if (first === undefined) {
+        this.#held = null;
+        return;
+      }
       const others = held.length;
       const bytes = first.item.bytes;
       const isWithin =
