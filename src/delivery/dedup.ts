@@ -1,3 +1,5 @@
+import { Ring } from "../collections/ring.js";
+
 /** How long a `dedupId` is remembered. */
 export interface DedupSettings {
   /** Milliseconds; Infinity: until `maxEntries` is reached. */
@@ -5,8 +7,8 @@ export interface DedupSettings {
   readonly maxEntries: number;
 }
 
-interface Entry<Receipt> {
-  readonly receipt: Receipt;
+interface Entry {
+  readonly dedupId: string;
   readonly enteredAt: number;
 }
 
@@ -15,14 +17,16 @@ interface Entry<Receipt> {
  * beyond that the oldest is forgotten.
  *
  * An id is entered in the same step as its message is accepted, so a publish that failed can be tried again. Every id
- * is kept equally long, so the Map's order of insertion is the order in which they go, and needs no timer: whoever
- * looks first lets go of what is over. A receipt must not refer to its message, or the payload would stay as long.
+ * is kept equally long, so they go in the order in which they came, and need no timer: whoever looks first lets go of
+ * what is over. (A Map alone would do, but finding its first entry gets slow once many before it were deleted.)
+ * A receipt must not refer to its message, or the payload would stay as long.
  */
 export class DedupWindow<Receipt extends object> {
   readonly #windowMs: number;
   readonly #maxEntries: number;
   readonly #monotonic: () => number;
-  readonly #entries = new Map<string, Entry<Receipt>>();
+  readonly #receipts = new Map<string, Receipt>();
+  readonly #oldestFirst = new Ring<Entry>();
 
   constructor(settings: DedupSettings, monotonic: () => number) {
     this.#windowMs = settings.windowMs;
@@ -32,32 +36,32 @@ export class DedupWindow<Receipt extends object> {
 
   get size(): number {
     this.#forgetOver(this.#monotonic());
-    return this.#entries.size;
+    return this.#receipts.size;
   }
 
   /** The receipt of the first publish under this id, if the window still holds it. Does not prolong it. */
   find(dedupId: string): Receipt | undefined {
     this.#forgetOver(this.#monotonic());
-    return this.#entries.get(dedupId)?.receipt;
+    return this.#receipts.get(dedupId);
   }
 
   /** Enters an id that `find` does not find. */
   remember(dedupId: string, receipt: Receipt): void {
-    this.#entries.set(dedupId, { receipt, enteredAt: this.#monotonic() });
-    if (this.#entries.size > this.#maxEntries) this.#forgetOldest();
+    this.#receipts.set(dedupId, receipt);
+    this.#oldestFirst.push({ dedupId, enteredAt: this.#monotonic() });
+    if (this.#oldestFirst.length > this.#maxEntries) this.#forgetOldest();
   }
 
   #forgetOver(now: number): void {
-    for (const [dedupId, { enteredAt }] of this.#entries) {
-      if (now - enteredAt <= this.#windowMs) return;
-      this.#entries.delete(dedupId);
+    for (;;) {
+      const oldest = this.#oldestFirst.peek();
+      if (oldest === undefined || now - oldest.enteredAt <= this.#windowMs) return;
+      this.#forgetOldest();
     }
   }
 
   #forgetOldest(): void {
-    for (const dedupId of this.#entries.keys()) {
-      this.#entries.delete(dedupId);
-      return;
-    }
+    const oldest = this.#oldestFirst.shift();
+    if (oldest !== undefined) this.#receipts.delete(oldest.dedupId);
   }
 }

@@ -1,3 +1,4 @@
+import { Ring } from "../collections/ring.js";
 import { brokerError, quote } from "../errors.js";
 import type { TimerEntry } from "../collections/timer-queue.js";
 import type { TimerTask } from "../message/delivery.js";
@@ -68,6 +69,8 @@ export class TransactionManager<Operation> {
   readonly #host: TransactionHost<Operation>;
   readonly #open = new Map<string, OpenTransaction<Operation>>();
   readonly #ends = new Map<string, TransactionEnd>();
+  /** The ids of `#ends`, oldest first: a Map's first key gets slow to find once many before it were deleted. */
+  readonly #endedIds = new Ring<string>();
   committed = 0;
   rolledBack = 0;
   timedOut = 0;
@@ -150,7 +153,6 @@ export class TransactionManager<Operation> {
     transaction.state = "committing";
     this.#stopTimer(transaction);
     try {
-       
       if (transaction.failure !== null) throw transaction.failure.error;
       await this.#host.apply(transaction.operations, id);
     } catch (error) {
@@ -215,12 +217,8 @@ export class TransactionManager<Operation> {
     transaction.operations.length = 0;
     this.#open.delete(transaction.id);
     this.#ends.set(transaction.id, end);
-    if (this.#ends.size > endsKept) {
-      for (const oldest of this.#ends.keys()) {
-        this.#ends.delete(oldest);
-        break;
-      }
-    }
+    this.#endedIds.push(transaction.id);
+    if (this.#endedIds.length > endsKept) this.#ends.delete(this.#endedIds.shift() as string);
   }
 
   #stopTimer(transaction: OpenTransaction<Operation>): void {
