@@ -148,7 +148,7 @@ export class BrokerCore {
     });
     this.retained = new RetainedMessages(settings.limits.maxRetained, this.memory);
     this.dedup = new DedupWindow<Receipt>(settings.dedup, () => clock.monotonic());
-    this.delayed = new DelayedMessages((message) => this.#release(message));
+    this.delayed = new DelayedMessages(this.timers.dates, (message) => this.#release(message));
     this.deadLetters = settings.deadLetter === null ? null : this.#openDeadLetters(settings.deadLetter, hold);
     this.tracker = new AckTracker(
       {
