@@ -31,7 +31,7 @@ import type { EventLoop } from "../platform/event-loop.js";
 import type { Random } from "../platform/random.js";
 import type { TraceChannel } from "../platform/tracing.js";
 import { openTraceChannel } from "../platform/tracing.js";
-import { matchesPattern } from "../topic/grammar.js";
+import { checkPattern, matchesPattern } from "../topic/grammar.js";
 import { PatternTrie } from "../topic/pattern-trie.js";
 import { Drafter } from "./draft.js";
 import type { Draft } from "./draft.js";
@@ -111,6 +111,7 @@ export class BrokerCore {
   readonly #confirmWaiters = new Set<(error: unknown) => void>();
   readonly #redrives = new WeakMap<PublishedMessage, number>();
   #stamp: Stamp | null = null;
+  #isPublishingDeadLetter = false;
   #onQuiet: (() => void) | null = null;
 
   constructor(parts: CoreParts) {
@@ -432,8 +433,9 @@ export class BrokerCore {
     const facts = { message, reason, topic, subscription: queue.name, error, history, redrives };
     const letter = (this.deadLetters as DeadLetterManager).add(facts, published.bytes);
     this.events.emit("dead-letter", letter);
-    // A dead letter of the dead-letter topic stays in the list; published there again it would go round for ever.
-    if (topic !== this.settings.deadLetter?.topic) this.#publishDeadLetter(letter);
+    // A dead letter of the dead-letter topic stays in the list; published there again it would go round for ever. So does
+    // one that had to make room for a dead letter: each would push out the next, until nothing else is in that queue.
+    if (topic !== this.settings.deadLetter?.topic && !this.#isPublishingDeadLetter) this.#publishDeadLetter(letter);
   }
 
   #publishDeadLetter(letter: DeadLetter): void {
@@ -452,13 +454,22 @@ export class BrokerCore {
       const options = { headers, ...(message.key === undefined ? {} : { key: message.key }) };
       const draft = this.drafter.draft(topic, message.data, options);
       if (draft instanceof Promise) {
-        draft.then(
-          (ready) => this.publisher.publishExtra(ready),
-          (error: unknown) => this.fail(error, { during: "dead-letter" }),
-        );
-      } else this.publisher.publishExtra(draft);
+        draft
+          .then((ready) => this.#publishToDeadLetterTopic(ready))
+          .catch((error: unknown) => this.fail(error, { during: "dead-letter" }));
+      } else this.#publishToDeadLetterTopic(draft);
     } catch (error) {
       this.fail(error, { during: "dead-letter" });
+    }
+  }
+
+  #publishToDeadLetterTopic(draft: Draft): void {
+    if (this.abort.signal.aborted) throw this.abort.signal.reason;
+    this.#isPublishingDeadLetter = true;
+    try {
+      this.publisher.publishExtra(draft);
+    } finally {
+      this.#isPublishingDeadLetter = false;
     }
   }
 
@@ -467,6 +478,7 @@ export class BrokerCore {
       now: () => this.clock.now(),
       deadlines: this.timers.deadlines,
       matches: matchesPattern,
+      checkPattern: (pattern) => checkPattern(pattern, this.settings.limits),
       redrive: (letter) => this.#redrive(letter),
       evicted: (letter) => this.#tellEvicted(letter),
       hold,
@@ -475,7 +487,7 @@ export class BrokerCore {
 
   #redrive(letter: DeadLetter): void {
     const { message } = letter;
-    const queue = this.registry.queueNamed(letter.subscription);
+    const queue = this.registry.queueFor(letter.subscription, message.topic);
     const draft: Draft = {
       topic: message.topic,
       data: message.data,

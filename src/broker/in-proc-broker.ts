@@ -682,6 +682,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const timeoutMs = duration("timeout", options.timeout, 5_000);
     const core = this.#core;
     this.#state = "draining";
+    core.deadLetters?.refuse("redrive", closedError());
     if (options.drain !== false) {
       await this.#idle.wait({ timeout: timeoutMs }).catch(() => undefined);
     }
@@ -692,6 +693,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     core.abort.abort(closed);
     core.requests.failAll(closed);
     core.failConfirms(closed);
+    core.deadLetters?.refuse("everything", closed);
     this.#idle.fail(closed);
     core.retained.clear();
     core.timers.close();

@@ -10,7 +10,7 @@ import type { Message } from "../message/message.js";
 import type { Priority } from "../message/priority.js";
 import type { Clock } from "../platform/clock.js";
 import type { Random } from "../platform/random.js";
-import { checkPattern } from "../topic/grammar.js";
+import { checkPattern, checkTopic } from "../topic/grammar.js";
 import type { Plugin } from "./plugin.js";
 import type { StandardSchema } from "./schema.js";
 import { isStandardSchema } from "./schema.js";
@@ -578,7 +578,7 @@ function deadLetterSettings(
   if (options === undefined) return null;
   const given = section("deadLetter", options, ["topic", "maxMessages", "maxBytes", "maxAge", "reasons"]);
   const topic = given.topic ?? "dlq";
-  checkPattern(topic, limits);
+  checkTopic(topic, limits);
   const reasons = given.reasons ?? ["max-deliveries", "rejected", "handler-error"];
   if (!Array.isArray(reasons)) throw invalid("deadLetter.reasons", "an array", reasons);
   for (const reason of reasons) oneOf("deadLetter.reasons", reason, deadLetterReasons);

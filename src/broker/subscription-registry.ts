@@ -236,6 +236,13 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     return this.#named.get(name) ?? this.#groups.get(name)?.[0];
   }
 
+  /** The queue of that name, of a group the one that asks for this topic; undefined where none of that name does. */
+  queueFor(name: string, topic: string): DeliveryQueue | undefined {
+    const named = this.#named.get(name);
+    const queues = named === undefined ? (this.#groups.get(name) ?? []) : [named];
+    return queues.find((queue) => queue.patterns.some((pattern) => matchesPattern(pattern, topic)));
+  }
+
   #sharedQueue(prepared: PreparedSubscription): DeliveryQueue | undefined {
     const { group, filter } = prepared.options;
     if (group === undefined) return undefined;

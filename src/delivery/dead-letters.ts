@@ -1,5 +1,5 @@
 import { brokerError, quote } from "../errors.js";
-import type { Attempt, TimerTask } from "../message/delivery.js";
+import type { Attempt } from "../message/delivery.js";
 import type { MessageRecord } from "../message/message.js";
 import type { TimerLine } from "./timers.js";
 
@@ -125,6 +125,8 @@ export interface DeadLetterHost {
   now(): number;
   readonly deadlines: TimerLine;
   matches(pattern: string, topic: string): boolean;
+  /** Throws for what is no pattern. */
+  checkPattern(pattern: string): void;
   /** Delivers it again, or throws and changes nothing. */
   redrive(letter: DeadLetter): void;
   /** A bound was reached, and the oldest goes. */
@@ -132,6 +134,8 @@ export interface DeadLetterHost {
   /** Keeps the process alive until released. */
   hold(): () => void;
 }
+
+const filterNames: readonly string[] = ["id", "topic", "reason", "subscription"];
 
 interface Kept {
   readonly letter: DeadLetter;
@@ -149,6 +153,8 @@ export class DeadLetterManager implements DeadLetters {
   readonly #host: DeadLetterHost;
   readonly #kept = new Map<number, Kept>();
   readonly #byReason: Partial<Record<DeadLetterReason, number>> = {};
+  readonly #waits = new Set<(error: unknown) => void>();
+  #refusal: { readonly of: "redrive" | "everything"; readonly error: Error } | null = null;
   #lastNumber = 0;
   #bytes = 0;
   #added = 0;
@@ -174,7 +180,8 @@ export class DeadLetterManager implements DeadLetters {
 
   list(options: DeadLetterListOptions = {}): Promise<{ items: DeadLetter[]; cursor: string | undefined }> {
     return this.#async(() => {
-      const { limit = 100, cursor } = options;
+      const { limit = 100, cursor, ...filter } = options;
+      this.#check(filter);
       if (!Number.isInteger(limit) || limit < 1) {
         throw brokerError("ERR_INVALID_OPTION", `limit must be an integer from 1; got ${quote(limit)}`, {
           option: "limit",
@@ -190,7 +197,7 @@ export class DeadLetterManager implements DeadLetters {
       const items: DeadLetter[] = [];
       let isMore = false;
       for (const [number, { letter }] of this.#kept) {
-        if (number <= after || !this.#isMatch(letter, options)) continue;
+        if (number <= after || !this.#isMatch(letter, filter)) continue;
         if (items.length === limit) {
           isMore = true;
           break;
@@ -210,6 +217,8 @@ export class DeadLetterManager implements DeadLetters {
 
   async redrive(filter: DeadLetterFilter = {}, options: RedriveOptions = {}): Promise<number> {
     const { rate, signal } = options;
+    if (this.#refusal !== null) throw this.#refusal.error;
+    this.#check(filter);
     if (rate !== undefined && !(typeof rate === "number" && rate > 0)) {
       throw brokerError("ERR_INVALID_OPTION", `rate must be more than 0 messages a second; got ${quote(rate)}`, {
         option: "rate",
@@ -235,6 +244,7 @@ export class DeadLetterManager implements DeadLetters {
 
   purge(filter: DeadLetterFilter = {}): Promise<number> {
     return this.#async(() => {
+      this.#check(filter);
       const numbers = [...this.#matching(filter)];
       for (const number of numbers) this.#remove(number, this.#kept.get(number) as Kept);
       this.#purged += numbers.length;
@@ -255,9 +265,13 @@ export class DeadLetterManager implements DeadLetters {
     };
   }
 
-  clear(): void {
-    this.#kept.clear();
-    this.#bytes = 0;
+  /**
+   * Refuses from now on: to drive again, since the broker takes no messages any more; or everything but `stats`.
+   * A redrive that waits for its rate is rejected.
+   */
+  refuse(of: "redrive" | "everything", error: Error): void {
+    this.#refusal = { of, error };
+    for (const fail of [...this.#waits]) fail(error);
   }
 
   *#matching(filter: DeadLetterFilter): IterableIterator<number> {
@@ -296,26 +310,53 @@ export class DeadLetterManager implements DeadLetters {
 
   async #waitUntil(deadline: number, signal: AbortSignal | undefined): Promise<void> {
     const { deadlines } = this.#host;
-    if (deadline <= deadlines.now()) return;
+    if (deadline <= deadlines.now() || signal?.aborted === true) return;
     const release = this.#host.hold();
-    await new Promise<void>((resolve) => {
-      const task: TimerTask = { onTimer: () => resolve() };
-      const entry = deadlines.at(deadline, task);
-      signal?.addEventListener(
-        "abort",
-        () => {
+    let cleanUp = (): void => undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const entry = deadlines.at(deadline, { onTimer: () => resolve() });
+        const onAbort = (): void => resolve();
+        signal?.addEventListener("abort", onAbort, { once: true });
+        this.#waits.add(reject);
+        cleanUp = () => {
           deadlines.cancel(entry);
-          resolve();
-        },
-        { once: true },
+          signal?.removeEventListener("abort", onAbort);
+          this.#waits.delete(reject);
+        };
+      });
+    } finally {
+      cleanUp();
+      release();
+    }
+  }
+
+  /** A misspelt condition would choose everything, and `purge` would throw it away. */
+  #check(filter: DeadLetterFilter): void {
+    for (const name of Object.keys(filter)) {
+      if (filterNames.includes(name)) continue;
+      throw brokerError(
+        "ERR_INVALID_OPTION",
+        `dead letters are chosen by ${filterNames.join(", ")}; there is no ${quote(name)}`,
+        { option: name },
       );
-    });
-    release();
+    }
+    if (filter.topic !== undefined) this.#host.checkPattern(filter.topic);
+    if (filter.reason !== undefined && !deadLetterReasons.includes(filter.reason)) {
+      throw brokerError(
+        "ERR_INVALID_OPTION",
+        `reason must be one of ${deadLetterReasons.join(", ")}; got ${quote(filter.reason)}`,
+        { option: "reason" },
+      );
+    }
   }
 
   /** What could be synchronous in memory is not on a store; so neither is it here. */
   #async<Result>(run: () => Result): Promise<Result> {
-    return new Promise((resolve) => resolve(run()));
+    return new Promise((resolve) => {
+      if (this.#refusal?.of === "everything") throw this.#refusal.error;
+      resolve(run());
+    });
   }
 }
 

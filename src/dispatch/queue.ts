@@ -141,11 +141,14 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
         this.#host.overflowed(this);
         return "dropped";
       }
-      if (!this.#shedFor(message, overflow)) {
-        this.counters.routed += 1;
-        this.#countDrop(message, "overflow", null);
-        return "dropped";
-      }
+      const shed: Item[] = [];
+      const isFitting = this.#shedFor(message, overflow, shed);
+      this.counters.routed += 1;
+      if (isFitting) this.#enqueue(message, message.expiresAtMs === 0 ? message : this.#expiring(message));
+      // Told only now: whoever hears of it may publish, a dead letter for one, and must not take the room that was made.
+      for (const item of shed) this.#host.dropped(this, messageOf(item), "overflow", deliveryOf(item));
+      if (!isFitting) this.#countDrop(message, "overflow", null);
+      return isFitting ? "queued" : "dropped";
     }
     this.counters.routed += 1;
     this.#enqueue(message, message.expiresAtMs === 0 ? message : this.#expiring(message));
@@ -561,9 +564,10 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   /**
    * Drops from what waits until `message` fits: the lowest priority first. False where `message` itself is the one
-   * to drop; then nothing has changed, unless it is larger than the whole queue.
+   * to drop; then nothing has changed, unless it is larger than the whole queue. What was dropped is counted, added to
+   * `shed`, and left for the caller to tell.
    */
-  #shedFor(message: PublishedMessage, policy: "drop-oldest" | "drop-newest"): boolean {
+  #shedFor(message: PublishedMessage, policy: "drop-oldest" | "drop-newest", shed: Item[]): boolean {
     if (message.bytes > this.#maxBytes) return false;
     while (!this.hasRoom(message.bytes)) {
       const lowest = this.#waiting.lowestPriority;
@@ -574,16 +578,16 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
         const parked = policy === "drop-oldest" ? this.#keys?.shedOldest() : undefined;
         if (parked === undefined) return false;
         if (parked instanceof Delivery && parked.state !== "waiting") this.#emptyPlaces -= 1;
-        else this.#shed(parked);
+        else this.#shed(parked, shed);
       } else if (victim instanceof Delivery && victim.state !== "waiting") {
         this.#emptyPlaces -= 1;
         this.#unpark(victim);
-      } else this.#shed(victim);
+      } else this.#shed(victim, shed);
     }
     return true;
   }
 
-  #shed(item: Item): void {
+  #shed(item: Item, shed: Item[]): void {
     this.queued -= 1;
     this.queuedBytes -= item.bytes;
     if (item instanceof Delivery) {
@@ -591,7 +595,8 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
       item.moveTo("dropped");
     }
     this.#host.memory.release(messageOf(item));
-    this.#countDrop(messageOf(item), "overflow", deliveryOf(item));
+    this.counters.dropped.overflow = (this.counters.dropped.overflow ?? 0) + 1;
+    shed.push(item);
     this.#unpark(item);
   }
 
