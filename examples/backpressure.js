@@ -32,7 +32,7 @@ for (const overflow of /** @type {const} */ (["drop-oldest", "drop-newest", "err
       outcomes.push(error instanceof BrokerError ? error.code : String(error));
     }
   }
-  const left = sub.state === "open" ? broker.peek(sub.name).map(({ data }) => data) : sub.state;
+  const left = sub.state === "open" ? broker.peek(sub).map(({ data }) => data) : sub.state;
   console.log(`${overflow}:`, outcomes.join(", "), "->", left);
 }
 

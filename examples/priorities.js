@@ -11,7 +11,7 @@ await broker.publish("tickets.new", "cannot log in", { priority: "high" });
 await broker.publish("tickets.new", "another question", { priority: 4 });
 await broker.publish("tickets.new", "everything is down", { priority: "highest" });
 
-console.log("waiting:", broker.peek(sub.name).length); // looks, and changes nothing
+console.log("waiting:", broker.peek(sub).length); // looks, and changes nothing
 for (const msg of await sub.fetch(5, { timeout: 0 })) console.log(msg.priority, msg.data);
 await broker.close();
 
