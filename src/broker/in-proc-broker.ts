@@ -110,7 +110,14 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
       random: options.random ?? systemRandom,
       loop: nodeEventLoop,
     });
-    this.#transactions = settings.transactions === null ? null : new Transactions(this.#core, settings.transactions);
+    this.#transactions =
+      settings.transactions === null
+        ? null
+        : new Transactions(this.#core, settings.transactions, {
+            requireOpen: () => this.#requireOpen(),
+            deciding: (pending) => this.#decide(pending),
+            held: (waits) => this.#held(waits),
+          });
     this.#idle = new IdleWatch(this.#core, () => this.#deciding);
     this.metrics = {
       snapshot: () => metricsSnapshot(this.#core, this.#transactions?.manager ?? null),

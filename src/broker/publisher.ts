@@ -143,6 +143,11 @@ export class Publisher {
     return messageId(at, this.#lastSeq, origin.nonce);
   }
 
+  /** Throws `ERR_MEMORY_LIMIT` where so many bytes more would be too many. */
+  requireMemory(topic: string, bytes: number): void {
+    if (!this.#memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
+  }
+
   /** The short way, for a message without options where nothing sets it apart; null: take the long way. */
   acceptPlain(topic: string, data: unknown): Receipt | null {
     if (!this.#isTransparent || data === undefined) return null;

@@ -2,6 +2,7 @@ import { brokerError, quote } from "../errors.js";
 import { Delivery } from "../message/delivery.js";
 import type { Message, NackOptions } from "../message/message.js";
 import { quietRejection, settledAtHandOver } from "../message/message.js";
+import type { Applied } from "../transaction/transaction-manager.js";
 import { TransactionManager } from "../transaction/transaction-manager.js";
 import type { BrokerCore } from "./core.js";
 import type { Draft } from "./draft.js";
@@ -9,26 +10,46 @@ import type { PublishOptions } from "./options.js";
 import { invalid } from "./options.js";
 import type { Receipt } from "./receipt.js";
 
+/** What the transactions need of the broker beyond its core. */
+export interface TransactionsHost {
+  /** Throws where the broker takes nothing any more. */
+  requireOpen(): void;
+  /** Counts a commit that waits for a schema, so that `idle` and `close` wait for it. */
+  deciding<Result>(pending: Promise<Result>): Promise<Result>;
+  /** Waits for room in full queues, and keeps the process alive meanwhile. */
+  held(waits: readonly Promise<unknown>[]): Promise<void>;
+}
+
+interface PublishOperation {
+  readonly kind: "publish";
+  readonly draft: Draft | Promise<Draft>;
+  /** Bytes that count as held while it is staged. */
+  reservedBytes: number;
+}
+
 type Operation =
-  | { readonly kind: "publish"; readonly draft: Draft | Promise<Draft> }
+  | PublishOperation
   | { readonly kind: "ack"; readonly delivery: Delivery }
   | { readonly kind: "nack"; readonly delivery: Delivery; readonly options: NackOptions | undefined }
   | { readonly kind: "reject"; readonly delivery: Delivery; readonly reason: string | undefined };
 
-type SettleOperation = Exclude<Operation, { readonly kind: "publish" }>;
+type SettleOperation = Exclude<Operation, PublishOperation>;
 
 /** What can be staged in the broker's transactions, and what a commit does with it. */
 export class Transactions {
   readonly manager: TransactionManager<Operation>;
   readonly #core: BrokerCore;
+  readonly #host: TransactionsHost;
 
-  constructor(core: BrokerCore, settings: NonNullable<BrokerCore["settings"]["transactions"]>) {
+  constructor(core: BrokerCore, settings: NonNullable<BrokerCore["settings"]["transactions"]>, host: TransactionsHost) {
     this.#core = core;
+    this.#host = host;
     this.manager = new TransactionManager<Operation>(settings, {
       deadlines: core.timers.deadlines,
       newId: () => core.publisher.newId(),
       unstage: (operation) => {
-        if (operation.kind !== "publish") core.tracker.unstage(operation.delivery);
+        if (operation.kind === "publish") this.#unreserve(operation);
+        else core.tracker.unstage(operation.delivery);
       },
       apply: (operations) => this.#apply(operations),
     });
@@ -39,11 +60,15 @@ export class Transactions {
       for (const name of ["confirm", "report"] as const) {
         if (options[name] !== undefined) throw invalid(name, "left out in a transaction", options[name]);
       }
-      const messageId = options.id ?? this.#core.publisher.newId();
-      const draft = this.#core.drafter.draft(topic, data, { ...options, id: messageId });
+      const { drafter, publisher, memory } = this.#core;
+      const messageId = options.id ?? publisher.newId();
+      const draft = drafter.draft(topic, data, { ...options, id: messageId });
       // A refusal that comes later is commit's to report; it must not end the process before.
       if (draft instanceof Promise) draft.catch(() => undefined);
-      this.manager.stage(id, { kind: "publish", draft });
+      const bytes = draft instanceof Promise ? drafter.measure(topic, data) : draft.bytes;
+      publisher.requireMemory(topic, bytes);
+      this.manager.stage(id, { kind: "publish", draft, reservedBytes: bytes });
+      memory.reserve(bytes);
       return { id: messageId, seq: 0, matched: 0, duplicate: false };
     });
   }
@@ -88,18 +113,32 @@ export class Transactions {
     }
   }
 
-  async #apply(operations: readonly Operation[]): Promise<void> {
-    const drafts: Draft[] = [];
-    for (const operation of operations) {
-      if (operation.kind !== "publish") continue;
-      drafts.push(operation.draft instanceof Promise ? await operation.draft : operation.draft);
-    }
+  async #apply(operations: readonly Operation[]): Promise<Applied> {
+    const publishes = operations.filter((one): one is PublishOperation => one.kind === "publish");
     const settles = operations.filter((one): one is SettleOperation => one.kind !== "publish");
+    const checked = this.#drafts(publishes);
+    // Without an asynchronous schema nothing comes between the call of commit and its effect.
+    const drafts = checked instanceof Promise ? await checked : checked;
     for (const { delivery } of settles) if (delivery.state !== "staged") throw delivery.settleError();
+    for (const operation of publishes) this.#unreserve(operation);
     const accepted = this.#core.publisher.accept(drafts, true);
     // From here on nothing can fail, and nothing else runs in between.
     for (const operation of settles) this.#carryOut(operation);
-    await Promise.all(accepted.flatMap(({ waits }) => waits));
+    return { settled: this.#host.held(accepted.flatMap(({ waits }) => waits)) };
+  }
+
+  #drafts(publishes: readonly PublishOperation[]): Draft[] | Promise<Draft[]> {
+    const drafts = publishes.map(({ draft }) => draft);
+    if (!drafts.some((draft) => draft instanceof Promise)) return drafts as Draft[];
+    return this.#host.deciding(Promise.all(drafts.map((draft) => Promise.resolve(draft)))).then((ready) => {
+      this.#host.requireOpen();
+      return ready;
+    });
+  }
+
+  #unreserve(operation: PublishOperation): void {
+    this.#core.memory.unreserve(operation.reservedBytes);
+    operation.reservedBytes = 0;
   }
 
   #carryOut(operation: SettleOperation): void {

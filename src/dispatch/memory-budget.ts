@@ -18,6 +18,15 @@ export class MemoryBudget {
     return this.usedBytes + bytes <= this.maxBytes;
   }
 
+  /** Counts bytes that are no message yet, until `unreserve`. */
+  reserve(bytes: number): void {
+    this.usedBytes += bytes;
+  }
+
+  unreserve(bytes: number): void {
+    this.usedBytes -= bytes;
+  }
+
   hold(message: PublishedMessage): void {
     if (message.holders === 0) this.usedBytes += message.bytes;
     message.holders += 1;

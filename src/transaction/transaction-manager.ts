@@ -6,6 +6,11 @@ import type { TimerTask } from "../message/delivery.js";
 /** Where a transaction that is over ended. */
 export type TransactionEnd = "committed" | "rolled back" | "timed out";
 
+/** What was made visible, and what its publisher has to wait for on top. */
+export interface Applied {
+  readonly settled: Promise<unknown>;
+}
+
 /** What the transaction manager needs of the broker around it. */
 export interface TransactionHost<Operation> {
   readonly deadlines: {
@@ -16,9 +21,9 @@ export interface TransactionHost<Operation> {
   unstage(operation: Operation): void;
   /**
    * Applies all of them as one, or throws and changes nothing. The operations are still staged; on a throw the
-   * transaction rolls back.
+   * transaction rolls back. What is applied stays so, whatever becomes of `settled`: room in full queues.
    */
-  apply(operations: readonly Operation[], id: string): Promise<void>;
+  apply(operations: readonly Operation[], id: string): Promise<Applied>;
   newId(): string;
 }
 
@@ -152,9 +157,10 @@ export class TransactionManager<Operation> {
     const transaction = this.#find(id);
     transaction.state = "committing";
     this.#stopTimer(transaction);
+    let applied: Applied;
     try {
       if (transaction.failure !== null) throw transaction.failure.error;
-      await this.#host.apply(transaction.operations, id);
+      applied = await this.#host.apply(transaction.operations, id);
     } catch (error) {
       this.#undo(transaction, "rolled back");
       this.rolledBack += 1;
@@ -162,6 +168,7 @@ export class TransactionManager<Operation> {
     }
     this.committed += 1;
     this.#end(transaction, "committed");
+    await applied.settled;
   }
 
   rollback(id: string): void {
