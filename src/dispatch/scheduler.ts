@@ -16,19 +16,17 @@ export interface Runnable {
 /** Running a step from here costs a fifth of what queueMicrotask does, which makes an async resource of each call. */
 const ready = Promise.resolve();
 
-/** Units of work before another queue has its turn. */
-const sliceLimit = 64;
-/** Units of work between two looks at the time: reading it costs as much as a delivery. */
+/** Units of work between two looks at the time, and before another queue has its turn: a look costs as much as a unit. */
 const unitsPerLook = 64;
 /** Milliseconds of one turn of the event loop that deliveries and publishes may take before I/O has its chance. */
-const turnBudgetMs = 8;
+const turnBudgetMs = 5;
 
 /**
  * Runs the queues that have something to deliver: soon, in slices, and never for so long that I/O waits.
  *
  * Work starts in a microtask, so a message is delivered before the code that awaits its publish goes on. Shards take
  * turns, and the queues of a shard take turns: no topic can starve another. Once the turn's budget is spent, work
- * goes on after the event loop has come round.
+ * goes on after the event loop has come round; deliveries first, then the publishers that were told to wait.
  */
 export class Scheduler {
   readonly #loop: EventLoop;
@@ -36,6 +34,8 @@ export class Scheduler {
   /** Shards with work, each at most once. */
   readonly #readyShards = new Ring<Ring<Runnable>>();
   #isArmed = false;
+  /** True where `#run` waits for the end of the turn. */
+  #isDeferred = false;
   #isTurnWatched = false;
   #turnStartedAt = 0;
   #unitsUntilLook = unitsPerLook;
@@ -63,7 +63,8 @@ export class Scheduler {
     this.#enqueue(runnable);
     if (this.#isArmed) return;
     this.#isArmed = true;
-    if (this.#isTurnSpent) this.#loop.afterTurn(this.#run);
+    // A turn that is spent is watched, so its end is certain to come.
+    if (this.#isTurnSpent) this.#isDeferred = true;
     else void ready.then(this.#run);
   }
 
@@ -96,6 +97,8 @@ export class Scheduler {
     this.#isTurnSpent = false;
     this.#unitsUntilLook = unitsPerLook;
     this.#onTurn();
+    // Publishers that went on before the deliveries would find the queues as full as they left them.
+    if (this.#isDeferred) this.#run();
     const resolve = this.#resolveNextTurn;
     this.#nextTurn = null;
     this.#resolveNextTurn = null;
@@ -103,6 +106,7 @@ export class Scheduler {
   };
 
   readonly #run = (): void => {
+    this.#isDeferred = false;
     this.watchTurn();
     for (;;) {
       const shard = this.#readyShards.shift();
@@ -110,11 +114,11 @@ export class Scheduler {
       const runnable = shard.shift() as Runnable;
       if (shard.length > 0) this.#readyShards.push(shard);
       // One more than it did, so that a queue of which every message is skipped costs something too.
-      const isSpent = this.spend(runnable.runSlice(sliceLimit) + 1);
+      const isSpent = this.spend(runnable.runSlice(unitsPerLook) + 1);
       if (runnable.hasWork()) this.#enqueue(runnable);
       else runnable.isScheduled = false;
       if (isSpent && this.#readyShards.length > 0) {
-        this.#loop.afterTurn(this.#run);
+        this.#isDeferred = true;
         return;
       }
     }
