@@ -1,10 +1,11 @@
 import type { TimerEntry } from "../collections/timer-queue.js";
 import type { TimerTask } from "../message/delivery.js";
+import { sequenceIn } from "../message/id.js";
 import type { PublishedMessage } from "../message/message.js";
 import type { TimerLine } from "./timers.js";
 
 /** A message whose time has not come. */
-export interface DelayedMessage {
+export class DelayedMessage implements TimerTask {
   readonly message: PublishedMessage;
   readonly line: TimerLine;
   /** When it is due, in its line's time. */
@@ -12,6 +13,20 @@ export interface DelayedMessage {
   readonly due: TimerEntry<TimerTask>;
   /** When it expires; null: it does not. */
   readonly expiry: TimerEntry<TimerTask> | null;
+  readonly #owner: DelayedMessages;
+
+  constructor(message: PublishedMessage, line: TimerLine, dueAt: number, dates: TimerLine, owner: DelayedMessages) {
+    this.message = message;
+    this.line = line;
+    this.dueAt = dueAt;
+    this.#owner = owner;
+    this.due = line.at(dueAt, this);
+    this.expiry = message.expiresAtMs === 0 ? null : dates.at(message.expiresAtMs, this);
+  }
+
+  onTimer(): void {
+    this.#owner.release(this);
+  }
 }
 
 /**
@@ -20,9 +35,11 @@ export interface DelayedMessage {
  * A delay counts on the monotonic clock, a date on the wall clock; so setting the wall clock moves dates and nothing
  * else. Each is delivered once: it leaves the table in the step that routes it. One that expires before its time leaves
  * the table when it expires.
+ *
+ * A message that was given no id is kept by its number, which its id encodes: that text is made only for who reads it.
  */
 export class DelayedMessages {
-  readonly #byId = new Map<string, DelayedMessage>();
+  readonly #byKey = new Map<string | number, DelayedMessage>();
   readonly #dates: TimerLine;
   readonly #deliver: (message: PublishedMessage) => void;
 
@@ -33,42 +50,59 @@ export class DelayedMessages {
   }
 
   get size(): number {
-    return this.#byId.size;
+    return this.#byKey.size;
   }
 
-  has(id: string): boolean {
-    return this.#byId.has(id);
+  /** True where a message with the same id waits. */
+  has(message: PublishedMessage): boolean {
+    const id = message.extras?.id;
+    return id !== undefined && this.#find(id) !== undefined;
   }
 
   /** Keeps a message until `dueAt`. Its id must not be waiting already. */
   add(message: PublishedMessage, line: TimerLine, dueAt: number): void {
-    const { id, expiresAtMs } = message;
-    const task: TimerTask = {
-      onTimer: () => {
-        if (this.cancel(id) !== undefined) this.#deliver(message);
-      },
-    };
-    const due = line.at(dueAt, task);
-    const expiry = expiresAtMs === 0 ? null : this.#dates.at(expiresAtMs, task);
-    this.#byId.set(id, { message, line, dueAt, due, expiry });
+    this.#byKey.set(keyOf(message), new DelayedMessage(message, line, dueAt, this.#dates, this));
   }
 
   /** Takes a message out before its time; undefined where none with that id waits. */
   cancel(id: string): PublishedMessage | undefined {
-    const delayed = this.#byId.get(id);
+    const delayed = this.#find(id);
     if (delayed === undefined) return undefined;
-    delayed.line.cancel(delayed.due);
-    if (delayed.expiry !== null) this.#dates.cancel(delayed.expiry);
-    this.#byId.delete(id);
+    this.#remove(delayed);
     return delayed.message;
+  }
+
+  /** @internal A message's time has come, or it has expired. */
+  release(delayed: DelayedMessage): void {
+    this.#remove(delayed);
+    this.#deliver(delayed.message);
   }
 
   /** Takes everything out. */
   clear(): PublishedMessage[] {
-    return [...this.#byId.keys()].map((id) => this.cancel(id) as PublishedMessage);
+    const all = [...this.#byKey.values()];
+    for (const delayed of all) this.#remove(delayed);
+    return all.map(({ message }) => message);
   }
 
   *messages(): IterableIterator<DelayedMessage> {
-    yield* this.#byId.values();
+    yield* this.#byKey.values();
   }
+
+  #find(id: string): DelayedMessage | undefined {
+    const named = this.#byKey.get(id);
+    if (named !== undefined) return named;
+    const numbered = this.#byKey.get(sequenceIn(id));
+    return numbered?.message.id === id ? numbered : undefined;
+  }
+
+  #remove(delayed: DelayedMessage): void {
+    delayed.line.cancel(delayed.due);
+    if (delayed.expiry !== null) this.#dates.cancel(delayed.expiry);
+    this.#byKey.delete(keyOf(delayed.message));
+  }
+}
+
+function keyOf(message: PublishedMessage): string | number {
+  return message.extras?.id ?? message.seq;
 }

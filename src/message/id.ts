@@ -24,3 +24,11 @@ export function idNonce(random: () => number): string {
 export function messageId(timestamp: number, seq: number, nonce: string): string {
   return encode(timestamp, 10) + encode(seq, 8) + nonce;
 }
+
+/** The sequence number that `messageId` put into an id; of any other text a number that means nothing, or NaN. */
+export function sequenceIn(id: string): number {
+  if (id.length !== 26) return NaN;
+  let seq = 0;
+  for (let index = 10; index < 18; index += 1) seq = seq * 32 + alphabet.indexOf(id.charAt(index));
+  return seq;
+}
