@@ -5,6 +5,7 @@ import { DeadLetterManager } from "../delivery/dead-letters.js";
 import { DedupWindow } from "../delivery/dedup.js";
 import { DelayedMessages } from "../delivery/delayed-messages.js";
 import { Timers } from "../delivery/timers.js";
+import { HeldPublishers } from "../dispatch/held-publishers.js";
 import { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DispatchHost, ProcessContext } from "../dispatch/ports.js";
 import type { DropReason, QueueFacts } from "../dispatch/queue-facts.js";
@@ -90,8 +91,7 @@ export class BrokerCore {
   readonly timers: Timers;
   readonly scheduler: Scheduler;
   readonly memory: MemoryBudget;
-  /** Publishers held back by full queues. */
-  readonly heldPublishers = { count: 0 };
+  readonly heldPublishers: HeldPublishers;
   readonly router: Router<TopicFacts>;
   readonly tracker: AckTracker;
   readonly dedup: DedupWindow<Receipt>;
@@ -126,6 +126,7 @@ export class BrokerCore {
       this.#stamp = null;
     });
     this.memory = new MemoryBudget(settings.memoryMaxBytes);
+    this.heldPublishers = new HeldPublishers(() => loop.hold());
     this.publishChannel = openTraceChannel("inproc-broker:publish");
     this.#settleChannel = openTraceChannel("inproc-broker:settle");
 
@@ -236,8 +237,7 @@ export class BrokerCore {
       headers,
       ...(correlationId === undefined ? {} : { correlationId }),
     });
-    const [accepted] = this.publisher.accept([draft], true);
-    await Promise.all(accepted?.waits ?? []);
+    await Promise.all(this.publisher.acceptOne(draft, true).waits);
   }
 
   /** Fails everything that waits for confirms. */

@@ -191,7 +191,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
           draft.catch(() => undefined);
           throw notSync("an asynchronous schema");
         }
-        return (publisher.accept([draft], false)[0] as { receipt: Receipt }).receipt;
+        return publisher.acceptOne(draft, false).receipt;
       };
       return publishChannel.isActive ? publishChannel.trace({ topic, data, options }, publishNow) : publishNow();
     } catch (error) {
@@ -230,7 +230,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
         : await this.#decide(Promise.all(drafts.map((draft) => Promise.resolve(draft))));
       this.#requireOpen();
       const accepted = publisher.accept(ready, true);
-      await this.#held(accepted.flatMap(({ waits }) => waits));
+      await Promise.all(accepted.flatMap(({ waits }) => waits));
       return accepted.map(({ receipt }) => receipt);
     } catch (error) {
       publisher.counters.refused += 1;
@@ -583,7 +583,10 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
       if (this.#state !== "open") throw closedError();
       if (options === undefined) {
         const receipt = publisher.acceptPlain(topic, data);
-        if (receipt !== null) {
+        if (receipt === null) {
+          const held = publisher.acceptHeld(topic, data);
+          if (held !== null) return held;
+        } else {
           // A publisher that never lets go of the thread would keep I/O waiting; it gets its answer a turn later.
           return scheduler.spend(1) ? scheduler.nextTurn().then(() => receipt) : Promise.resolve(receipt);
         }
@@ -596,8 +599,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   }
 
   #publishFully(topic: string, data: unknown, options: PublishOptions): Promise<Receipt> {
-    const { transaction, ...rest } = options;
-    if (transaction !== undefined) {
+    if (options.transaction !== undefined) {
+      const { transaction, ...rest } = options;
       return this.#requireTransactions().publish(transaction, topic, data, rest);
     }
     options.signal?.throwIfAborted();
@@ -616,9 +619,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   #accept(draft: Draft): Promise<Receipt> {
     const { publisher, scheduler } = this.#core;
-    const accepted = publisher.accept([draft], true)[0] as { receipt: Receipt; waits: readonly Promise<unknown>[] };
-    const { receipt, waits } = accepted;
-    if (waits.length > 0) return this.#held(waits).then(() => receipt);
+    const { receipt, waits } = publisher.acceptOne(draft, true);
+    if (waits.length > 0) return Promise.all(waits).then(() => receipt);
     return scheduler.spend(1) ? scheduler.nextTurn().then(() => receipt) : Promise.resolve(receipt);
   }
 
@@ -630,16 +632,6 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     } finally {
       this.#deciding -= 1;
       queueMicrotask(() => this.#idle.look());
-    }
-  }
-
-  async #held(waits: readonly Promise<unknown>[]): Promise<void> {
-    if (waits.length === 0) return;
-    const release = this.#core.loop.hold();
-    try {
-      await Promise.all(waits);
-    } finally {
-      release();
     }
   }
 

@@ -1,6 +1,7 @@
 import type { DedupWindow } from "../delivery/dedup.js";
 import type { DelayedMessages } from "../delivery/delayed-messages.js";
 import type { Timers } from "../delivery/timers.js";
+import type { HeldPublishers } from "../dispatch/held-publishers.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
 import { queueFull } from "../dispatch/queue.js";
@@ -49,8 +50,7 @@ export interface PublisherHost {
   readonly retained: RetainedMessages;
   /** Time and origin for the messages of this turn. */
   stamp(): Stamp;
-  /** Publishers held back by full queues, over all queues. */
-  readonly heldPublishers: { readonly count: number };
+  readonly heldPublishers: HeldPublishers;
   /** Asks a queue's filter. */
   accepts(queue: DeliveryQueue, message: PublishedMessage): boolean;
   /** A queue is at its bound. */
@@ -88,19 +88,49 @@ export class Confirmation {
 }
 
 /** A draft with everything found out that is needed to carry it out. */
-interface Plan {
+class Plan {
   readonly draft: Draft;
   readonly message: PublishedMessage;
   readonly confirmation: Confirmation | null;
   readonly route: Route<TopicFacts>;
   readonly targets: readonly DeliveryQueue[];
-  readonly filtered: readonly string[];
+  /** Names of the queues whose filter did not want it; null where there is no filter to ask. */
+  readonly filtered: readonly string[] | null;
+
+  constructor(
+    draft: Draft,
+    message: PublishedMessage,
+    confirmation: Confirmation | null,
+    route: Route<TopicFacts>,
+    targets: readonly DeliveryQueue[],
+    filtered: readonly string[] | null,
+  ) {
+    this.draft = draft;
+    this.message = message;
+    this.confirmation = confirmation;
+    this.route = route;
+    this.targets = targets;
+    this.filtered = filtered;
+  }
 }
 
 interface Load {
-  messages: number;
-  bytes: number;
+  readonly messages: number;
+  readonly bytes: number;
 }
+
+const noLoad: Load = { messages: 0, bytes: 0 };
+
+/** What earlier drafts of the same call will change. */
+class Batch {
+  readonly load = new Map<DeliveryQueue, Load>();
+  readonly firsts = new Map<string, Receipt>();
+  readonly delayedIds = new Set<string>();
+  readonly retainedTopics = new Set<string>();
+  bytes = 0;
+}
+
+const nothing: readonly never[] = [];
 
 /**
  * The second half of a message's way in: from a draft into the queues.
@@ -148,7 +178,7 @@ export class Publisher {
     if (!this.#memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
   }
 
-  /** The short way, for a message without options where nothing sets it apart; null: take the long way. */
+  /** The short way, for a message without options where nothing sets it apart; null: take another way. */
   acceptPlain(topic: string, data: unknown): Receipt | null {
     if (!this.#isTransparent || data === undefined) return null;
     const route = this.#router.route(topic);
@@ -160,14 +190,30 @@ export class Publisher {
       if (!(targets[index] as DeliveryQueue).hasRoom(bytes)) return null;
     }
     if (matched > 0 && !this.#memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
-    this.#lastSeq += 1;
-    const stamp = this.#host.stamp();
-    const message = new PublishedMessage(topic, data, defaultPriority, this.#lastSeq, bytes, 0, stamp, null);
-    this.counters.published += 1;
+    const message = this.#plainMessage(topic, data, bytes);
     this.#countRouted(route, matched);
     if (matched > 0) this.#memory.holdFor(message, matched);
     for (let index = 0; index < matched; index += 1) (targets[index] as DeliveryQueue).put(message);
     return new MessageReceipt(message, matched, false);
+  }
+
+  /**
+   * The short way into one queue that is full and holds its publishers back: what a publisher meets that is faster than
+   * its consumer. Null: take the long way.
+   */
+  acceptHeld(topic: string, data: unknown): Promise<Receipt> | null {
+    if (!this.#isTransparent || data === undefined) return null;
+    const route = this.#router.route(topic);
+    if (!route.isPlain || route.attachment.inbox !== null || route.targets.length !== 1) return null;
+    const queue = route.targets[0] as DeliveryQueue;
+    const { heldPublishers, settings } = this.#host;
+    if (queue.settings.overflow !== "wait" || heldPublishers.count >= settings.limits.maxWaitingPublishers) return null;
+    const bytes = this.#drafter.measure(topic, data);
+    if (!this.#memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
+    const message = this.#plainMessage(topic, data, bytes);
+    this.#countRouted(route, 1);
+    this.#host.slow(queue);
+    return queue.offerHeld<Receipt>(message, undefined, new MessageReceipt(message, 1, false));
   }
 
   /**
@@ -176,8 +222,15 @@ export class Publisher {
    * @param mayWait - false: throws `ERR_QUEUE_FULL` where the publisher would be held back
    */
   accept(drafts: readonly Draft[], mayWait: boolean): Accepted[] {
-    const plans = this.#plan(drafts, mayWait);
-    return plans.map((plan) => ("draft" in plan ? this.#carryOut(plan) : this.#duplicate(plan)));
+    const batch = new Batch();
+    const plans = drafts.map((draft) => this.#plan(draft, mayWait, batch));
+    return plans.map((plan) => (plan instanceof Plan ? this.#carryOut(plan) : this.#duplicate(plan)));
+  }
+
+  /** The same for one draft. */
+  acceptOne(draft: Draft, mayWait: boolean): Accepted {
+    const plan = this.#plan(draft, mayWait, null);
+    return plan instanceof Plan ? this.#carryOut(plan) : this.#duplicate(plan);
   }
 
   /** Routes a message whose time has come. */
@@ -214,61 +267,59 @@ export class Publisher {
 
   #routeExtra(message: PublishedMessage): void {
     const route = this.#host.router.route(message.topic);
-    const targets = this.#targetsOf(route, message, []);
+    const targets = this.#targetsOf(route, message, null);
     this.#countRouted(route, targets.length);
     for (const queue of targets) if (queue.offer(message) === "full") queue.offerExtra(message);
     this.#tellPublished(message, targets.length);
   }
 
   /** Everything that could refuse a draft is found out here. A receipt stands for a duplicate of it. */
-  #plan(drafts: readonly Draft[], mayWait: boolean): (Plan | Receipt)[] {
+  #plan(draft: Draft, mayWait: boolean, batch: Batch | null): Plan | Receipt {
     const { dedup, memory, retained, settings, timers, delayed } = this.#host;
-    const plans: (Plan | Receipt)[] = [];
-    const load = drafts.length > 1 ? new Map<DeliveryQueue, Load>() : null;
-    const firsts = new Map<string, Receipt>();
-    const delayedIds = new Set<string>();
-    const retainedTopics = new Set<string>();
-    let bytes = 0;
-    for (const draft of drafts) {
-      const { topic, dedupId } = draft;
-      const first = dedupId === undefined ? undefined : (dedup.find(dedupId) ?? firsts.get(dedupId));
-      if (first !== undefined) {
-        plans.push(first);
-        continue;
-      }
-      if (draft.expiresAtMs !== 0 && draft.expiresAtMs <= timers.dates.now()) throw expiredAlready(draft);
-      const confirmation =
-        draft.confirm === null ? null : new Confirmation(draft.confirm.count, draft.confirm.timeoutMs);
-      const message = this.#messageOf(draft, confirmation);
-      const route = this.#host.router.route(topic);
-      const filtered: string[] = [];
-      // An answer goes to its request alone, and a delayed message to whoever is there when its time has come.
-      const isRouted = draft.due === null && route.attachment.inbox === null;
-      const targets = isRouted ? this.#targetsOf(route, message, filtered) : [];
-      for (const queue of targets) this.#requireRoom(queue, draft, load, mayWait);
-      if (draft.due !== null) {
-        if (delayed.has(message.id) || delayedIds.has(message.id)) throw idTaken(message.id);
-        delayedIds.add(message.id);
-        if (delayed.size + delayedIds.size > settings.limits.maxDelayed) throw tooManyDelayed(settings);
-      }
-      if (draft.isRetained && draft.data !== null) {
-        if (!retained.has(topic)) retainedTopics.add(topic);
-        retained.requireRoom(topic, retainedTopics.size);
-      }
-      if (targets.length > 0 || draft.due !== null || draft.isRetained) bytes += draft.bytes;
-      if (!memory.hasRoom(bytes)) throw this.#noMemory(topic, draft.bytes);
-      if (dedupId !== undefined) firsts.set(dedupId, new MessageReceipt(message, targets.length, false));
-      plans.push({ draft, message, confirmation, route, targets, filtered });
+    const { topic, dedupId } = draft;
+    if (dedupId !== undefined) {
+      const first = dedup.find(dedupId) ?? batch?.firsts.get(dedupId);
+      if (first !== undefined) return first;
     }
-    return plans;
+    if (draft.expiresAtMs !== 0 && draft.expiresAtMs <= timers.dates.now()) throw expiredAlready(draft);
+    const confirmation = draft.confirm === null ? null : new Confirmation(draft.confirm.count, draft.confirm.timeoutMs);
+    const message = this.#messageOf(draft, confirmation);
+    const route = this.#router.route(topic);
+    // An answer goes to its request alone, and a delayed message to whoever is there when its time has come.
+    const isRouted = draft.due === null && route.attachment.inbox === null;
+    const filtered: string[] | null = route.isPlain ? null : [];
+    const targets = isRouted ? this.#targetsOf(route, message, filtered) : nothing;
+    for (let index = 0; index < targets.length; index += 1) {
+      this.#requireRoom(targets[index] as DeliveryQueue, draft, batch, mayWait);
+    }
+    if (draft.due !== null) {
+      const isTaken = delayed.has(message) || batch?.delayedIds.has(message.id) === true;
+      if (isTaken) throw idTaken(message.id);
+      batch?.delayedIds.add(message.id);
+      if (delayed.size + (batch?.delayedIds.size ?? 1) > settings.limits.maxDelayed) throw tooManyDelayed(settings);
+    }
+    if (draft.isRetained && draft.data !== null) {
+      const isNew = !retained.has(topic);
+      if (isNew) batch?.retainedTopics.add(topic);
+      retained.requireRoom(topic, batch?.retainedTopics.size ?? (isNew ? 1 : 0));
+    }
+    const isKept = targets.length > 0 || draft.due !== null || draft.isRetained;
+    const bytes = (batch?.bytes ?? 0) + (isKept ? draft.bytes : 0);
+    if (batch !== null) batch.bytes = bytes;
+    if (!memory.hasRoom(bytes)) throw this.#noMemory(topic, draft.bytes);
+    if (dedupId !== undefined) batch?.firsts.set(dedupId, new MessageReceipt(message, targets.length, false));
+    return new Plan(draft, message, confirmation, route, targets, filtered);
   }
 
   /** Carries out a plan. Nothing here can fail. */
   #carryOut(plan: Plan): Accepted {
     const { draft, message, targets, route, confirmation } = plan;
     const { timers, memory, delayed, retained, dedup } = this.#host;
-    const waits: Promise<unknown>[] = [];
-    const report: SubscriptionReport[] = plan.filtered.map((subscription) => ({ subscription, outcome: "filtered" }));
+    const matched = targets.length;
+    let waits: Promise<unknown>[] | null = null;
+    const report: SubscriptionReport[] | null = draft.wantsReport
+      ? (plan.filtered ?? nothing).map((subscription) => ({ subscription, outcome: "filtered" }))
+      : null;
     this.counters.published += 1;
     if (draft.due !== null) {
       memory.hold(message);
@@ -277,33 +328,39 @@ export class Publisher {
       this.counters.unrouted += 1;
       if (!route.attachment.inbox.answer(message)) this.counters.lateReplies += 1;
     } else {
-      this.#countRouted(route, targets.length);
-      for (const queue of targets) {
+      this.#countRouted(route, matched);
+      for (let index = 0; index < matched; index += 1) {
+        const queue = targets[index] as DeliveryQueue;
         const offer = queue.offer(message);
-        if (offer === "full") waits.push(queue.offerHeld(message, draft.signal));
-        if (draft.wantsReport) {
-          report.push({ subscription: queue.name, outcome: offer === "full" ? "waiting" : offer });
-        }
+        if (offer === "full") (waits ??= []).push(queue.offerHeld(message, draft.signal, undefined));
+        report?.push({ subscription: queue.name, outcome: offer === "full" ? "waiting" : offer });
       }
     }
     if (draft.isRetained) retained.keep(message);
-    if (confirmation !== null) waits.push(this.#host.confirmed(confirmation, message, draft.signal));
-    const receipt: Receipt = draft.wantsReport
-      ? { id: message.id, seq: message.seq, matched: targets.length, duplicate: false, report }
-      : new MessageReceipt(message, targets.length, false);
+    if (confirmation !== null) (waits ??= []).push(this.#host.confirmed(confirmation, message, draft.signal));
+    const receipt: Receipt =
+      report === null
+        ? new MessageReceipt(message, matched, false)
+        : { id: message.id, seq: message.seq, matched, duplicate: false, report };
     if (draft.dedupId !== undefined) {
       // Plain facts: the receipt itself refers to its message, whose payload would stay for as long as the window.
-      const { id, seq, matched } = receipt;
+      const { id, seq } = message;
       dedup.remember(draft.dedupId, { id, seq, matched, duplicate: false });
     }
-    if (draft.due === null) this.#tellPublished(message, targets.length);
-    return { receipt, waits };
+    if (draft.due === null && this.#plugins.length > 0) this.#tellPublished(message, matched);
+    return { receipt, waits: waits ?? nothing };
   }
 
   #duplicate(first: Receipt): Accepted {
     this.counters.duplicates += 1;
     const { id, seq, matched } = first;
-    return { receipt: { id, seq, matched, duplicate: true }, waits: [] };
+    return { receipt: { id, seq, matched, duplicate: true }, waits: nothing };
+  }
+
+  #plainMessage(topic: string, data: unknown, bytes: number): PublishedMessage {
+    this.counters.published += 1;
+    this.#lastSeq += 1;
+    return new PublishedMessage(topic, data, defaultPriority, this.#lastSeq, bytes, 0, this.#host.stamp(), null);
   }
 
   #messageOf(draft: Draft, confirmation: Confirmation | null): PublishedMessage {
@@ -316,19 +373,19 @@ export class Publisher {
     return new PublishedMessage(topic, data, priority, this.#lastSeq, bytes, expiresAtMs, this.#host.stamp(), extras);
   }
 
-  #targetsOf(route: Route<TopicFacts>, message: PublishedMessage, filtered: string[]): readonly DeliveryQueue[] {
+  #targetsOf(route: Route<TopicFacts>, message: PublishedMessage, filtered: string[] | null): readonly DeliveryQueue[] {
     if (this.#host.router.limitsTopics) route.usedAt = message.stamp;
     if (route.isPlain) return route.targets;
     return chooseTargets(route, message, (queue, candidate) => {
       const isAccepted = this.#host.accepts(queue, candidate);
-      if (!isAccepted) filtered.push(queue.name);
+      if (!isAccepted) filtered?.push(queue.name);
       return isAccepted;
     });
   }
 
   /** Refuses a draft that a queue would not take, counting what earlier drafts of the same call will put there. */
-  #requireRoom(queue: DeliveryQueue, draft: Draft, load: Map<DeliveryQueue, Load> | null, mayWait: boolean): void {
-    const before = load?.get(queue) ?? { messages: 0, bytes: 0 };
+  #requireRoom(queue: DeliveryQueue, draft: Draft, batch: Batch | null, mayWait: boolean): void {
+    const before = batch?.load.get(queue) ?? noLoad;
     const { overflow } = queue.settings;
     if ((overflow === "error" || overflow === "wait") && !queue.hasRoom(before.bytes + draft.bytes, before.messages)) {
       if (overflow === "error" || !mayWait) {
@@ -338,10 +395,7 @@ export class Publisher {
       const held = this.#host.heldPublishers.count;
       if (held >= this.#host.settings.limits.maxWaitingPublishers) throw tooManyHeld(draft.topic, held);
     }
-    if (load === null) return;
-    before.messages += 1;
-    before.bytes += draft.bytes;
-    load.set(queue, before);
+    batch?.load.set(queue, { messages: before.messages + 1, bytes: before.bytes + draft.bytes });
   }
 
   #countRouted(route: Route<TopicFacts>, matched: number): void {

@@ -2,6 +2,7 @@ import type { TimerEntry } from "../collections/timer-queue.js";
 import type { Delivery, Settler, TimerTask } from "../message/delivery.js";
 import type { Message, PublishedMessage } from "../message/message.js";
 import type { TraceChannel } from "../platform/tracing.js";
+import type { HeldPublishers } from "./held-publishers.js";
 import type { MemoryBudget } from "./memory-budget.js";
 import type { DropReason, QueueFacts } from "./queue-facts.js";
 import type { Scheduler } from "./scheduler.js";
@@ -50,8 +51,7 @@ export interface ProcessContext {
 export interface DispatchHost {
   readonly scheduler: Scheduler;
   readonly memory: MemoryBudget;
-  /** Publishers held back by full queues, over all queues; each queue keeps its own up. */
-  readonly heldPublishers: { count: number };
+  readonly heldPublishers: HeldPublishers;
   readonly deadlines: TimerPort;
   readonly dates: TimerPort;
   readonly tracker: DeliveryTracker;

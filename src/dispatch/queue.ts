@@ -15,10 +15,13 @@ import type { Runnable } from "./scheduler.js";
 export type Offer = "queued" | "full" | "dropped";
 
 interface HeldPublisher {
-  readonly item: Delivery;
-  readonly resolve: () => void;
+  readonly bytes: number;
+  /** What its promise resolves to. */
+  readonly result: unknown;
+  readonly resolve: (result: never) => void;
   readonly reject: (reason: unknown) => void;
-  readonly stopListening: () => void;
+  /** Null where it cannot give up. */
+  readonly stopListening: (() => void) | null;
 }
 
 type Item = PublishedMessage | Delivery;
@@ -156,32 +159,19 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   }
 
   /**
-   * Takes a message although the queue is full, and resolves once it is within its bounds again.
+   * Takes a message although the queue is full, and resolves with `result` once it is within its bounds again.
    * Rejects with the signal's reason when that aborts first: the message is withdrawn from this queue.
    */
-  offerHeld(message: PublishedMessage, signal: AbortSignal | undefined): Promise<void> {
-    const item = this.#expiring(message);
+  offerHeld<Result>(message: PublishedMessage, signal: AbortSignal | undefined, result: Result): Promise<Result> {
     this.counters.routed += 1;
-    this.#enqueue(message, item);
-    this.#heldBytes += message.bytes;
-    this.#host.heldPublishers.count += 1;
-    return new Promise<void>((resolve, reject) => {
-      const onAbort = (): void => {
-        this.#held?.retain((held) => held.item !== item);
-        this.#heldBytes -= message.bytes;
-        this.#host.heldPublishers.count -= 1;
-        if (item.state === "waiting") this.#dropWaiting(item, "aborted");
-
-        reject(signal?.reason);
-      };
-      signal?.addEventListener("abort", onAbort, { once: true });
+    return new Promise((resolve, reject) => {
+      let stopListening: (() => void) | null = null;
+      if (signal === undefined) this.#enqueue(message, message.expiresAtMs === 0 ? message : this.#expiring(message));
+      else stopListening = this.#enqueueWithdrawable(message, signal, reject);
       this.#held ??= new Ring();
-      this.#held.push({
-        item,
-        resolve,
-        reject,
-        stopListening: () => signal?.removeEventListener("abort", onAbort),
-      });
+      this.#held.push({ bytes: message.bytes, result, resolve, reject, stopListening });
+      this.#heldBytes += message.bytes;
+      this.#host.heldPublishers.add();
     });
   }
 
@@ -223,7 +213,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   /** The same for a consumer without acknowledgement, which handles most messages of most brokers: the short way out. */
   takeSettled(consumer: QueueConsumer): Message | undefined {
-    if (!this.#isPlain || this.#held !== null) return this.take(consumer);
+    if (!this.#isPlain) return this.take(consumer);
     const item = this.#waiting.peek();
     if (item === undefined) return undefined;
     if (item instanceof Delivery || item.extras !== null) return this.take(consumer);
@@ -233,6 +223,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     this.counters.handedOver += 1;
     this.counters.delivered += 1;
     this.#memory.release(item);
+    if (this.#held !== null) this.#releaseHeld();
     return item;
   }
 
@@ -383,11 +374,13 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     this.delayed = 0;
     this.#emptyPlaces = 0;
     this.#heldBytes = 0;
-    this.#host.heldPublishers.count -= this.held;
     for (const held of this.#held ?? []) {
-      held.stopListening();
-      if (error === undefined) held.resolve();
-      else held.reject(error);
+      if (error === undefined) this.#letGo(held);
+      else {
+        this.#host.heldPublishers.remove();
+        held.stopListening?.();
+        held.reject(error);
+      }
     }
     this.#held = null;
     return items;
@@ -445,6 +438,24 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     this.#host.memory.hold(message);
     this.#waiting.push(item, message.priority);
     if (!this.isScheduled && this.consumers.length > 0) this.#host.scheduler.schedule(this);
+  }
+
+  /** Queues a message that goes again when `signal` aborts; returns what stops listening to that. */
+  #enqueueWithdrawable(message: PublishedMessage, signal: AbortSignal, reject: (reason: unknown) => void): () => void {
+    const item = this.#expiring(message);
+    this.#enqueue(message, item);
+    const stopListening = (): void => signal.removeEventListener("abort", onAbort);
+    const onAbort = (): void => {
+      const removed = this.#held?.retain((held) => held.stopListening !== stopListening) ?? 0;
+      if (removed > 0) {
+        this.#heldBytes -= message.bytes;
+        this.#host.heldPublishers.remove();
+      }
+      if (item.state === "waiting") this.#dropWaiting(item, "aborted");
+      reject(signal.reason);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    return stopListening;
   }
 
   #expiring(message: PublishedMessage): Delivery {
@@ -609,17 +620,21 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
         return;
       }
       const others = held.length;
-      const bytes = first.item.bytes;
+      const { bytes } = first;
       const isWithin =
         this.queued + this.delayed - others < this.#maxMessages &&
         (this.queuedBytes - this.#heldBytes + bytes <= this.#maxBytes || this.queued <= others);
       if (!isWithin) return;
       held.shift();
       this.#heldBytes -= bytes;
-      this.#host.heldPublishers.count -= 1;
-      first.stopListening();
-      first.resolve();
+      this.#letGo(first);
     }
+  }
+
+  #letGo(held: HeldPublisher): void {
+    this.#host.heldPublishers.remove();
+    held.stopListening?.();
+    held.resolve(held.result as never);
   }
 }
 
