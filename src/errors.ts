@@ -187,5 +187,10 @@ export function errorText(thrown: unknown): string {
 
 /** Throws when something that cannot be is: a bug of ours, never a caller's mistake (those have a code). */
 export function assert(condition: boolean, claim: string): asserts condition {
-  if (!condition) throw new Error(`inproc-broker: broken invariant: ${claim}`);
+  if (!condition) broken(claim);
+}
+
+/** Reports a broken invariant. */
+export function broken(claim: string): never {
+  throw new Error(`inproc-broker: broken invariant: ${claim}`);
 }

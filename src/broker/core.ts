@@ -122,8 +122,14 @@ export class BrokerCore {
     this.startedAt = clock.monotonic();
     this.events = new Events(loop);
     this.timers = new Timers(clock);
-    this.scheduler = new Scheduler(loop, settings.shards, () => {
-      this.#stamp = null;
+    this.scheduler = new Scheduler(loop, settings.shards, {
+      onLook: () => {
+        this.#stamp = null;
+      },
+      onTurnEnd: () => {
+        this.#stamp = null;
+        this.tracker.startTimers();
+      },
     });
     this.memory = new MemoryBudget(settings.memoryMaxBytes);
     this.heldPublishers = new HeldPublishers(() => loop.hold());
@@ -156,6 +162,7 @@ export class BrokerCore {
       {
         random,
         now: () => clock.now(),
+        watchTurn: clock.readOncePerTurn === true ? () => this.scheduler.watchTurn() : null,
         giveUp: (delivery, reason, history) => this.#giveUp(delivery, reason, history),
         onSettle: this.#settleObserver(),
         backoffFailed: (error, delivery) =>

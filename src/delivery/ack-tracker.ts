@@ -14,6 +14,8 @@ export interface AckHost {
   readonly random: () => number;
   /** Wall-clock time, for the history. */
   now(): number;
+  /** Has `startTimers` called at the end of the turn; null where a timer must start at once, for a clock that a test moves. */
+  readonly watchTurn: (() => void) | null;
   /** Keeps or drops a message that was given up on, and says which. */
   giveUp(delivery: Delivery, reason: GiveUpReason, history: readonly Attempt[]): FlightOutcome;
   /** Told of every decision; null while nobody asks. */
@@ -39,6 +41,9 @@ const lateMs = 20;
  * Decides deliveries: once each, by acknowledgement, by the consumer giving them back or up, or by time.
  *
  * It keeps nothing for a delivery but its timer; a delivery is found by id only from when somebody has read that id.
+ * Nearly every delivery is settled in the turn of the event loop in which it was handed out. So a timer starts at the end
+ * of that turn, and most never do; a timeout lasts longer by up to a turn, never shorter.
+ *
  * Timeouts are in event-loop time: where a blocked loop made one late, the consumer gets one more round to settle
  * before the delivery is taken back, since it had no chance to.
  */
@@ -49,6 +54,9 @@ export class AckTracker implements Settler {
   /** Made for the first of them: it takes its memory at once, and most brokers lose none. */
   #lostIds: LRUCache<string, true> | null = null;
   readonly #spared = new WeakSet<Delivery>();
+  /** Deliveries whose timers start at the end of the turn, and beside each its timeout. */
+  #starting: Delivery[] = [];
+  #startingMs: number[] = [];
   #lastId = 0;
   /** Settles that came too late or twice. */
   refused = 0;
@@ -58,9 +66,29 @@ export class AckTracker implements Settler {
     this.#deadlines = deadlines;
   }
 
-  start(delivery: Delivery, ackTimeoutMs: number): void {
-    if (delivery.timer !== null) this.#deadlines.cancel(delivery.timer);
-    delivery.timer = ackTimeoutMs === Infinity ? null : this.#deadlines.after(ackTimeoutMs, delivery);
+  begin(delivery: Delivery, ackTimeoutMs: number): void {
+    if (delivery.timeout !== "none") return;
+    if (this.#host.watchTurn === null || ackTimeoutMs === Infinity) {
+      this.#start(delivery, ackTimeoutMs);
+      return;
+    }
+    delivery.timeout = "pending";
+    if (this.#starting.push(delivery) === 1) this.#host.watchTurn();
+    this.#startingMs.push(ackTimeoutMs);
+  }
+
+  /** The turn is over: starts the timers of what it left unsettled. */
+  startTimers(): void {
+    const starting = this.#starting;
+    if (starting.length === 0) return;
+    const startingMs = this.#startingMs;
+    this.#starting = [];
+    this.#startingMs = [];
+    for (let index = 0; index < starting.length; index += 1) {
+      const delivery = starting[index] as Delivery;
+      const isOpen = delivery.state === "inFlight" || delivery.state === "staged";
+      if (isOpen && delivery.timeout === "pending") this.#start(delivery, startingMs[index] as number);
+    }
   }
 
   ack(delivery: Delivery): Promise<void> {
@@ -107,7 +135,7 @@ export class AckTracker implements Settler {
     if (delivery.state !== "inFlight" && delivery.state !== "staged") return this.#refuse(delivery);
     // A new deadline has a round of its own to be late in.
     this.#spared.delete(delivery);
-    this.start(delivery, ms);
+    this.#start(delivery, ms);
     return fulfilled;
   }
 
@@ -176,6 +204,12 @@ export class AckTracker implements Settler {
   /** Gives a staged delivery back to its consumer's hands, to be settled now or later. */
   unstage(delivery: Delivery): void {
     if (delivery.state === "staged") delivery.moveTo("inFlight");
+  }
+
+  #start(delivery: Delivery, ackTimeoutMs: number): void {
+    if (delivery.timer !== null) this.#deadlines.cancel(delivery.timer);
+    delivery.timer = ackTimeoutMs === Infinity ? null : this.#deadlines.after(ackTimeoutMs, delivery);
+    delivery.timeout = "started";
   }
 
   #decide(delivery: Delivery): void {

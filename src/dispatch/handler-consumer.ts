@@ -1,6 +1,7 @@
 import { errorText } from "../errors.js";
 import type { Delivery } from "../message/delivery.js";
 import type { Message } from "../message/message.js";
+import { fulfilled } from "../message/message.js";
 import type { ConsumerSettings } from "./consumer.js";
 import { Consumer } from "./consumer.js";
 import type { DispatchHost, ProcessContext } from "./ports.js";
@@ -8,6 +9,16 @@ import type { DeliveryQueue } from "./queue.js";
 
 /** What works on a message; whatever it returns, a promise is waited for. */
 export type Process = (message: Message) => unknown;
+
+/** One of a consumer's `concurrency` places. Its two functions serve message after message, so a run makes none. */
+interface Place {
+  /** What its handler works on; null while it is free. */
+  message: Message | null;
+  /** True where the message was taken back: the place was given up, and a new one stands in for it. */
+  isLost: boolean;
+  readonly onFulfilled: () => void;
+  readonly onRejected: (error: unknown) => void;
+}
 
 /**
  * Pushes messages into a handler, up to `concurrency` at a time.
@@ -21,8 +32,9 @@ export class HandlerConsumer extends Consumer {
   readonly #concurrency: number;
   readonly #isAuto: boolean;
   #running = 0;
-  /** Messages of which the handler has not come back. */
-  readonly #working = new Set<Message>();
+  /** As many as were ever needed at once. */
+  readonly #places: Place[] = [];
+  readonly #freePlaces: Place[] = [];
 
   constructor(queue: DeliveryQueue, settings: ConsumerSettings, host: DispatchHost, process: Process) {
     super(queue, settings, host);
@@ -37,11 +49,13 @@ export class HandlerConsumer extends Consumer {
   }
 
   override busyWith(): Iterable<Message> {
-    return new Set([...this.flights(), ...this.#working]);
+    const messages = new Set<Message>(this.flights());
+    for (const { message } of this.#places) if (message !== null) messages.add(message);
+    return messages;
   }
 
   override endFlight(delivery: Delivery): void {
-    if (delivery.isRunning && delivery.state === "lost") this.#freePlace(delivery);
+    if (delivery.isRunning && delivery.state === "lost") this.#losePlace(delivery);
     super.endFlight(delivery);
   }
 
@@ -89,42 +103,58 @@ export class HandlerConsumer extends Consumer {
   }
 
   #follow(message: Message, result: PromiseLike<unknown>): void {
+    const place = this.#freePlaces.pop() ?? this.#openPlace();
+    place.message = message;
     this.#running += 1;
-    this.#working.add(message);
     this.queue.running += 1;
     if (this.acknowledges) {
       const delivery = message as Delivery;
       delivery.isRunning = true;
-      if (isUndecided(delivery)) this.host.tracker.start(delivery, this.settings.ackTimeoutMs);
+      if (delivery.state === "inFlight") this.host.tracker.begin(delivery, this.settings.ackTimeoutMs);
     }
-    result.then(
-      () => {
-        if (this.acknowledges) this.#succeeded(message as Delivery);
-        this.#cameBack(message);
-      },
-      (error: unknown) => {
-        this.#failed(message, error);
-        this.#cameBack(message);
-      },
-    );
+    result.then(place.onFulfilled, place.onRejected);
   }
 
-  #cameBack(message: Message): void {
-    if (this.acknowledges) {
-      if (!(message as Delivery).isRunning) return;
-      this.#freePlace(message as Delivery);
-    } else {
-      this.#working.delete(message);
-      this.#running -= 1;
-      this.queue.running -= 1;
-    }
+  #openPlace(): Place {
+    const place: Place = {
+      message: null,
+      isLost: false,
+      onFulfilled: () => this.#cameBack(place, false, undefined),
+      onRejected: (error: unknown) => this.#cameBack(place, true, error),
+    };
+    this.#places.push(place);
+    return place;
+  }
+
+  /**
+   * A handler is done. Its place takes the next message at once, in this microtask: the way over the scheduler would cost
+   * as much as the delivery. Queues still take turns, as their handlers come back in turn.
+   */
+  #cameBack(place: Place, hasFailed: boolean, error: unknown): void {
+    const { queue, host } = this;
+    const message = place.message as Message;
+    const isOurs = host.scheduler.begin(queue);
+    if (!place.isLost) this.#freePlace(place);
+    if (hasFailed) this.#failed(message, error);
+    else if (this.acknowledges) this.#succeeded(message as Delivery);
     this.tellQuiet();
-    this.queue.settled();
+    queue.settled();
+    if (isOurs) host.scheduler.proceed(queue);
   }
 
-  #freePlace(delivery: Delivery): void {
+  #freePlace(place: Place): void {
+    if (this.acknowledges) (place.message as Delivery).isRunning = false;
+    place.message = null;
+    this.#freePlaces.push(place);
+    this.#running -= 1;
+    this.queue.running -= 1;
+  }
+
+  #losePlace(delivery: Delivery): void {
+    const place = this.#places.find((one) => one.message === delivery) as Place;
+    this.#places.splice(this.#places.indexOf(place), 1);
+    place.isLost = true;
     delivery.isRunning = false;
-    this.#working.delete(delivery);
     this.#running -= 1;
     this.queue.running -= 1;
   }
@@ -132,7 +162,7 @@ export class HandlerConsumer extends Consumer {
   #succeeded(delivery: Delivery): void {
     if (delivery.state !== "inFlight") return;
     if (!this.#isAuto) {
-      if (delivery.timer === null) this.host.tracker.start(delivery, this.settings.ackTimeoutMs);
+      this.host.tracker.begin(delivery, this.settings.ackTimeoutMs);
       return;
     }
     this.#settle(this.host.tracker.ack(delivery), delivery);
@@ -153,12 +183,9 @@ export class HandlerConsumer extends Consumer {
 
   /** A settle of our own that the store refuses is the broker's trouble; the handler has done its part. */
   #settle(settled: Promise<void>, delivery: Delivery): void {
+    if (settled === fulfilled) return;
     settled.catch((error: unknown) => this.host.failed(this.queue, error, delivery, "handler"));
   }
-}
-
-function isUndecided(delivery: Delivery): boolean {
-  return delivery.state === "inFlight" && delivery.timer === null;
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

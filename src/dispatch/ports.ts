@@ -17,8 +17,8 @@ export interface TimerPort {
 
 /** What keeps account of deliveries in flight; the ack tracker. */
 export interface DeliveryTracker extends Settler {
-  /** The ack timeout of a delivery in flight begins. */
-  start(delivery: Delivery, ackTimeoutMs: number): void;
+  /** The ack timeout of a delivery in flight begins; a repeat does nothing. */
+  begin(delivery: Delivery, ackTimeoutMs: number): void;
   /** Takes a delivery away from a consumer that goes; it is delivered again at once, to whoever is there. */
   takeBack(delivery: Delivery): void;
   /** Forgets a delivery in flight whose queue goes with it. */

@@ -1,6 +1,7 @@
 import { Ring } from "../collections/ring.js";
 import type { Delivery } from "../message/delivery.js";
 import type { Message } from "../message/message.js";
+import { fulfilled } from "../message/message.js";
 import { Consumer } from "./consumer.js";
 
 /** How `fetch` waits. */
@@ -148,14 +149,16 @@ export class PullConsumer extends Consumer {
   }
 
   #beginTimeout(message: Message): void {
-    if (this.acknowledges) this.host.tracker.start(message as Delivery, this.settings.ackTimeoutMs);
+    if (this.acknowledges) this.host.tracker.begin(message as Delivery, this.settings.ackTimeoutMs);
   }
 
   #acknowledgeCurrent(): void {
     const current = this.#current;
     this.#current = null;
     if (current?.state !== "inFlight" || this.settings.ack !== "auto") return;
-    this.host.tracker.ack(current).catch((error: unknown) => this.host.failed(this.queue, error, current, "handler"));
+    const settled = this.host.tracker.ack(current);
+    if (settled === fulfilled) return;
+    settled.catch((error: unknown) => this.host.failed(this.queue, error, current, "handler"));
   }
 
   #gaveOut(message: Message): void {

@@ -13,6 +13,14 @@ export interface Runnable {
   hasWork(): boolean;
 }
 
+/** Told of the turns of the event loop in which there is work. */
+export interface TurnWatcher {
+  /** Work goes on, and some time has passed: what was read off a clock is old. */
+  onLook(): void;
+  /** The turn is over. Called before the work of the next one. */
+  onTurnEnd(): void;
+}
+
 /** Running a step from here costs a fifth of what queueMicrotask does, which makes an async resource of each call. */
 const ready = Promise.resolve();
 
@@ -42,13 +50,12 @@ export class Scheduler {
   #isTurnSpent = false;
   #nextTurn: Promise<void> | null = null;
   #resolveNextTurn: (() => void) | null = null;
-  readonly #onTurn: () => void;
+  readonly #watcher: TurnWatcher;
 
-  /** @param onTurn - told at the end of each turn, and at each look at the time within one */
-  constructor(loop: EventLoop, shardCount: number, onTurn: () => void) {
+  constructor(loop: EventLoop, shardCount: number, watcher: TurnWatcher) {
     this.#loop = loop;
     this.#shards = Array.from({ length: shardCount }, () => new Ring<Runnable>());
-    this.#onTurn = onTurn;
+    this.#watcher = watcher;
   }
 
   /** True while some queue waits for its slice. */
@@ -68,7 +75,21 @@ export class Scheduler {
     else void ready.then(this.#run);
   }
 
-  /** Begins to watch the turn: `onTurn` is called at its end. */
+  /** Takes a runnable that is not scheduled, for work outside a slice; false: its slice will do that work. */
+  begin(runnable: Runnable): boolean {
+    if (runnable.isScheduled) return false;
+    runnable.isScheduled = true;
+    return true;
+  }
+
+  /** Lets a runnable that `begin` took do one unit of work, and schedules what is left. */
+  proceed(runnable: Runnable): void {
+    if (!this.spend(1)) runnable.runSlice(1);
+    runnable.isScheduled = false;
+    if (runnable.hasWork()) this.schedule(runnable);
+  }
+
+  /** Begins to watch the turn, so that its end is told. */
   watchTurn(): void {
     if (this.#isTurnWatched) return;
     this.#isTurnWatched = true;
@@ -96,7 +117,7 @@ export class Scheduler {
     this.#isTurnWatched = false;
     this.#isTurnSpent = false;
     this.#unitsUntilLook = unitsPerLook;
-    this.#onTurn();
+    this.#watcher.onTurnEnd();
     // Publishers that went on before the deliveries would find the queues as full as they left them.
     if (this.#isDeferred) this.#run();
     const resolve = this.#resolveNextTurn;
@@ -133,7 +154,7 @@ export class Scheduler {
 
   #look(): void {
     this.#unitsUntilLook = unitsPerLook;
-    this.#onTurn();
+    this.#watcher.onLook();
     if (!this.#isTurnWatched) this.watchTurn();
     else if (this.#loop.elapsed() - this.#turnStartedAt > turnBudgetMs) this.#isTurnSpent = true;
   }

@@ -1,5 +1,5 @@
 import type { TimerEntry } from "../collections/timer-queue.js";
-import { assert, brokerError } from "../errors.js";
+import { broken, brokerError } from "../errors.js";
 import type { Headers } from "./headers.js";
 import type { Message, MessageRecord, NackOptions, PublishedMessage, ReplyOptions } from "./message.js";
 import { messageRecord, quietRejection } from "./message.js";
@@ -91,6 +91,8 @@ export class Delivery implements Message, TimerTask {
   state: DeliveryState = "waiting";
   /** What wakes it: expiry while waiting, backoff while delayed, the ack timeout while in flight. */
   timer: TimerEntry<TimerTask> | null = null;
+  /** Whether its ack timeout runs, or begins at the end of the turn. */
+  timeout: "none" | "pending" | "started" = "none";
   /** Its consumer while in flight. */
   consumer: object | null = null;
   /** Neighbours among its consumer's deliveries in flight. */
@@ -119,7 +121,8 @@ export class Delivery implements Message, TimerTask {
 
   /** The one place where the state changes; an impossible step is a bug of ours. */
   moveTo(state: DeliveryState): void {
-    assert(steps[this.state].includes(state), `a delivery went from ${this.state} to ${state}`);
+    // Not `assert`: it would make the text for each of the steps that are right.
+    if (!steps[this.state].includes(state)) broken(`a delivery went from ${this.state} to ${state}`);
     this.state = state;
     if (state === "lost") this.abortSignal();
   }
