@@ -49,6 +49,8 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   readonly settler: DeliveryTracker;
   readonly counters = new QueueCounters();
   readonly consumers: QueueConsumer[] = [];
+  /** Itself, as the targets of every route that leads to it alone. */
+  readonly alone: readonly DeliveryQueue[] = [this];
   isScheduled = false;
   /** True until the last consumer has gone (for good, where nothing keeps the queue). */
   isOpen = true;

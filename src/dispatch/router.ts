@@ -1,4 +1,3 @@
-import { LRUMap } from "mnemonist";
 import { brokerError, quote } from "../errors.js";
 import type { PublishedMessage, Stamp } from "../message/message.js";
 import type { TopicLimits } from "../topic/grammar.js";
@@ -6,11 +5,7 @@ import { checkTopic, isLiteral } from "../topic/grammar.js";
 import { topicHash } from "../topic/hash.js";
 import { PatternTrie } from "../topic/pattern-trie.js";
 import type { DeliveryQueue } from "./queue.js";
-
-/** Topics of which the route is remembered, over all shards. */
-const cachedRoutes = 16_384;
-/** Routes that were used more than once, found by one look-up without a hash. */
-const hotRoutes = 8_192;
+import { RouteCache } from "./route-cache.js";
 
 /** What the routes of some topics have in common: they go stale together. */
 class Scope {
@@ -20,7 +15,6 @@ class Scope {
 /** Where a topic's messages go. Stale once its version is not its scope's any more. */
 export class Route<Attachment> {
   readonly topic: string;
-  readonly shard: number;
   /** Queues that get every message: those of plain subscriptions, and of groups with one queue. */
   readonly targets: readonly DeliveryQueue[];
   /** Groups whose members ask for different things: each message goes to one queue of each. */
@@ -36,17 +30,15 @@ export class Route<Attachment> {
 
   constructor(
     topic: string,
-    shard: number,
     targets: readonly DeliveryQueue[],
     choices: readonly (readonly DeliveryQueue[])[],
     attachment: Attachment,
     scope: Scope,
   ) {
     this.topic = topic;
-    this.shard = shard;
     this.targets = targets;
     this.choices = choices;
-    this.isPlain = choices.length === 0 && targets.every((queue) => queue.settings.filter === null);
+    this.isPlain = choices.length === 0 && areUnfiltered(targets);
     this.attachment = attachment;
     this.scope = scope;
     this.version = scope.version;
@@ -62,29 +54,9 @@ export class Route<Attachment> {
   }
 }
 
-/** A part of the topic space: subscriptions to exact topics, and remembered routes. */
-class Shard<Attachment> {
-  readonly exact = new Map<string, DeliveryQueue[]>();
-  #routes: LRUMap<string, Route<Attachment>> | null = null;
-  readonly #capacity: number;
-
-  constructor(capacity: number) {
-    this.#capacity = capacity;
-  }
-
-  get routes(): LRUMap<string, Route<Attachment>> {
-    this.#routes ??= new LRUMap<string, Route<Attachment>>(this.#capacity);
-    return this.#routes;
-  }
-
-  cached(topic: string): Route<Attachment> | undefined {
-    return this.#routes?.peek(topic);
-  }
-
-  *cachedRoutes(): IterableIterator<Route<Attachment>> {
-    if (this.#routes !== null) yield* this.#routes.values();
-  }
-}
+/** For the many routes without any. */
+const noChoices: readonly never[] = [];
+const noTargets: readonly never[] = [];
 
 export interface RouterOptions<Attachment> {
   readonly shards: number;
@@ -105,17 +77,19 @@ export interface RouterOptions<Attachment> {
 /**
  * Finds the queues of a topic.
  *
- * Subscriptions to exact topics live in the topic's shard, those with wildcards in one trie. The answer is remembered:
- * in its shard's LRU cache, and once used again in a small map in front of it, so a publish to a busy topic is one
- * look-up. A change of subscriptions makes stale what it concerns: one topic for an exact pattern, the topics with the
- * same first token for a pattern that begins with one.
+ * Subscriptions to exact topics live in the topic's shard, those with wildcards in one trie. The answer is remembered, so
+ * a publish to a topic in use is one look-up; the topic is checked, and hashed where some subscription is exact, on a miss
+ * alone. A change of subscriptions makes stale what it concerns: one topic for an exact pattern, the topics with the same
+ * first token for a pattern that begins with one.
  */
 export class Router<Attachment> {
   readonly #options: RouterOptions<Attachment>;
-  readonly #shards: Shard<Attachment>[];
+  /** The queues of each exact topic, by shard. */
+  readonly #exact: Map<string, DeliveryQueue[]>[];
+  #exactTopics = 0;
   readonly #shardMask: number;
   readonly #trie = new PatternTrie<DeliveryQueue>();
-  readonly #hot = new Map<string, Route<Attachment>>();
+  readonly #routes = new RouteCache<Route<Attachment>>();
   readonly #restScope = new Scope();
   readonly #scopes = new Map<string, { scope: Scope; patterns: number }>();
   readonly #known: Map<string, Route<Attachment>> | null;
@@ -124,8 +98,7 @@ export class Router<Attachment> {
   constructor(options: RouterOptions<Attachment>) {
     this.#options = options;
     this.#shardMask = options.shards - 1;
-    const capacity = Math.max(16, cachedRoutes / options.shards);
-    this.#shards = Array.from({ length: options.shards }, () => new Shard<Attachment>(capacity));
+    this.#exact = Array.from({ length: options.shards }, () => new Map<string, DeliveryQueue[]>());
     this.#known = options.maxTopics === Infinity ? null : new Map();
   }
 
@@ -140,18 +113,20 @@ export class Router<Attachment> {
 
   /** The route of a topic. Throws `ERR_INVALID_TOPIC`, or `ERR_LIMIT_EXCEEDED` for one topic too many. */
   route(topic: string): Route<Attachment> {
-    const route = this.#hot.get(topic);
+    const route = this.#routes.get(topic);
     if (route !== undefined && route.version === route.scope.version) return route;
-    return this.#findRoute(topic);
+    return this.#findRoute(topic, route);
   }
 
   add(queue: DeliveryQueue): void {
     for (const pattern of queue.patterns) {
       if (isLiteral(pattern)) {
-        const shard = this.#shardFor(pattern);
-        const queues = shard.exact.get(pattern);
-        if (queues === undefined) shard.exact.set(pattern, [queue]);
-        else queues.push(queue);
+        const exact = this.#exactOf(pattern);
+        const queues = exact.get(pattern);
+        if (queues === undefined) {
+          exact.set(pattern, [queue]);
+          this.#exactTopics += 1;
+        } else queues.push(queue);
         this.#makeTopicStale(pattern);
       } else {
         this.#trie.add(pattern, queue);
@@ -163,10 +138,10 @@ export class Router<Attachment> {
   remove(queue: DeliveryQueue): void {
     for (const pattern of queue.patterns) {
       if (isLiteral(pattern)) {
-        const shard = this.#shardFor(pattern);
-        const left = shard.exact.get(pattern)?.filter((one) => one !== queue) ?? [];
-        if (left.length === 0) shard.exact.delete(pattern);
-        else shard.exact.set(pattern, left);
+        const exact = this.#exactOf(pattern);
+        const left = exact.get(pattern)?.filter((one) => one !== queue) ?? [];
+        if (left.length > 0) exact.set(pattern, left);
+        else if (exact.delete(pattern)) this.#exactTopics -= 1;
         this.#makeTopicStale(pattern);
       } else {
         this.#trie.remove(pattern, queue);
@@ -181,72 +156,67 @@ export class Router<Attachment> {
       for (const topic of this.#known.keys()) yield this.route(topic);
       return;
     }
-    for (const shard of this.#shards) {
-      const seen = new Set<string>();
-      for (const route of [...shard.cachedRoutes()]) {
-        seen.add(route.topic);
-        yield route.isFresh ? route : this.route(route.topic);
-      }
-      for (const topic of shard.exact.keys()) if (!seen.has(topic)) yield this.route(topic);
+    const seen = new Set<string>();
+    for (const [topic, route] of [...this.#routes]) {
+      seen.add(topic);
+      yield route.isFresh ? route : this.route(topic);
+    }
+    for (const exact of this.#exact) {
+      for (const topic of exact.keys()) if (!seen.has(topic)) yield this.route(topic);
     }
   }
 
-  #findRoute(topic: string): Route<Attachment> {
-    const stale = this.#hot.get(topic);
-    if (stale === undefined) checkTopic(topic, this.#options.limits);
-    const index = topicHash(topic) & this.#shardMask;
-    if (this.#options.isTransient(topic)) return this.#buildRoute(topic, index);
-    const routes = (this.#shards[index] as Shard<Attachment>).routes;
-    const cached = routes.get(topic);
-    if (cached?.isFresh === true) {
-      if (this.#hot.size >= hotRoutes) this.#hot.clear();
-      this.#hot.set(topic, cached);
-      return cached;
-    }
-    const route = this.#buildRoute(topic, index);
-    const before = cached ?? this.#known?.get(topic);
+  #findRoute(topic: string, stale: Route<Attachment> | undefined): Route<Attachment> {
+    const recalled = stale ?? this.#routes.recall(topic);
+    if (recalled?.isFresh === true) return recalled;
+    if (recalled === undefined) checkTopic(topic, this.#options.limits);
+    const route = this.#buildRoute(topic);
+    if (this.#options.isTransient(topic)) return route;
+    const before = recalled ?? this.#known?.get(topic);
     if (before !== undefined) {
       route.published = before.published;
       route.usedAt = before.usedAt;
     }
     if (this.#known !== null) this.#know(this.#known, route);
-    routes.set(topic, route);
-    if (stale !== undefined) this.#hot.set(topic, route);
+    this.#routes.set(topic, route);
     return route;
   }
 
-  #buildRoute(topic: string, shardIndex: number): Route<Attachment> {
+  #buildRoute(topic: string): Route<Attachment> {
     const matched = this.#matched;
     matched.length = 0;
     if (!this.#trie.isEmpty) this.#trie.match(topic, matched);
-    const exact = (this.#shards[shardIndex] as Shard<Attachment>).exact.get(topic);
+    const exact = this.#exactTopics === 0 ? undefined : this.#exactOf(topic).get(topic);
     if (exact !== undefined) {
       for (const queue of exact) if (!matched.includes(queue)) matched.push(queue);
     }
+    const attachment = this.#options.attach(topic);
+    const scope = this.#scopeOf(topic);
+    if (matched.length === 0) return new Route(topic, noTargets, noChoices, attachment, scope);
+    if (matched.length === 1) {
+      return new Route(topic, (matched[0] as DeliveryQueue).alone, noChoices, attachment, scope);
+    }
     const targets: DeliveryQueue[] = [];
     const choices: DeliveryQueue[][] = [];
-    let groups: Map<string, DeliveryQueue[]> | undefined;
+    const groups = new Map<string, DeliveryQueue[]>();
     for (const queue of matched) {
-      if (queue.group === null) targets.push(queue);
-      else {
-        groups ??= new Map();
-        const members = groups.get(queue.group);
-        if (members === undefined) groups.set(queue.group, [queue]);
-        else members.push(queue);
+      if (queue.group === null) {
+        targets.push(queue);
+        continue;
       }
+      const members = groups.get(queue.group);
+      if (members === undefined) groups.set(queue.group, [queue]);
+      else members.push(queue);
     }
-    if (groups !== undefined) {
-      for (const queues of groups.values()) {
-        if (queues.length === 1) targets.push(queues[0] as DeliveryQueue);
-        else choices.push(queues);
-      }
+    for (const queues of groups.values()) {
+      if (queues.length === 1) targets.push(queues[0] as DeliveryQueue);
+      else choices.push(queues);
     }
-    const attachment = this.#options.attach(topic);
-    return new Route(topic, shardIndex, targets, choices, attachment, this.#scopeOf(topic));
+    return new Route(topic, targets, choices, attachment, scope);
   }
 
-  #shardFor(topic: string): Shard<Attachment> {
-    return this.#shards[this.shardOf(topic)] as Shard<Attachment>;
+  #exactOf(topic: string): Map<string, DeliveryQueue[]> {
+    return this.#exact[this.shardOf(topic)] as Map<string, DeliveryQueue[]>;
   }
 
   #scopeOf(topic: string): Scope {
@@ -255,10 +225,8 @@ export class Router<Attachment> {
   }
 
   #makeTopicStale(topic: string): void {
-    const route = this.#shardFor(topic).cached(topic);
+    const route = this.#routes.peek(topic);
     if (route !== undefined) route.version = -1;
-    const hot = this.#hot.get(topic);
-    if (hot !== undefined) hot.version = -1;
     const known = this.#known?.get(topic);
     if (known !== undefined) known.version = -1;
   }
@@ -300,15 +268,20 @@ export class Router<Attachment> {
     for (const [topic, route] of known) {
       const isUsed =
         (route.usedAt !== null && route.usedAt.at > idleSince) ||
-        this.#shardFor(topic).exact.has(topic) ||
+        this.#exactOf(topic).has(topic) ||
         this.#options.isKept(topic);
       if (isUsed) continue;
       known.delete(topic);
-      this.#hot.delete(topic);
-      const cached = this.#shardFor(topic).cached(topic);
-      if (cached !== undefined) cached.version = -1;
+      this.#routes.delete(topic);
     }
   }
+}
+
+function areUnfiltered(queues: readonly DeliveryQueue[]): boolean {
+  for (let index = 0; index < queues.length; index += 1) {
+    if ((queues[index] as DeliveryQueue).settings.filter !== null) return false;
+  }
+  return true;
 }
 
 /** The queues one message goes to, on a route that is not plain: filters asked, one queue chosen for each group. */
