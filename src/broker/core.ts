@@ -15,14 +15,7 @@ import { Scheduler } from "../dispatch/scheduler.js";
 import { brokerError, errorText } from "../errors.js";
 import type { Attempt, Delivery, FlightOutcome } from "../message/delivery.js";
 import { idNonce } from "../message/id.js";
-import type {
-  Message,
-  MessageOrigin,
-  MessageRecord,
-  PublishedMessage,
-  ReplyOptions,
-  Stamp,
-} from "../message/message.js";
+import type { Message, MessageOrigin, MessageRecord, PublishedMessage, ReplyOptions } from "../message/message.js";
 import { messageRecord } from "../message/message.js";
 import { payloadBytes } from "../message/size.js";
 import { Events } from "../observe/events.js";
@@ -46,6 +39,7 @@ import { RetainedMessages } from "./retained.js";
 import type { StandardSchema } from "./schema.js";
 import { SubscriptionRegistry } from "./subscription-registry.js";
 import type { TopicFacts } from "./topic-facts.js";
+import { TurnStamp } from "./turn-stamp.js";
 
 /** What a publish looks like to those who watch the `publish` channel. */
 export interface PublishContext {
@@ -90,6 +84,7 @@ export class BrokerCore {
   readonly events: Events;
   readonly timers: Timers;
   readonly scheduler: Scheduler;
+  readonly stamps: TurnStamp;
   readonly memory: MemoryBudget;
   readonly heldPublishers: HeldPublishers;
   readonly router: Router<TopicFacts>;
@@ -106,11 +101,9 @@ export class BrokerCore {
   /** Aborted when the broker closes. */
   readonly abort = new AbortController();
   readonly #settleChannel: TraceChannel<SettleContext>;
-  readonly #origin: MessageOrigin;
   readonly #slow = new WeakMap<QueueFacts, { toldAt: number; occurrences: number }>();
   readonly #confirmWaiters = new Set<(error: unknown) => void>();
   readonly #redrives = new WeakMap<PublishedMessage, number>();
-  #stamp: Stamp | null = null;
   #isPublishingDeadLetter = false;
   #onQuiet: (() => void) | null = null;
 
@@ -124,10 +117,10 @@ export class BrokerCore {
     this.timers = new Timers(clock);
     this.scheduler = new Scheduler(loop, settings.shards, {
       onLook: () => {
-        this.#stamp = null;
+        this.stamps.forget();
       },
       onTurnEnd: () => {
-        this.#stamp = null;
+        this.stamps.forget();
         this.tracker.startTimers();
       },
     });
@@ -137,11 +130,12 @@ export class BrokerCore {
     this.#settleChannel = openTraceChannel("inproc-broker:settle");
 
     const nonce = idNonce(random);
-    this.#origin = {
+    const origin: MessageOrigin = {
       nonce,
       signal: this.abort.signal,
       reply: (request, data, options) => this.reply(request, data, options),
     };
+    this.stamps = new TurnStamp(clock, origin, () => this.scheduler.watchTurn());
     const hold = (): (() => void) => loop.hold();
     this.requests = new Requests(nonce, this.timers.deadlines, hold);
     this.router = new Router<TopicFacts>({
@@ -194,7 +188,7 @@ export class BrokerCore {
         dedup: this.dedup,
         delayed: this.delayed,
         retained: this.retained,
-        stamp: () => this.stamp(),
+        stamps: this.stamps,
         heldPublishers: this.heldPublishers,
         accepts: (queue, message) => this.#accepts(queue, message),
         slow: (queue) => this.#tellSlow(queue),
@@ -209,19 +203,6 @@ export class BrokerCore {
   /** Calls `onQuiet` whenever there may be nothing left to do; null: stops. */
   watchQuiet(onQuiet: (() => void) | null): void {
     this.#onQuiet = onQuiet;
-  }
-
-  /** Time and origin for the messages of this turn of the event loop. */
-  stamp(): Stamp {
-    if (this.clock.readOncePerTurn === true) {
-      if (this.#stamp !== null) return this.#stamp;
-      this.scheduler.watchTurn();
-      this.#stamp = { at: this.clock.now(), origin: this.#origin };
-      return this.#stamp;
-    }
-    const at = this.clock.now();
-    if (this.#stamp?.at !== at) this.#stamp = { at, origin: this.#origin };
-    return this.#stamp;
   }
 
   /** A failure that has nobody else to go to. */

@@ -44,12 +44,14 @@ export interface DraftTimes {
  */
 export class Drafter {
   readonly #settings: Settings;
+  readonly #maxMessageBytes: number;
   readonly #router: Router<TopicFacts>;
   readonly #times: DraftTimes;
   readonly #plugins: readonly Plugin[];
 
   constructor(settings: Settings, router: Router<TopicFacts>, times: DraftTimes) {
     this.#settings = settings;
+    this.#maxMessageBytes = settings.limits.maxMessageBytes;
     this.#router = router;
     this.#times = times;
     this.#plugins = settings.plugins.filter((plugin) => plugin.onPublish !== undefined);
@@ -89,11 +91,6 @@ export class Drafter {
 
   /** Bytes of a payload. Throws `ERR_INVALID_MESSAGE` for what is no data, `ERR_MESSAGE_TOO_LARGE`. */
   measure(topic: string, data: unknown): number {
-    if (typeof data === "function" || typeof data === "symbol") {
-      throw brokerError("ERR_INVALID_MESSAGE", `the data for ${quote(topic)} is a ${typeof data}; publish plain data`, {
-        topic,
-      });
-    }
     let bytes: number;
     try {
       bytes = payloadBytes(data);
@@ -105,7 +102,13 @@ export class Drafter {
         error,
       );
     }
-    this.#requireSize(topic, bytes);
+    // What is no data has no bytes, so that only what has none must be asked.
+    if (bytes === 0 && (typeof data === "function" || typeof data === "symbol")) {
+      throw brokerError("ERR_INVALID_MESSAGE", `the data for ${quote(topic)} is a ${typeof data}; publish plain data`, {
+        topic,
+      });
+    }
+    if (bytes > this.#maxMessageBytes) throw this.#tooLarge(topic, bytes);
     return bytes;
   }
 
@@ -117,7 +120,7 @@ export class Drafter {
       if (options[name] !== undefined) requireText(name, options[name]);
     }
     const bytes = this.measure(topic, draft.data) + headerBytes(headers) + (key?.length ?? 0);
-    this.#requireSize(topic, bytes);
+    if (bytes > this.#maxMessageBytes) throw this.#tooLarge(topic, bytes);
     const { confirm, confirmTimeout } = options;
     const due = this.#dueOf(options);
     return {
@@ -139,10 +142,9 @@ export class Drafter {
     };
   }
 
-  #requireSize(topic: string, bytes: number): void {
-    const { maxMessageBytes } = this.#settings.limits;
-    if (bytes <= maxMessageBytes) return;
-    throw brokerError(
+  #tooLarge(topic: string, bytes: number): Error {
+    const maxMessageBytes = this.#maxMessageBytes;
+    return brokerError(
       "ERR_MESSAGE_TOO_LARGE",
       `the message for ${quote(topic)} has ${bytes} bytes, more than limits.maxMessageBytes (${maxMessageBytes}); ` +
         `publish a reference to the data instead, or raise the limit`,

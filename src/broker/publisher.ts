@@ -19,6 +19,7 @@ import type { Receipt, SubscriptionReport } from "./receipt.js";
 import { MessageReceipt } from "./receipt.js";
 import type { RetainedMessages } from "./retained.js";
 import type { TopicFacts } from "./topic-facts.js";
+import type { TurnStamp } from "./turn-stamp.js";
 
 /** What accepting a message led to. */
 export interface Accepted {
@@ -48,8 +49,7 @@ export interface PublisherHost {
   readonly dedup: DedupWindow<Receipt>;
   readonly delayed: DelayedMessages;
   readonly retained: RetainedMessages;
-  /** Time and origin for the messages of this turn. */
-  stamp(): Stamp;
+  readonly stamps: TurnStamp;
   readonly heldPublishers: HeldPublishers;
   /** Asks a queue's filter. */
   accepts(queue: DeliveryQueue, message: PublishedMessage): boolean;
@@ -153,6 +153,7 @@ export class Publisher {
   readonly #router: Router<TopicFacts>;
   readonly #memory: MemoryBudget;
   readonly #drafter: Drafter;
+  readonly #stamps: TurnStamp;
   readonly #isTransparent: boolean;
   readonly #plugins: readonly Plugin[];
   #lastSeq = 0;
@@ -162,13 +163,14 @@ export class Publisher {
     this.#router = host.router;
     this.#memory = host.memory;
     this.#drafter = drafter;
+    this.#stamps = host.stamps;
     this.#plugins = host.settings.plugins.filter((plugin) => plugin.onPublished !== undefined);
     this.#isTransparent = drafter.isTransparent && this.#plugins.length === 0 && !host.router.limitsTopics;
   }
 
   /** The id of a message that is not published yet. */
   newId(): string {
-    const { at, origin } = this.#host.stamp();
+    const { at, origin } = this.#stamp();
     this.#lastSeq += 1;
     return messageId(at, this.#lastSeq, origin.nonce);
   }
@@ -357,10 +359,14 @@ export class Publisher {
     return { receipt: { id, seq, matched, duplicate: true }, waits: nothing };
   }
 
+  #stamp(): Stamp {
+    return this.#stamps.current ?? this.#stamps.take();
+  }
+
   #plainMessage(topic: string, data: unknown, bytes: number): PublishedMessage {
     this.counters.published += 1;
     this.#lastSeq += 1;
-    return new PublishedMessage(topic, data, defaultPriority, this.#lastSeq, bytes, 0, this.#host.stamp(), null);
+    return new PublishedMessage(topic, data, defaultPriority, this.#lastSeq, bytes, 0, this.#stamp(), null);
   }
 
   #messageOf(draft: Draft, confirmation: Confirmation | null): PublishedMessage {
@@ -370,7 +376,7 @@ export class Publisher {
         ? draft.extras
         : { ...draft.extras, onAcked: (subscription: string) => confirmation.add(subscription) };
     this.#lastSeq += 1;
-    return new PublishedMessage(topic, data, priority, this.#lastSeq, bytes, expiresAtMs, this.#host.stamp(), extras);
+    return new PublishedMessage(topic, data, priority, this.#lastSeq, bytes, expiresAtMs, this.#stamp(), extras);
   }
 
   #targetsOf(route: Route<TopicFacts>, message: PublishedMessage, filtered: string[] | null): readonly DeliveryQueue[] {

@@ -90,6 +90,7 @@ export class Router<Attachment> {
   readonly #shardMask: number;
   readonly #trie = new PatternTrie<DeliveryQueue>();
   readonly #routes = new RouteCache<Route<Attachment>>();
+  #last: Route<Attachment> | null = null;
   readonly #restScope = new Scope();
   readonly #scopes = new Map<string, { scope: Scope; patterns: number }>();
   readonly #known: Map<string, Route<Attachment>> | null;
@@ -113,9 +114,13 @@ export class Router<Attachment> {
 
   /** The route of a topic. Throws `ERR_INVALID_TOPIC`, or `ERR_LIMIT_EXCEEDED` for one topic too many. */
   route(topic: string): Route<Attachment> {
-    const route = this.#routes.get(topic);
-    if (route !== undefined && route.version === route.scope.version) return route;
-    return this.#findRoute(topic, route);
+    // The topic of the publish before is the likeliest: comparing it costs a fraction of a look-up.
+    const last = this.#last;
+    if (last !== null && last.topic === topic && last.version === last.scope.version) return last;
+    let route = this.#routes.get(topic);
+    if (route === undefined || route.version !== route.scope.version) route = this.#findRoute(topic, route);
+    this.#last = route;
+    return route;
   }
 
   add(queue: DeliveryQueue): void {
@@ -273,6 +278,7 @@ export class Router<Attachment> {
       if (isUsed) continue;
       known.delete(topic);
       this.#routes.delete(topic);
+      route.version = -1;
     }
   }
 }

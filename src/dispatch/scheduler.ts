@@ -24,10 +24,17 @@ export interface TurnWatcher {
 /** Running a step from here costs a fifth of what queueMicrotask does, which makes an async resource of each call. */
 const ready = Promise.resolve();
 
-/** Units of work between two looks at the time, and before another queue has its turn: a look costs as much as a unit. */
-const unitsPerLook = 64;
+/** Most units of work between two looks at the time, and before another queue has its turn: a look costs as much as a unit. */
+const mostUnitsPerLook = 64;
+/** Milliseconds between two looks from which on there are looks more often: handlers are slow, or something else was. */
+const slowLookMs = 1;
 /** Milliseconds of one turn of the event loop that deliveries and publishes may take before I/O has its chance. */
 const turnBudgetMs = 5;
+/**
+ * What one look can take of the budget. A pause of the collector, or a core that was lent to others, is no work: it does
+ * not end the turn alone, or what waits then would find its queue full although the consumers are quick.
+ */
+const mostMsPerLook = 3;
 
 /**
  * Runs the queues that have something to deliver: soon, in slices, and never for so long that I/O waits.
@@ -45,8 +52,10 @@ export class Scheduler {
   /** True where `#run` waits for the end of the turn. */
   #isDeferred = false;
   #isTurnWatched = false;
-  #turnStartedAt = 0;
-  #unitsUntilLook = unitsPerLook;
+  #lookedAt = 0;
+  #usedMs = 0;
+  #unitsPerLook = mostUnitsPerLook;
+  #unitsUntilLook = mostUnitsPerLook;
   #isTurnSpent = false;
   #nextTurn: Promise<void> | null = null;
   #resolveNextTurn: (() => void) | null = null;
@@ -93,7 +102,8 @@ export class Scheduler {
   watchTurn(): void {
     if (this.#isTurnWatched) return;
     this.#isTurnWatched = true;
-    this.#turnStartedAt = this.#loop.elapsed();
+    this.#lookedAt = this.#loop.elapsed();
+    this.#usedMs = 0;
     this.#loop.afterTurn(this.#endTurn);
   }
 
@@ -116,7 +126,7 @@ export class Scheduler {
   readonly #endTurn = (): void => {
     this.#isTurnWatched = false;
     this.#isTurnSpent = false;
-    this.#unitsUntilLook = unitsPerLook;
+    this.#unitsUntilLook = this.#unitsPerLook;
     this.#watcher.onTurnEnd();
     // Publishers that went on before the deliveries would find the queues as full as they left them.
     if (this.#isDeferred) this.#run();
@@ -135,7 +145,7 @@ export class Scheduler {
       const runnable = shard.shift() as Runnable;
       if (shard.length > 0) this.#readyShards.push(shard);
       // One more than it did, so that a queue of which every message is skipped costs something too.
-      const isSpent = this.spend(runnable.runSlice(unitsPerLook) + 1);
+      const isSpent = this.spend(runnable.runSlice(this.#unitsPerLook) + 1);
       if (runnable.hasWork()) this.#enqueue(runnable);
       else runnable.isScheduled = false;
       if (isSpent && this.#readyShards.length > 0) {
@@ -153,9 +163,17 @@ export class Scheduler {
   }
 
   #look(): void {
-    this.#unitsUntilLook = unitsPerLook;
     this.#watcher.onLook();
-    if (!this.#isTurnWatched) this.watchTurn();
-    else if (this.#loop.elapsed() - this.#turnStartedAt > turnBudgetMs) this.#isTurnSpent = true;
+    if (this.#isTurnWatched) {
+      const now = this.#loop.elapsed();
+      const ms = now - this.#lookedAt;
+      this.#lookedAt = now;
+      this.#usedMs += Math.min(ms, mostMsPerLook);
+      if (this.#usedMs > turnBudgetMs) this.#isTurnSpent = true;
+      // A slow handler must not run 64 times before somebody looks.
+      if (ms > slowLookMs) this.#unitsPerLook = Math.max(1, this.#unitsPerLook >> 2);
+      else this.#unitsPerLook = Math.min(mostUnitsPerLook, this.#unitsPerLook * 2);
+    } else this.watchTurn();
+    this.#unitsUntilLook = this.#unitsPerLook;
   }
 }
