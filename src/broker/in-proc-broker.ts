@@ -116,7 +116,6 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
         : new Transactions(this.#core, settings.transactions, {
             requireOpen: () => this.#requireOpen(),
             deciding: (pending) => this.#decide(pending),
-            held: (waits) => this.#held(waits),
           });
     this.#idle = new IdleWatch(this.#core, () => this.#deciding);
     this.metrics = {

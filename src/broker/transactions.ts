@@ -16,8 +16,6 @@ export interface TransactionsHost {
   requireOpen(): void;
   /** Counts a commit that waits for a schema, so that `idle` and `close` wait for it. */
   deciding<Result>(pending: Promise<Result>): Promise<Result>;
-  /** Waits for room in full queues, and keeps the process alive meanwhile. */
-  held(waits: readonly Promise<unknown>[]): Promise<void>;
 }
 
 interface PublishOperation {
@@ -124,7 +122,7 @@ export class Transactions {
     const accepted = this.#core.publisher.accept(drafts, true);
     // From here on nothing can fail, and nothing else runs in between.
     for (const operation of settles) this.#carryOut(operation);
-    return { settled: this.#host.held(accepted.flatMap(({ waits }) => waits)) };
+    return { settled: Promise.all(accepted.flatMap(({ waits }) => waits)) };
   }
 
   #drafts(publishes: readonly PublishOperation[]): Draft[] | Promise<Draft[]> {
