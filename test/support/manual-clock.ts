@@ -51,6 +51,11 @@ export class ManualClock implements Clock {
     await settle();
   }
 
+  /** Time passes while the event loop is blocked: what comes due meanwhile runs late, with the next `advance`. */
+  block(ms: number): void {
+    this.#moveTo(this.#monotonic + ms);
+  }
+
   /** Sets the wall clock alone, as an administrator or NTP does. */
   jump(ms: number): void {
     this.#now += ms;
