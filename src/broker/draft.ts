@@ -171,7 +171,8 @@ export class Drafter {
   #expiryOf(options: PublishOptions): number {
     const { ttl, expiresAt } = options;
     if (ttl !== undefined && expiresAt !== undefined) throw invalid("ttl", "given without expiresAt", ttl);
-    if (expiresAt !== undefined) return dateMs("expiresAt", expiresAt);
+    // 0 stands for "never", so 1970 itself is the millisecond before: long ago in either case.
+    if (expiresAt !== undefined) return dateMs("expiresAt", expiresAt) || -1;
     const ttlMs = duration("ttl", ttl, this.#settings.ttlMs);
     return ttlMs === Infinity ? 0 : this.#times.date() + ttlMs;
   }
