@@ -65,7 +65,7 @@ export type { Attempt, Backoff } from "./message/delivery.js";
 export type { Headers } from "./message/headers.js";
 export type { Message, MessageRecord, NackOptions, ReplyOptions } from "./message/message.js";
 export type { Priority } from "./message/priority.js";
-export type { AnyTopics, DataOf, TopicName, TopicsMatching } from "./message/typed-topics.js";
+export type { AnyTopics, DataOf, TopicName, TopicOf, TopicsMatching } from "./message/typed-topics.js";
 export type {
   BrokerEventName,
   BrokerEvents,

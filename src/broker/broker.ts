@@ -1,18 +1,19 @@
 import type { Subscription } from "../dispatch/subscription.js";
 import type { Message, NackOptions } from "../message/message.js";
-import type { AnyTopics, DataOf, TopicName, TopicsMatching } from "../message/typed-topics.js";
+import type { AnyTopics, DataOf, TopicName, TopicOf, TopicsMatching } from "../message/typed-topics.js";
 import type { BrokerEventName, BrokerListener } from "../observe/events.js";
 import type { PublishOptions, SubscribeOptions } from "./options.js";
 import type { Receipt } from "./receipt.js";
 import type { RequestManyOptions, RequestOptions } from "./requests.js";
 
 /** What a subscription to `Pattern` receives: one member of a union for each topic of the map it can match. */
-export type MessageOf<Topics, Pattern extends string> =
-  TopicsMatching<Topics, Pattern> extends infer Topic
-    ? Topic extends string
-      ? Message<DataOf<Topics, Topic>, Topic>
-      : never
-    : never;
+export type MessageOf<Topics, Pattern extends string> = Pattern extends string
+  ? MessagesOf<Topics, Pattern, TopicsMatching<Topics, Pattern>>
+  : never;
+
+type MessagesOf<Topics, Pattern extends string, Key> = Key extends string
+  ? Message<DataOf<Topics, Key>, TopicOf<Key, Pattern>>
+  : never;
 
 /** What takes messages: returns (or resolves) for success, throws (or rejects) for failure. */
 export type Handler<Received extends Message<unknown> = Message> = (message: Received) => unknown;

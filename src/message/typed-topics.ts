@@ -52,18 +52,57 @@ export type DataOf<Topics, Topic extends string> =
       : { [Key in keyof Topics & string]: Matches<Key, Topic> extends true ? Topics[Key] : never }[keyof Topics &
           string];
 
-/** The keys of the map that a pattern can deliver. */
+/** True where some topic matches both patterns (or topics). */
+type Overlaps<One extends string, Other extends string> = string extends One
+  ? true
+  : string extends Other
+    ? true
+    : One extends ">"
+      ? true
+      : Other extends ">"
+        ? true
+        : One extends `${infer Head}.${infer Rest}`
+          ? Other extends `${infer OtherHead}.${infer OtherRest}`
+            ? IsToken<Head, OtherHead> extends true
+              ? Overlaps<Rest, OtherRest>
+              : false
+            : false
+          : Other extends `${string}.${string}`
+            ? false
+            : IsToken<One, Other>;
+
+type IsToken<One extends string, Other extends string> = One extends "*"
+  ? true
+  : Other extends "*"
+    ? true
+    : One extends Other
+      ? true
+      : Other extends One
+        ? true
+        : false;
+
+type HasWildcard<Name extends string> = Name extends `${string}${"*" | ">"}${string}` ? true : false;
+
+/** The keys of the map that a pattern can deliver; for a topic that is a key of its own, that one alone. */
 export type TopicsMatching<Topics, Pattern extends string> =
   IsUntyped<Topics> extends true
     ? string
-    : string extends Pattern
-      ? keyof Topics & string
-      : {
-          [Key in keyof Topics & string]: Pattern extends string
-            ? Matches<Pattern, Key> extends true
-              ? Key
-              : Matches<Key, Pattern> extends true
-                ? Key
-                : never
-            : never;
-        }[keyof Topics & string];
+    : Pattern extends keyof Topics
+      ? HasWildcard<Pattern> extends true
+        ? KeysMatching<Topics, Pattern>
+        : Pattern
+      : KeysMatching<Topics, Pattern>;
+
+type KeysMatching<Topics, Pattern extends string> = Pattern extends string
+  ? { [Key in keyof Topics & string]: Overlaps<Pattern, Key> extends true ? Key : never }[keyof Topics & string]
+  : never;
+
+/** What `msg.topic` can be where a key of the map is delivered to a pattern. */
+export type TopicOf<Key extends string, Pattern extends string> =
+  HasWildcard<Key> extends true
+    ? string extends Pattern
+      ? Template<Key>
+      : HasWildcard<Pattern> extends true
+        ? Template<Key>
+        : Pattern
+    : Key;
