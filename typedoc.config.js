@@ -19,7 +19,16 @@ export default {
   disableSources: true,
   treatWarningsAsErrors: true,
   // Helpers of conditional types, and the spelling of patterns that gateways will bring.
-  intentionallyNotExported: ["IsUntyped", "Matches", "Template", "namedPriorities", "Dialect"],
+  intentionallyNotExported: [
+    "HasWildcard",
+    "IsUntyped",
+    "KeysMatching",
+    "MessagesOf",
+    "Matches",
+    "Template",
+    "namedPriorities",
+    "Dialect",
+  ],
   validation: {
     notExported: true,
     invalidLink: true,
