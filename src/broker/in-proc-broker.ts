@@ -602,8 +602,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
       const { transaction, ...rest } = options;
       return this.#requireTransactions().publish(transaction, topic, data, rest);
     }
-    options.signal?.throwIfAborted();
     const draft = this.#core.drafter.draft(topic, data, options);
+    options.signal?.throwIfAborted();
     if (!(draft instanceof Promise)) return this.#accept(draft);
     return this.#decide(draft)
       .then((ready) => {
