@@ -12,11 +12,12 @@ import type { DropReason, QueueFacts } from "../dispatch/queue-facts.js";
 import { queueFull } from "../dispatch/queue.js";
 import { Router } from "../dispatch/router.js";
 import { Scheduler } from "../dispatch/scheduler.js";
-import { brokerError, errorText } from "../errors.js";
+import { brokerError, errorText, quote } from "../errors.js";
 import type { Attempt, Delivery, FlightOutcome } from "../message/delivery.js";
 import { idNonce } from "../message/id.js";
 import type { Message, MessageOrigin, MessageRecord, PublishedMessage, ReplyOptions } from "../message/message.js";
 import { messageRecord } from "../message/message.js";
+import { isLate } from "../message/thenable.js";
 import { payloadBytes } from "../message/size.js";
 import { Events } from "../observe/events.js";
 import type { ErrorContext } from "../observe/events.js";
@@ -245,10 +246,21 @@ export class BrokerCore {
 
   #accepts(queue: QueueFacts, message: PublishedMessage): boolean {
     const { filter } = queue.settings;
+    if (filter === null) return true;
+    const report = (error: unknown): void => this.fail(error, { during: "filter", subscription: queue.name, message });
     try {
-      return filter === null || filter(message);
+      const answer: unknown = filter(message);
+      if (typeof answer !== "object" || !isLate(answer, report)) return Boolean(answer);
+      // A promise is no answer, and taken for one it would be a yes to everything.
+      throw brokerError(
+        "ERR_INVALID_OPTION",
+        `the filter of ${quote(queue.name)} must answer at once, not with a promise`,
+        {
+          option: "filter",
+        },
+      );
     } catch (error) {
-      this.fail(error, { during: "filter", subscription: queue.name, message });
+      report(error);
       return false;
     }
   }
@@ -330,12 +342,13 @@ export class BrokerCore {
     };
   }
 
-  #callHooks(plugins: readonly Plugin[], call: (plugin: Plugin) => void): void {
+  #callHooks(plugins: readonly Plugin[], call: (plugin: Plugin) => unknown): void {
+    const report = (error: unknown): void => this.fail(error, { during: "plugin" });
     for (const plugin of plugins) {
       try {
-        call(plugin);
+        isLate(call(plugin), report);
       } catch (error) {
-        this.fail(error, { during: "plugin" });
+        report(error);
       }
     }
   }

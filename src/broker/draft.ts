@@ -6,6 +6,7 @@ import { copyHeaders, headerBytes, noHeaders } from "../message/headers.js";
 import type { MessageExtras } from "../message/message.js";
 import { defaultPriority, priorityNumber } from "../message/priority.js";
 import { payloadBytes } from "../message/size.js";
+import { isLate } from "../message/thenable.js";
 import type { PublishOptions, Settings } from "./options.js";
 import { checkPublishOptions, count, dateMs, delayMs, duration, invalid, requireText } from "./options.js";
 import type { Plugin, PublishDraft } from "./plugin.js";
@@ -77,7 +78,7 @@ export class Drafter {
     };
     if (this.#plugins.length > 0) {
       draft.headers = { ...draft.headers };
-      for (const plugin of this.#plugins) plugin.onPublish?.(draft);
+      for (const plugin of this.#plugins) callOnPublish(plugin, draft);
       draft.headers = copyHeaders(draft.headers);
       draft.priority = priorityNumber(draft.priority);
     }
@@ -188,6 +189,15 @@ export class Drafter {
     const at = dateMs("deliverAt", deliverAt);
     return at <= this.#times.date() ? null : { on: "dates", at };
   }
+}
+
+/** A veto that comes later would be none, so a hook that answers with a promise is refused. */
+function callOnPublish(plugin: Plugin, draft: PublishDraft): void {
+  if (!isLate(plugin.onPublish?.(draft), () => undefined)) return;
+  throw brokerError("ERR_INVALID_OPTION", `onPublish of plugin ${quote(plugin.name)} must not be asynchronous`, {
+    option: "plugins",
+    plugin: plugin.name,
+  });
 }
 
 function requireData(topic: string, data: unknown, help: string): void {

@@ -687,12 +687,13 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     this.#state = "closed";
     const closed = closedError();
     this.#transactions?.manager.close();
+    // Before the queues are emptied, which would look like peace.
+    this.#idle.fail(closed);
     const result = this.#takeUnfinished(closed);
     core.abort.abort(closed);
     core.requests.failAll(closed);
     core.failConfirms(closed);
     core.deadLetters?.refuse("everything", closed);
-    this.#idle.fail(closed);
     core.retained.clear();
     core.timers.close();
     const failures = await closePlugins(core.settings.plugins);

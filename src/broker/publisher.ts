@@ -12,6 +12,7 @@ import { messageId } from "../message/id.js";
 import type { Stamp } from "../message/message.js";
 import { PublishedMessage } from "../message/message.js";
 import { defaultPriority } from "../message/priority.js";
+import { isLate } from "../message/thenable.js";
 import type { Draft, Drafter } from "./draft.js";
 import type { Settings } from "./options.js";
 import type { Plugin } from "./plugin.js";
@@ -413,7 +414,7 @@ export class Publisher {
   #tellPublished(message: PublishedMessage, matched: number): void {
     for (const plugin of this.#plugins) {
       try {
-        plugin.onPublished?.(message, matched);
+        isLate(plugin.onPublished?.(message, matched), (error) => this.#host.pluginFailed(plugin, error));
       } catch (error) {
         this.#host.pluginFailed(plugin, error);
       }
