@@ -4,6 +4,7 @@ import type { Attempt, Delivery, FlightOutcome, Settler } from "../message/deliv
 import { settleRefused } from "../message/delivery.js";
 import type { NackOptions } from "../message/message.js";
 import { fulfilled, quietRejection } from "../message/message.js";
+import { isLate } from "../message/thenable.js";
 import type { TimerLine } from "./timers.js";
 
 /** Why a message was given up on by a consumer. */
@@ -257,6 +258,7 @@ export class AckTracker implements Settler {
     const { backoff } = delivery.source.settings;
     try {
       const ms = backoff(delivery.deliveryCount, this.#host.random);
+      isLate(ms, (error) => this.#host.backoffFailed(error, delivery));
       if (Number.isFinite(ms)) return Math.max(0, ms);
       throw brokerError("ERR_INVALID_OPTION", `a backoff must return a number of milliseconds; got ${quote(ms)}`);
     } catch (error) {

@@ -2,6 +2,7 @@ import { errorText } from "../errors.js";
 import type { Delivery } from "../message/delivery.js";
 import type { Message } from "../message/message.js";
 import { fulfilled } from "../message/message.js";
+import { promiseOf } from "../message/thenable.js";
 import type { ConsumerSettings } from "./consumer.js";
 import { Consumer } from "./consumer.js";
 import type { DispatchHost, ProcessContext } from "./ports.js";
@@ -70,7 +71,9 @@ export class HandlerConsumer extends Consumer {
       done += 1;
       try {
         const result = this.#process(message);
-        if (result !== undefined && isThenable(result)) this.#follow(message, result);
+        if (result === undefined) continue;
+        const promise = promiseOf(result);
+        if (promise !== null) this.#follow(message, promise);
       } catch (error) {
         this.#failed(message, error);
       }
@@ -84,17 +87,17 @@ export class HandlerConsumer extends Consumer {
   }
 
   protected hand(message: Message): void {
-    let result: unknown;
+    let promise: Promise<unknown> | null;
     try {
       const channel = this.host.processChannel;
-      result = channel.isActive
-        ? channel.trace(this.#context(message), () => this.#process(message))
-        : this.#process(message);
+      promise = promiseOf(
+        channel.isActive ? channel.trace(this.#context(message), () => this.#process(message)) : this.#process(message),
+      );
     } catch (error) {
       this.#failed(message, error);
       return;
     }
-    if (isThenable(result)) this.#follow(message, result);
+    if (promise !== null) this.#follow(message, promise);
     else if (this.acknowledges) this.#succeeded(message as Delivery);
   }
 
@@ -102,7 +105,7 @@ export class HandlerConsumer extends Consumer {
     return { message, subscription: this.queue.name };
   }
 
-  #follow(message: Message, result: PromiseLike<unknown>): void {
+  #follow(message: Message, result: Promise<unknown>): void {
     const place = this.#freePlaces.pop() ?? this.#openPlace();
     place.message = message;
     this.#running += 1;
@@ -186,8 +189,4 @@ export class HandlerConsumer extends Consumer {
     if (settled === fulfilled) return;
     settled.catch((error: unknown) => this.host.failed(this.queue, error, delivery, "handler"));
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
 }

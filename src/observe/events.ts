@@ -2,6 +2,7 @@ import { EventEmitter } from "eventemitter3";
 import type { DeadLetter } from "../delivery/dead-letters.js";
 import type { DropReason } from "../dispatch/queue-facts.js";
 import type { Message } from "../message/message.js";
+import { isLate } from "../message/thenable.js";
 import { brokerError, errorText, quote } from "../errors.js";
 import type { EventLoop } from "../platform/event-loop.js";
 
@@ -142,9 +143,11 @@ export class Events {
     }
     const known = this.#guards.get(listener);
     if (known !== undefined) return known as BrokerListener<Name>;
+    // Typed to return nothing, but an asynchronous function is a listener too.
+    const call = listener as (...args: BrokerEvents[Name]) => unknown;
     const guarded: BrokerListener<Name> = (...args) => {
       try {
-        listener(...args);
+        isLate(call(...args), (error) => this.#listenerFailed(name, error));
       } catch (error) {
         this.#listenerFailed(name, error);
       }
