@@ -238,7 +238,7 @@ describe("a subscription", () => {
     other.resume();
     expect(seen).toEqual([1, 2]);
     const rest = await other.fetch(5, { timeout: 0 });
-    expect(rest.map((msg) => [msg.data, msg.deliveryCount])).toEqual([
+    expect(rest.map((msg) => [msg.data as unknown, msg.deliveryCount])).toEqual([
       [2, 2],
       [3, 1],
     ]);
@@ -266,13 +266,13 @@ describe("a subscription", () => {
     await broker.publish("t", 1);
     await clock.advance(50);
     await broker.publish("t", 2);
-    expect((await two).map((msg) => msg.data)).toEqual([1, 2]);
+    expect((await two).map((msg) => msg.data as unknown)).toEqual([1, 2]);
     const timed = sub.fetch(2, { timeout: 100 });
     await clock.advance(100);
     expect(await timed).toEqual([]);
     const stopped = sub.fetch(5, { timeout: 1e9 });
     await broker.publish("t", 3);
-    expect((await stopped).map((msg) => msg.data)).toEqual([3]);
+    expect((await stopped).map((msg) => msg.data as unknown)).toEqual([3]);
   });
 });
 
