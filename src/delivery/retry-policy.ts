@@ -28,9 +28,12 @@ export function exponentialBackoff(options: ExponentialBackoffOptions = {}): Bac
   requireNumber("max", max, 0, Infinity);
   requireNumber("factor", factor, 1, Infinity);
   requireNumber("jitter", jitter, 0, 1);
+  // Nothing overflows: 0 × Infinity would be no number, and Infinity is no wait.
+  const longest = Math.min(max, Number.MAX_VALUE);
   return (deliveryCount, random) => {
-    const wait = Math.min(max, initial * factor ** (deliveryCount - 1));
-    return Math.min(max, wait * (1 + jitter * (2 * random() - 1)));
+    const growth = Math.min(Number.MAX_VALUE, factor ** (deliveryCount - 1));
+    const wait = Math.min(longest, initial * growth);
+    return Math.min(longest, wait * (1 + jitter * (2 * random() - 1)));
   };
 }
 

@@ -237,6 +237,13 @@ describe("backoff", () => {
     expect(waits(1)).toEqual([120, 240, 480, 30_000]);
   });
 
+  it("exponential: is a number after any number of failures, with no wait at all and with no end to it", () => {
+    const waits = (options: object): number[] =>
+      [1, 2_000, 1e6].map((count) => exponentialBackoff(options)(count, () => 0.9));
+    expect(waits({ initial: 0 })).toEqual([0, 0, 0]);
+    expect(waits({ max: Infinity }).every(Number.isFinite)).toBe(true);
+  });
+
   it("refuses settings out of range", () => {
     for (const options of [{ initial: -1 }, { max: NaN }, { factor: 0.5 }, { jitter: 1.1 }, { jitter: -0.1 }]) {
       expect(() => exponentialBackoff(options)).toThrow(expect.objectContaining({ code: "ERR_INVALID_OPTION" }));
