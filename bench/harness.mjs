@@ -74,8 +74,7 @@ export function collectGarbage() {
 /** Runs one scenario in this process and returns its results as plain data. */
 export async function runScenario(scenario, { quick, rounds }) {
   const { name, group, kind } = scenario;
-  if (kind === "figures")
-    return { name, group, kind, rounds, ...(await scenario.measure({ quick, rounds })) };
+  if (kind === "figures") return { name, group, kind, rounds, ...(await scenario.measure({ quick, rounds })) };
 
   const operations = quick ? Math.max(1000, scenario.operations / 10) : scenario.operations;
   const contenders = await scenario.open();
@@ -149,9 +148,7 @@ async function takeSample(name, contender, operations) {
 
 function checkTally(name, contender, operations) {
   const { tally, fanOut = 1, expect } = contender;
-  const expected = expect
-    ? expect(operations)
-    : { count: operations * fanOut, sum: payloadSum(operations) * fanOut };
+  const expected = expect ? expect(operations) : { count: operations * fanOut, sum: payloadSum(operations) * fanOut };
   if (tally.count !== expected.count || tally.sum !== expected.sum) {
     throw new Error(
       `${name}: messages lost or doubled: ` +

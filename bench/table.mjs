@@ -53,8 +53,7 @@ function formatCost({ median, min, max }) {
   return `${a} µs (${b}–${c})`;
 }
 
-const formatRatio = ({ median, min, max }) =>
-  `${significant(median)} × (${significant(min)}–${significant(max)})`;
+const formatRatio = ({ median, min, max }) => `${significant(median)} × (${significant(min)}–${significant(max)})`;
 
 function significant(value) {
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);

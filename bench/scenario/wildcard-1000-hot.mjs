@@ -32,9 +32,7 @@ export const scenario = {
 };
 
 const hotTopics = (separator) =>
-  Array.from({ length: HOT_TOPICS }, (_, i) =>
-    ["device", (i * PATTERNS) / HOT_TOPICS, "temperature"].join(separator),
-  );
+  Array.from({ length: HOT_TOPICS }, (_, i) => ["device", (i * PATTERNS) / HOT_TOPICS, "temperature"].join(separator));
 
 async function ours(label, publishBurst) {
   const broker = new InProcBroker();
@@ -86,8 +84,7 @@ function mqemitterContender() {
     tally,
     run(operations) {
       for (let sent = 0; sent < operations; sent += BURST) {
-        for (let i = 0; i < BURST; i++)
-          emitter.emit({ topic: topics[i % HOT_TOPICS], payload: payloads[i] }, done);
+        for (let i = 0; i < BURST; i++) emitter.emit({ topic: topics[i % HOT_TOPICS], payload: payloads[i] }, done);
       }
     },
   };
