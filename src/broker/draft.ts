@@ -130,7 +130,7 @@ export class Drafter {
       bytes,
       priority,
       extras: extrasOf(options, headers, key),
-      expiresAtMs: this.#expiryOf(options),
+      expiresAtMs: this.#expiryOf(options, due),
       due,
       dedupId: options.dedupId,
       isRetained: options.retain === true,
@@ -169,13 +169,17 @@ export class Drafter {
     }
   }
 
-  #expiryOf(options: PublishOptions): number {
+  #expiryOf(options: PublishOptions, due: Draft["due"]): number {
     const { ttl, expiresAt } = options;
     if (ttl !== undefined && expiresAt !== undefined) throw invalid("ttl", "given without expiresAt", ttl);
     // 0 stands for "never", so 1970 itself is the millisecond before: long ago in either case.
     if (expiresAt !== undefined) return dateMs("expiresAt", expiresAt) || -1;
     const ttlMs = duration("ttl", ttl, this.#settings.ttlMs);
-    return ttlMs === Infinity ? 0 : this.#times.date() + ttlMs;
+    if (ttlMs === Infinity) return 0;
+    const now = this.#times.date();
+    if (ttl !== undefined || due === null) return now + ttlMs;
+    // The default is meant for what waits in queues; a delay that is longer must not mean "never".
+    return due.on === "dates" ? due.at + ttlMs : now + (due.at - this.#times.deadline()) + ttlMs;
   }
 
   #dueOf(options: PublishOptions): Draft["due"] {

@@ -87,7 +87,7 @@ export interface BrokerOptions {
   };
   /** Time to live of messages that name none; absent: they do not expire. */
   readonly ttl?: {
-    /** Milliseconds from publish. */
+    /** Milliseconds from publish; of a delayed message, from when it is due. */
     readonly default?: number;
   };
   /** Acknowledgement for every subscription; absent: at most once, unless a subscription asks. */
@@ -186,7 +186,7 @@ export interface PublishOptions {
   readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>>;
   /** 0 (lowest) to 9 (highest), or a name: `lowest` 0, `low` 2, `normal` 4, `high` 7, `highest` 9. Default 4. */
   readonly priority?: Priority;
-  /** Milliseconds until it expires. */
+  /** Milliseconds until it expires, counted from publish, also where it is delayed; default the broker's `ttl.default`. */
   readonly ttl?: number;
   /** When it expires, in milliseconds since 1970 or a Date. */
   readonly expiresAt?: number | Date;

@@ -245,16 +245,17 @@ export class Publisher {
       this.#host.scheduledExpired(message);
       return;
     }
-    this.#routeExtra(message);
+    this.#routeExtra(message, this.#host.router.routeAgain(message.topic));
     memory.release(message);
   }
 
   /** Publishes what nobody waits for: a full queue takes it beyond its bounds. Throws `ERR_MEMORY_LIMIT`. */
   publishExtra(draft: Draft): PublishedMessage {
     if (!this.#host.memory.hasRoom(draft.bytes)) throw this.#noMemory(draft.topic, draft.bytes);
+    const route = this.#host.router.route(draft.topic);
     const message = this.#messageOf(draft, null);
     this.counters.published += 1;
-    this.#routeExtra(message);
+    this.#routeExtra(message, route);
     return message;
   }
 
@@ -268,8 +269,7 @@ export class Publisher {
     return message;
   }
 
-  #routeExtra(message: PublishedMessage): void {
-    const route = this.#host.router.route(message.topic);
+  #routeExtra(message: PublishedMessage, route: Route<TopicFacts>): void {
     const targets = this.#targetsOf(route, message, null);
     this.#countRouted(route, targets.length);
     for (const queue of targets) if (queue.offer(message) === "full") queue.offerExtra(message);

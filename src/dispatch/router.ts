@@ -123,6 +123,11 @@ export class Router<Attachment> {
     return route;
   }
 
+  /** The route of a topic that a message was accepted for; never throws, though others may have its place by now. */
+  routeAgain(topic: string): Route<Attachment> {
+    return this.#known === null || this.#known.has(topic) ? this.route(topic) : this.#buildRoute(topic);
+  }
+
   add(queue: DeliveryQueue): void {
     for (const pattern of queue.patterns) {
       if (isLiteral(pattern)) {

@@ -437,6 +437,24 @@ describe("redrive", () => {
     expect(await broker.deadLetters.redrive()).toBe(1);
   });
 
+  it("keeps the letter where there is no place for its topic, and counts nothing", async () => {
+    const { broker, clock } = manualBroker({
+      ack: roundAck,
+      deadLetter: {},
+      limits: { maxTopics: 2, topicIdle: 1_000 },
+    });
+    const failing = broker.subscribe("t", (msg) => msg.reject());
+    await broker.publish("t", 1);
+    await settle();
+    await failing.unsubscribe();
+    await clock.advance(2_000);
+    await broker.publish("one", 1);
+    await broker.publish("two", 1);
+    expect(await rejectionCode(broker.deadLetters.redrive())).toBe("ERR_LIMIT_EXCEEDED");
+    expect(broker.deadLetters.stats()).toMatchObject({ count: 1, redriven: 0 });
+    balanced(broker);
+  });
+
   it("refuses a rate of nothing", async () => {
     const { broker } = open();
     for (const rate of [0, -1, NaN, "1" as unknown as number]) {

@@ -314,6 +314,19 @@ describe("bounds", () => {
     await broker.publish("t", 1, { delay: 1 });
   });
 
+  it("limits.maxTopics: a message that was accepted is delivered, though others have its topic's place by then", async () => {
+    const { broker, clock } = manualBroker({ limits: { maxTopics: 1, topicIdle: 1_000 } });
+    const sub = broker.subscribe(">");
+    await broker.publish("early", 1, { delay: 3_000 });
+    await clock.advance(2_500);
+    await broker.publish("other", 2);
+    await clock.advance(500);
+    expect((await fetchNow(sub)).map(({ topic }) => topic)).toEqual(["other", "early"]);
+    expect(balanced(broker)).toMatchObject({ published: 2, delivered: 2 });
+    expect(broker.topics()).toHaveLength(1);
+    expect(await rejectionCode(broker.publish("third", 3))).toBe("ERR_LIMIT_EXCEEDED");
+  });
+
   it("memory: delayed messages count from the publish until they are delivered or cancelled", async () => {
     const { broker, clock } = manualBroker({ memory: { maxBytes: 10 } });
     await broker.publish("t", "1234567", { delay: 100, id: "a" });

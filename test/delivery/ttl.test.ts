@@ -43,6 +43,21 @@ describe("when a message expires", () => {
     expect((await fetchNow(never)).map(({ expiresAt }) => expiresAt)).toEqual([undefined, undefined]);
   });
 
+  it("by default is counted from when a delayed message is due: a long delay does not mean never", async () => {
+    const { broker, clock } = manualBroker({ ttl: { default: 1_000 } });
+    const sub = broker.subscribe("t");
+    const start = clock.now();
+    await broker.publish("t", "delay", { delay: 60 * day });
+    await broker.publish("t", "deliverAt", { deliverAt: start + 60 * day });
+    await broker.publish("t", "ttl of its own", { delay: 60 * day, ttl: 1_000 });
+    await clock.advance(60 * day);
+    expect((await fetchNow(sub)).map(({ data, expiresAt }) => [data, expiresAt])).toEqual([
+      ["delay", start + 60 * day + 1_000],
+      ["deliverAt", start + 60 * day + 1_000],
+    ]);
+    expect(balanced(broker)).toMatchObject({ scheduledExpired: 1 });
+  });
+
   it("is refused where it is no time, or given twice", async () => {
     const { broker } = manualBroker();
     for (const options of [
