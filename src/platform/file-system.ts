@@ -6,9 +6,10 @@
  * Failures are Node's own (`error.code` is `ENOENT`, `ENOSPC`, `EIO`, …) in every implementation.
  */
 import * as fs from "node:fs";
-import { dirname, resolve } from "node:path";
-import { systemErrorCode, takeLock } from "./lock-file.js";
-import type { LockResult } from "./lock-file.js";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { lockHolder, systemErrorCode, takeLock } from "./lock-file.js";
+import type { LockHolder, LockResult } from "./lock-file.js";
 
 /** A file that grows at its end. One operation at a time: the caller awaits each before the next. */
 export interface AppendFile {
@@ -221,4 +222,44 @@ export const nodeFileSystem: FileSystem = {
   },
 
   lock: takeLock,
+};
+
+/** Whole folders and files, for what happens seldom: setting a broken database aside, and backups. */
+export interface Folders {
+  /** True when there is something with that name. */
+  exists(path: string): Promise<boolean>;
+  /** Renames a folder. */
+  move(from: string, to: string): Promise<void>;
+  /** A second name for a file, or a copy where the file system has no such thing. */
+  link(from: string, to: string): Promise<void>;
+  copy(from: string, to: string): Promise<void>;
+  /** Removes a folder and all in it. */
+  removeTree(path: string): Promise<void>;
+  /** Who holds the lock file at `path`; undefined when nobody does. Takes nothing. */
+  lockHolder(path: string): Promise<LockHolder | undefined>;
+  /** An empty folder for passing use. */
+  makeTemporary(prefix: string): Promise<string>;
+}
+
+/** Folders, through `node:fs`. */
+export const nodeFolders: Folders = {
+  async exists(path) {
+    return (await nodeFileSystem.stat(path)) !== undefined;
+  },
+  move: (from, to) => run((done) => fs.rename(from, to, done)),
+  async link(from, to) {
+    try {
+      await run((done) => fs.link(from, to, done));
+    } catch (error) {
+      if (systemErrorCode(error) === "EEXIST" || systemErrorCode(error) === "ENOENT") throw error;
+      await nodeFolders.copy(from, to);
+    }
+  },
+  copy: (from, to) => run((done) => fs.copyFile(from, to, fs.constants.COPYFILE_EXCL, done)),
+  removeTree: (path) => fs.promises.rm(path, { recursive: true, force: true }),
+  async lockHolder(path) {
+    await Promise.resolve();
+    return lockHolder(path);
+  },
+  makeTemporary: (prefix) => fs.promises.mkdtemp(join(tmpdir(), prefix)),
 };

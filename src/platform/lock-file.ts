@@ -38,6 +38,14 @@ export function takeLock(path: string): Promise<LockResult> {
   });
 }
 
+/** Who holds the lock at `path`; undefined when nobody does, or who did is gone. */
+export function lockHolder(path: string): LockHolder | undefined {
+  const text = readText(path);
+  const holder = text === undefined ? undefined : parseLock(text);
+  const isHeld = holder !== undefined && (isAlive(holder) || held.has(lockIdentity(path)));
+  return isHeld ? { pid: holder.pid, host: holder.host } : undefined;
+}
+
 function take(path: string): LockResult {
   const identity = lockIdentity(path);
   const us: LockContent = { pid: process.pid, host: hostname(), started: processStart(process.pid) };

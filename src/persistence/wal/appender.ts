@@ -1,5 +1,7 @@
 import type { Checksum } from "../../platform/checksum.js";
 import type { AppendFile, FileSystem } from "../../platform/file-system.js";
+import { keyOf } from "./log-cipher.js";
+import type { LogCipher } from "./log-cipher.js";
 import { createSegment, DiskFull, isDiskFull, segmentHeaderBytes, writeAll } from "./segment.js";
 import type { Segment } from "./segment.js";
 
@@ -13,6 +15,7 @@ export interface AppenderOptions {
   readonly salt: number;
   readonly crc32: Checksum;
   readonly now: () => number;
+  readonly cipher?: LogCipher | undefined;
 }
 
 /**
@@ -81,8 +84,8 @@ export class SegmentAppender {
     const old = this.#active;
     if (old.bytes <= segmentHeaderBytes) return;
     await this.datasync();
-    const { fileSystem, directory, salt, crc32, now } = this.#options;
-    const header = { id: old.id + 1, firstLsn, createdAt: now(), salt };
+    const { fileSystem, directory, salt, crc32, now, cipher } = this.#options;
+    const header = { id: old.id + 1, firstLsn, createdAt: now(), salt, ...keyOf(cipher) };
     const created = await createSegment(fileSystem, directory, header, crc32);
     const oldFile = this.#file;
     this.#segments.push(created.segment);

@@ -7,6 +7,8 @@ export interface GroupSink {
    * rejects itself, nothing is written any more.
    */
   write(batch: Batch): Promise<void>;
+  /** Everything through `lsn` was written, or refused. Called before those who wait are told. Must not throw. */
+  written(lsn: number): void;
   /** Puts everything written so far on the disk. A rejection ends the log. */
   sync(): Promise<void>;
   /** Starts the next segment, at the number `firstLsn`; everything before it is synced. */
@@ -184,6 +186,7 @@ export class GroupCommit {
     try {
       if (!batch.isEmpty) await this.#sink.write(batch);
       this.#writtenLsn = batch.lastLsn;
+      this.#sink.written(batch.lastLsn);
       batch.resolve("written");
       // Whoever asked for a sync while the write ran is served too.
       if (batch.wantsSync) {

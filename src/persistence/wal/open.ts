@@ -5,6 +5,8 @@ import type { Checksum } from "../../platform/checksum.js";
 import type { Clock } from "../../platform/clock.js";
 import type { AppendFile, FileSystem } from "../../platform/file-system.js";
 import { SegmentAppender } from "./appender.js";
+import { keyOf } from "./log-cipher.js";
+import type { LogCipher } from "./log-cipher.js";
 import { scanLog } from "./recovery.js";
 import type { Cut, LogScan, RecoveryPolicy } from "./recovery.js";
 import { WalReader } from "./reader.js";
@@ -48,6 +50,10 @@ export interface WalOptions {
   /** How much of a file is in memory at a time, while reading. @default 256 KiB */
   readonly chunkBytes?: number | undefined;
   readonly onStateChange?: ((state: WalState, error: Error | undefined) => void) | undefined;
+  /** See `WalWriterOptions.onWritten`. */
+  readonly onWritten?: ((lsn: number) => void) | undefined;
+  /** Encrypts the bodies of records. A log that has encrypted records cannot be opened without it. */
+  readonly cipher?: LogCipher | undefined;
   /** Told of damage that reading comes upon after recovery. */
   readonly onDamage?: ((damage: Damage & { readonly file: string }) => void) | undefined;
 }
@@ -90,13 +96,13 @@ const defaultLimits: QuarantineLimits = { maxBytes: 256 * 2 ** 20, maxFiles: 64 
  * `ERR_WRONG_KEY` for an encrypted log.
  */
 export async function openWal(options: WalOptions): Promise<Wal> {
-  const { fileSystem, directory, clock, onRecords, checkpointLsn } = options;
+  const { fileSystem, directory, clock, onRecords, checkpointLsn, cipher } = options;
   const crc32 = options.crc32 ?? defaultCrc32;
   const chunkBytes = options.chunkBytes ?? 256 * 1024;
   const segmentBytes = options.segmentBytes ?? 64 * 2 ** 20;
   const startedAt = clock.monotonic();
   const policy = options.recovery ?? "quarantine";
-  const scan = await scanLog({ fileSystem, directory, crc32, policy, checkpointLsn, chunkBytes, onRecords });
+  const scan = await scanLog({ fileSystem, directory, crc32, policy, checkpointLsn, chunkBytes, onRecords, cipher });
   const reserve = new Reserve(fileSystem, directory, options.reserveBytes ?? 4 * 2 ** 20);
   const salt = scan.salt ?? Math.floor(options.random() * 2 ** 32);
   const segments = scan.segments;
@@ -127,7 +133,7 @@ export async function openWal(options: WalOptions): Promise<Wal> {
     durationMs: clock.monotonic() - startedAt,
     warnings,
   };
-  const appenderOptions = { fileSystem, directory, segmentBytes, salt, crc32, now: () => clock.now() };
+  const appenderOptions = { fileSystem, directory, segmentBytes, salt, crc32, now: () => clock.now(), cipher };
   const writer = new WalWriter(
     {
       fileSystem,
@@ -140,6 +146,8 @@ export async function openWal(options: WalOptions): Promise<Wal> {
       bufferBytes: options.bufferBytes ?? 8 * 2 ** 20,
       fullCheckMs: options.fullCheckMs ?? 1000,
       onStateChange: options.onStateChange,
+      onWritten: options.onWritten,
+      cipher,
     },
     new SegmentAppender(appenderOptions, segments, file),
     reserve,
@@ -148,7 +156,7 @@ export async function openWal(options: WalOptions): Promise<Wal> {
     hasReserve,
   );
   const onDamage = options.onDamage ?? (() => undefined);
-  const readerOptions = { fileSystem, directory, crc32, chunkBytes, onDamage };
+  const readerOptions = { fileSystem, directory, crc32, chunkBytes, onDamage, cipher };
   const reader = new WalReader(readerOptions, segments, () => writer.writtenLsn);
   return { writer, reader, report, segments };
 }
@@ -162,9 +170,10 @@ async function openLastSegment(
   crc32: Checksum,
   reserve: Reserve,
 ): Promise<AppendFile> {
-  const { fileSystem, directory, clock } = options;
+  const { fileSystem, directory, clock, cipher } = options;
+  const key = keyOf(cipher);
   const last = scan.segments.at(-1);
-  if (last !== undefined && scan.mayContinue && last.bytes < segmentBytes) {
+  if (last !== undefined && scan.mayContinue && last.bytes < segmentBytes && last.keyId === key.keyId) {
     const file = await fileSystem.openForAppend(`${directory}/${last.name}`);
     try {
       // What survived in the page cache alone is handed out, and must not be lost after that.
@@ -176,7 +185,7 @@ async function openLastSegment(
     }
   }
   if (last !== undefined) await syncFile(fileSystem, `${directory}/${last.name}`);
-  const header = { id: scan.highestId + 1, firstLsn: scan.lastLsn + 1, createdAt: clock.now(), salt };
+  const header = { id: scan.highestId + 1, firstLsn: scan.lastLsn + 1, createdAt: clock.now(), salt, ...key };
   const create = (): ReturnType<typeof createSegment> => createSegment(fileSystem, directory, header, crc32);
   const { segment, file } = await create().catch(async (error: unknown) => {
     if (!(error instanceof DiskFull)) throw error;

@@ -1,5 +1,6 @@
 import type { Checksum } from "../../platform/checksum.js";
 import type { FileSystem } from "../../platform/file-system.js";
+import type { LogCipher } from "./log-cipher.js";
 import { SegmentScanner } from "./scanner.js";
 import type { Damage, WalRecord } from "./scanner.js";
 import { segmentHeaderBytes } from "./segment.js";
@@ -13,6 +14,7 @@ export interface WalReaderOptions {
   readonly chunkBytes: number;
   /** Told of bytes that cannot be read; the reader goes on with the next valid record. */
   readonly onDamage: (damage: Damage & { readonly file: string }) => void;
+  readonly cipher?: LogCipher | undefined;
 }
 
 /**
@@ -47,12 +49,61 @@ export class WalReader {
     throughLsn: number = this.#writtenLsn(),
   ): AsyncGenerator<readonly WalRecord[], void, undefined> {
     const last = Math.min(throughLsn, this.#writtenLsn());
+    yield* this.#readAll(fromLsn, last);
+  }
+
+  /**
+   * The records with the given numbers, which ascend, in order. Costs by what lies around them: a stretch of the log
+   * without any of them is not read. Records that are gone are passed over.
+   */
+  async *readThese(lsns: readonly number[]): AsyncGenerator<readonly WalRecord[], void, undefined> {
+    const wanted = new Set(lsns);
+    const wants = (lsn: number): boolean => wanted.has(lsn);
+    for (let index = 0; index < lsns.length;) {
+      const from = lsns[index] as number;
+      let through = from;
+      // What lies within the same stretch, or the next, is read on; behind a larger gap reading starts anew.
+      for (index++; index < lsns.length; index++) {
+        const lsn = lsns[index] as number;
+        if (this.#stretch(lsn) > this.#stretch(through) + 1) break;
+        through = lsn;
+      }
+      yield* this.#readAll(from, Math.min(through, this.#writtenLsn()), wants);
+    }
+  }
+
+  /** Numbers the places that reading can start from, over all segments. */
+  #stretch(lsn: number): number {
+    let before = 0;
+    for (const { firstLsn, lastLsn, places } of this.#segments) {
+      if (lsn > lastLsn) {
+        before += places.length + 1;
+        continue;
+      }
+      if (lsn < firstLsn) return before;
+      let low = 0;
+      let high = places.length;
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if ((places[middle]?.lsn ?? 0) <= lsn) low = middle + 1;
+        else high = middle;
+      }
+      return before + low;
+    }
+    return before;
+  }
+
+  async *#readAll(
+    fromLsn: number,
+    last: number,
+    wants?: (lsn: number) => boolean,
+  ): AsyncGenerator<readonly WalRecord[], void, undefined> {
     let next = fromLsn;
     for (;;) {
       const segment = this.#segments.find(({ lastLsn }) => lastLsn >= next);
       if (segment === undefined || segment.firstLsn > last || next > last) return;
       const end = segment.lastLsn;
-      for await (const records of this.#readSegment(segment, next, last)) yield records;
+      for await (const records of this.#readSegment(segment, next, last, wants)) yield records;
       next = end + 1;
     }
   }
@@ -61,8 +112,9 @@ export class WalReader {
     segment: Segment,
     fromLsn: number,
     throughLsn: number,
+    wants: ((lsn: number) => boolean) | undefined,
   ): AsyncGenerator<readonly WalRecord[], void, undefined> {
-    const { fileSystem, directory, crc32, chunkBytes, onDamage } = this.#options;
+    const { fileSystem, directory, crc32, chunkBytes, onDamage, cipher } = this.#options;
     const place = segment.places.findLast(({ lsn }) => lsn <= fromLsn);
     const { lastLsn, bytes } = segment;
     const file = await fileSystem.openForRead(`${directory}/${segment.name}`).catch((error: unknown) => {
@@ -81,6 +133,8 @@ export class WalReader {
         expectLsn: place?.lsn ?? segment.firstLsn,
         highestLsn: lastLsn,
         skipThroughLsn: fromLsn - 1,
+        open: cipher?.opener(segment.keyId),
+        wants,
       });
       for await (const item of scanner.items()) {
         if (item.kind === "damage") onDamage({ ...item.damage, file: segment.name });
@@ -95,10 +149,15 @@ export class WalReader {
             toLsn: lastLsn,
           });
         }
-        if (item.kind !== "records") continue;
+        if (item.kind !== "records") {
+          if (scanner.expectLsn > throughLsn) return;
+          continue;
+        }
         const { records } = item;
-        if ((records.at(-1)?.lsn ?? 0) <= throughLsn) {
+        const lastRead = records.at(-1)?.lsn ?? 0;
+        if (lastRead <= throughLsn) {
           yield records;
+          if (lastRead === throughLsn) return;
           continue;
         }
         const wanted = records.filter(({ lsn }) => lsn <= throughLsn);

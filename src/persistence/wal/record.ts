@@ -40,7 +40,7 @@ export const recordType = {
 export const recordFlag = {
   /** A version that does not know the type may pass over the record. */
   mayIgnore: 1,
-  /** The body is encrypted with the segment's key. Reserved: this version writes none and refuses them. */
+  /** The body is encrypted with the segment's key: nonce, tag, then the body. */
   encrypted: 2,
 } as const;
 

@@ -2,6 +2,7 @@
 import { brokerError } from "../../errors.js";
 import type { Checksum } from "../../platform/checksum.js";
 import type { FileSystem } from "../../platform/file-system.js";
+import type { LogCipher } from "./log-cipher.js";
 import { maxLsn, recordHeadBytes } from "./record.js";
 import { SegmentScanner } from "./scanner.js";
 import type { Damage, DamageReason, WalRecord } from "./scanner.js";
@@ -39,6 +40,7 @@ export interface ScanLogOptions {
   readonly chunkBytes: number;
   /** Called with the records in their order, some hundreds at a time; awaited. */
   readonly onRecords: (records: readonly WalRecord[]) => void | Promise<void>;
+  readonly cipher?: LogCipher | undefined;
 }
 
 /** The end of a segment that holds no records and has to go. */
@@ -95,6 +97,11 @@ export async function scanLog(options: ScanLogOptions): Promise<LogScan> {
     const id = idOfSegment(name);
     if (id !== undefined) found.push(await readHeader(fileSystem, directory, name, id, crc32));
   }
+  for (const { name, header } of found) {
+    if (header === undefined || header.keyId === 0) continue;
+    if (options.cipher === undefined) throw noKey(name, header.keyId);
+    await options.cipher.prepare(header.keyId, header.keyCheck, name);
+  }
   const scan = new LogScanner(options, found);
   for (let index = 0; index < found.length; index++) await scan.segment(index);
   return scan.result(names.filter((name) => name.endsWith(".wal.tmp")));
@@ -129,6 +136,7 @@ class LogScanner {
   readonly #found: readonly FoundSegment[];
   readonly #checkpointLsn: number;
   readonly #salt: number | undefined;
+  readonly #keyId: number;
   readonly #segments: Segment[] = [];
   readonly #damage: (Damage & { file: string; isLastSegment: boolean })[] = [];
   readonly #beyond: { name: string; bytes: number }[] = [];
@@ -147,6 +155,7 @@ class LogScanner {
     this.#found = found;
     this.#checkpointLsn = options.checkpointLsn ?? 0;
     this.#salt = found.findLast(({ header }) => header !== undefined)?.header?.salt;
+    this.#keyId = found.findLast(({ header }) => header !== undefined)?.header?.keyId ?? 0;
     const first = found[0]?.header?.firstLsn ?? 1;
     this.#expectLsn = options.checkpointLsn === undefined ? first : Math.min(first, options.checkpointLsn + 1);
   }
@@ -190,6 +199,8 @@ class LogScanner {
       firstLsn: header?.firstLsn ?? this.#expectLsn,
       createdAt: header?.createdAt ?? 0,
       salt: header?.salt ?? this.#salt ?? 0,
+      keyId: header?.keyId ?? this.#keyId,
+      keyCheck: header?.keyCheck ?? new Uint8Array(12),
       lastLsn: this.#expectLsn - 1,
       bytes: found.bytes,
       places: [],
@@ -206,6 +217,7 @@ class LogScanner {
       highestLsn: nextFirst === undefined ? maxLsn : nextFirst - 1,
       skipThroughLsn: this.#checkpointLsn,
       headerLost,
+      open: this.#options.cipher?.opener(segment.keyId),
     });
     let endOffset = found.bytes;
     for await (const item of scanner.items()) {
@@ -321,6 +333,10 @@ class LogScanner {
 }
 
 const placeBytes = 256 * 1024;
+
+function noKey(file: string, keyId: number): Error {
+  return brokerError("ERR_WRONG_KEY", `${file} is encrypted with key ${keyId}, and no key was given`, { file, keyId });
+}
 
 /** Damage that an interrupted write cannot cause. */
 const syncedFirst: ReadonlySet<DamageReason> = new Set<DamageReason>(["missing", "header", "undecodable"]);

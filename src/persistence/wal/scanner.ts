@@ -3,7 +3,8 @@ import type { ReadFile } from "../../platform/file-system.js";
 import { ByteReader, MalformedBytes } from "./byte-reader.js";
 import { EntryDecoder } from "./entry-codec.js";
 import type { WalEntry } from "./entries.js";
-import { RecordFrame, recordHeadBytes, recordType } from "./record.js";
+import type { BodyOpener } from "./log-cipher.js";
+import { recordFlag, RecordFrame, recordHeadBytes, recordType } from "./record.js";
 import { FileWindow } from "./window.js";
 
 /** A record of the log, with its number. */
@@ -64,6 +65,10 @@ export interface ScanOptions {
   readonly chunkBytes: number;
   /** Set when the header is lost: everything before the first valid record is. */
   readonly headerLost?: boolean | undefined;
+  /** Decrypts a body; undefined from it: the body is not what was sealed. */
+  readonly open?: BodyOpener | undefined;
+  /** Which records to decode; the others are checked and passed over. Absent: all. */
+  readonly wants?: ((lsn: number) => boolean) | undefined;
 }
 
 /**
@@ -170,7 +175,7 @@ export class SegmentScanner {
    */
   #readRecords(records: WalRecord[], before: { offset: number; reason: DamageReason } | undefined): Damage | undefined {
     const frame = this.#frame;
-    const { skipThroughLsn } = this.#options;
+    const { skipThroughLsn, wants } = this.#options;
     let pending = before;
     while (this.#peek() === "record") {
       const { bytes, start } = this.#window;
@@ -193,8 +198,8 @@ export class SegmentScanner {
           return damage;
         }
         if (type < recordType.syncMark || type > recordType.void) {
-          if (lsn > skipThroughLsn) {
-            entry = this.#decoder.decode(type, frame.flags, bytes, bodyStart, end);
+          if (lsn > skipThroughLsn && (wants === undefined || wants(lsn))) {
+            entry = this.#decode(type, frame.flags, lsn, bytes, bodyStart, end);
             if (entry === undefined) this.ignoredRecords++;
           }
         }
@@ -210,6 +215,16 @@ export class SegmentScanner {
       this.#at = start + end;
     }
     return undefined;
+  }
+
+  #decode(type: number, flags: number, lsn: number, bytes: Buffer, start: number, end: number): WalEntry | undefined {
+    const { open } = this.#options;
+    if ((flags & recordFlag.encrypted) === 0 || open === undefined) {
+      return this.#decoder.decode(type, flags, bytes, start, end);
+    }
+    const plain = open(type, lsn, bytes.subarray(start, end));
+    if (plain === undefined) throw new MalformedBytes("the body is not what was encrypted");
+    return this.#decoder.decode(type, flags & ~recordFlag.encrypted, plain, 0, plain.length);
   }
 
   /** What was lost before the record at the current position, whose first number is `first`. */

@@ -26,6 +26,10 @@ export interface SegmentHeader {
   readonly createdAt: number;
   /** Where the checksums of the log's records start: bytes that only look like a record have another. */
   readonly salt: number;
+  /** The key that the records' bodies are encrypted with; 0: they are not. */
+  readonly keyId: number;
+  /** Tells the right key from a wrong one without a record: 12 bytes made from it. Zeros without a key. */
+  readonly keyCheck: Uint8Array;
 }
 
 /** A segment as the open log knows it. */
@@ -60,6 +64,8 @@ export function encodeSegmentHeader(header: SegmentHeader, crc32: Checksum): Buf
   writeUint64(bytes, header.firstLsn, 24);
   writeUint64(bytes, header.createdAt, 32);
   bytes.writeUInt32LE(header.salt, 40);
+  bytes.writeUInt32LE(header.keyId, 44);
+  bytes.set(header.keyCheck, 48);
   bytes.writeUInt32LE(crc32(bytes, 0, checkedBytes), checkedBytes);
   bytes.copy(bytes, copyBytes, 0, copyBytes);
   return bytes;
@@ -73,7 +79,7 @@ export interface ReadHeader extends SegmentHeader {
 /**
  * Reads the header from the first bytes of a file; undefined when neither copy is intact.
  *
- * Throws `ERR_STORE_FAILED` for a segment that a newer version wrote, and `ERR_WRONG_KEY` for an encrypted one.
+ * Throws `ERR_STORE_FAILED` for a segment that a newer version wrote.
  */
 export function decodeSegmentHeader(bytes: Buffer, name: string, crc32: Checksum): ReadHeader | undefined {
   const copies = [0, copyBytes].filter((at) => isIntact(bytes, at, crc32));
@@ -87,18 +93,13 @@ export function decodeSegmentHeader(bytes: Buffer, name: string, crc32: Checksum
       { file: name, formatVersion: version, supportedVersion: formatVersion },
     );
   }
-  const keyId = readUint32(bytes, at + 44);
-  if (keyId !== 0) {
-    throw brokerError("ERR_WRONG_KEY", `${name} is encrypted with key ${keyId}, and no key was given`, {
-      file: name,
-      keyId,
-    });
-  }
   return {
     id: readUint64(bytes, at + 16),
     firstLsn: readUint64(bytes, at + 24),
     createdAt: readUint64(bytes, at + 32),
     salt: readUint32(bytes, at + 40),
+    keyId: readUint32(bytes, at + 44),
+    keyCheck: new Uint8Array(bytes.subarray(at + 48, at + 60)),
     intactCopies: copies.length === 2 ? 2 : 1,
   };
 }

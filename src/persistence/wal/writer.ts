@@ -10,7 +10,9 @@ import { carriesMessages } from "./entries.js";
 import type { WalEntry } from "./entries.js";
 import { encodeEntry } from "./entry-codec.js";
 import { GroupCommit } from "./group-commit.js";
-import { beginRecord, endRecord, maxBodyBytes, recordHeadBytes } from "./record.js";
+import { sealBytes } from "./log-cipher.js";
+import type { LogCipher } from "./log-cipher.js";
+import { beginRecord, endRecord, maxBodyBytes, recordFlag, recordHeadBytes } from "./record.js";
 import type { Reserve } from "./reserve.js";
 import { DiskFull } from "./segment.js";
 import type { Segment } from "./segment.js";
@@ -47,6 +49,13 @@ export interface WalWriterOptions {
   readonly fullCheckMs: number;
   /** Told of each change of state, with the error that appends now get, if any. Must not throw. */
   readonly onStateChange?: ((state: WalState, error: Error | undefined) => void) | undefined;
+  /**
+   * Told when everything through `lsn` was written, or refused by a full disk (see `wasDropped`), before those who
+   * wait for it. Must not throw.
+   */
+  readonly onWritten?: ((lsn: number) => void) | undefined;
+  /** Encrypts the bodies of records. */
+  readonly cipher?: LogCipher | undefined;
 }
 
 /** The log in numbers. */
@@ -136,6 +145,7 @@ export class WalWriter {
     this.#lastLsn = lastLsn;
     const steps = {
       write: (batch: Batch) => this.#write(batch),
+      written: (lsn: number) => options.onWritten?.(lsn),
       sync: () => this.#sync(),
       rotate: (firstLsn: number) => this.#rotate(firstLsn),
       syncLater: () => this.#syncLater(),
@@ -183,12 +193,18 @@ export class WalWriter {
     // What carries no messages settles them, and may use the buffer twice over: refusing it helps nobody.
     if (batch.length >= this.#options.bufferBytes * (hasMessages ? 1 : 2)) throw this.#bufferError();
     const { out } = batch;
+    const { cipher, crc32 } = this.#options;
     const start = beginRecord(out);
     const lsn = this.#lastLsn + 1;
     try {
+      if (cipher !== undefined) {
+        out.reserve(sealBytes);
+        out.length += sealBytes;
+      }
       const type = encodeEntry(out, entry);
       if (out.length - start - recordHeadBytes > maxBodyBytes) throw tooLarge(out.length - start);
-      endRecord(out, start, type, 0, lsn, this.#salt, this.#options.crc32);
+      cipher?.seal(type, lsn, out.bytes, start + recordHeadBytes, out.length);
+      endRecord(out, start, type, cipher === undefined ? 0 : recordFlag.encrypted, lsn, this.#salt, crc32);
     } catch (error) {
       out.length = start;
       throw error;
@@ -218,6 +234,18 @@ export class WalWriter {
     }
     if (level === "interval" && lsn > this.#groups.syncedLsn) this.#syncLater();
     return done;
+  }
+
+  /** Whether a full disk refused the record `lsn` after `append` had taken it. */
+  wasDropped(lsn: number): boolean {
+    return this.#dropped.count > 0 && this.#dropped.has(lsn);
+  }
+
+  /** Bytes of all segments. */
+  get bytes(): number {
+    let sum = 0;
+    for (const segment of this.#segments) sum += segment.bytes;
+    return sum;
   }
 
   /**
@@ -290,7 +318,7 @@ export class WalWriter {
       writtenLsn: this.#groups.writtenLsn,
       syncedLsn: this.#groups.syncedLsn,
       segments: this.#segments.length,
-      bytes: this.#segments.reduce((sum, segment) => sum + segment.bytes, 0),
+      bytes: this.bytes,
       bufferedBytes: this.#groups.current.length,
       groups: this.#groupCount,
       syncs: this.#syncCount,

@@ -302,7 +302,10 @@ describe("recovery", () => {
 
   it("refuses a newer version with a clear text, under every policy, and changes nothing", async () => {
     const { disk } = await logOf(2);
-    const header = encodeSegmentHeader({ id: 2, firstLsn: 3, createdAt: 0, salt: 1 }, crc32);
+    const header = encodeSegmentHeader(
+      { id: 2, firstLsn: 3, createdAt: 0, salt: 1, keyId: 0, keyCheck: new Uint8Array(12) },
+      crc32,
+    );
     for (const at of [0, 64]) {
       header.writeUInt16LE(2, at + 8);
       header.writeUInt32LE(crc32(header, at, at + 60), at + 60);
@@ -317,7 +320,10 @@ describe("recovery", () => {
 
   it("refuses an encrypted log as such", async () => {
     const disk = new FaultyFileSystem();
-    const header = encodeSegmentHeader({ id: 1, firstLsn: 1, createdAt: 0, salt: 1 }, crc32);
+    const header = encodeSegmentHeader(
+      { id: 1, firstLsn: 1, createdAt: 0, salt: 1, keyId: 0, keyCheck: new Uint8Array(12) },
+      crc32,
+    );
     for (const at of [0, 64]) {
       header.writeUInt32LE(7, at + 44);
       header.writeUInt32LE(crc32(header, at, at + 60), at + 60);
@@ -337,7 +343,10 @@ describe("recovery", () => {
     };
     write(20, recordFlag.mayIgnore, 1);
     write(21, recordFlag.mayIgnore, 2);
-    const header = encodeSegmentHeader({ id: 1, firstLsn: 1, createdAt: 0, salt }, crc32);
+    const header = encodeSegmentHeader(
+      { id: 1, firstLsn: 1, createdAt: 0, salt, keyId: 0, keyCheck: new Uint8Array(12) },
+      crc32,
+    );
     disk.put(segmentPath(1), Buffer.concat([header, out.bytes.subarray(0, out.length)]));
     const { records, report, writer } = await openTestWal(disk.copy());
     expect(records).toEqual([]);

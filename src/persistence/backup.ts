@@ -1,0 +1,161 @@
+import { Zip, ZipDeflate, ZipPassThrough } from "fflate";
+import { brokerError } from "../errors.js";
+import type { FileSystem } from "../platform/file-system.js";
+import type { StoreSettings } from "./options.js";
+import { keyKind } from "./store/keys.js";
+import type { Change, KeyValueStore } from "./store/level-store.js";
+import type { Wal } from "./wal/open.js";
+import { writeAll } from "./wal/segment.js";
+
+/** What a backup wrote. */
+export interface BackupResult {
+  /** Everything through this record is in it. */
+  readonly lsn: number;
+  readonly files: number;
+  readonly bytes: number;
+}
+
+const batchBytes = 1024 * 1024;
+const stepBytes = 64 * 1024;
+
+/**
+ * Copies an open store. Checkpoints wait meanwhile, so that the database and the log stay what they are to each other;
+ * appends do not.
+ *
+ * The log's sealed segments get a second name where the file system can do that; nobody writes to them any more. The
+ * copy comes into being under a temporary name: what has the target's name is whole.
+ */
+export async function backUp(
+  parts: { readonly settings: StoreSettings; readonly wal: Wal; readonly database: KeyValueStore },
+  target: string,
+): Promise<BackupResult> {
+  const { settings, wal, database } = parts;
+  const { folders, fileSystem } = settings.machine;
+  if (await folders.exists(target)) {
+    throw brokerError("ERR_INVALID_OPTION", `${target} exists already: a backup does not overwrite`, { target });
+  }
+  await wal.writer.rotate();
+  const lsn = wal.writer.syncedLsn;
+  const isZip = target.endsWith(".zip");
+  const folder = `${target}.unfinished`;
+  await folders.removeTree(folder);
+  try {
+    await fileSystem.makeDirectory(`${folder}/wal`);
+    for (const { name, lastLsn, firstLsn } of [...wal.segments].slice(0, -1)) {
+      if (lastLsn < firstLsn) continue;
+      await folders.link(`${settings.path}/wal/${name}`, `${folder}/wal/${name}`);
+    }
+    await fileSystem.syncDirectory(`${folder}/wal`);
+    await copyDatabase(settings, database, `${folder}/level`);
+    const files = await filesOf(fileSystem, folder);
+    if (isZip) await zipFolder(settings, folder, files, target);
+    else await folders.move(folder, target);
+    await fileSystem.syncDirectory(parentOf(target));
+    return { lsn, files: files.length, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) };
+  } finally {
+    await folders.removeTree(folder);
+  }
+}
+
+/** Copies the database's content into a new one, a batch at a time. */
+async function copyDatabase({ machine }: StoreSettings, from: KeyValueStore, path: string): Promise<void> {
+  const to = await machine.openDatabase(path);
+  try {
+    let changes: Change[] = [];
+    let bytes = 0;
+    const range = { gte: Buffer.from([0]), lt: Buffer.from([Math.max(...Object.values(keyKind)) + 1]) };
+    for await (const entries of from.entries(range)) {
+      for (const [key, value] of entries) {
+        changes.push({ key, value });
+        bytes += key.length + value.length;
+        if (bytes < batchBytes) continue;
+        await to.batch(changes);
+        changes = [];
+        bytes = 0;
+      }
+    }
+    await to.batch(changes);
+  } finally {
+    await to.close();
+  }
+}
+
+interface FoundFile {
+  /** Inside the folder. */
+  readonly name: string;
+  readonly bytes: number;
+}
+
+async function filesOf(fileSystem: FileSystem, folder: string): Promise<FoundFile[]> {
+  const files: FoundFile[] = [];
+  for (const part of ["wal", "level"]) {
+    for (const name of await fileSystem.list(`${folder}/${part}`)) {
+      const found = await fileSystem.stat(`${folder}/${part}/${name}`);
+      // LevelDB's own journal and lock file are of no use to a copy.
+      if (found === undefined || name === "LOCK" || name.startsWith("LOG")) continue;
+      files.push({ name: `${part}/${name}`, bytes: found.size });
+    }
+  }
+  return files;
+}
+
+/** Writes an archive, a part of a file at a time; the event loop turns between the parts. */
+async function zipFolder(
+  settings: StoreSettings,
+  folder: string,
+  files: readonly FoundFile[],
+  target: string,
+): Promise<void> {
+  const { fileSystem, afterTurn } = settings.machine;
+  const temporary = `${target}.tmp`;
+  await fileSystem.remove(temporary);
+  const out = await fileSystem.create(temporary);
+  try {
+    const parts: Uint8Array[] = [];
+    let problem: Error | null = null;
+    const zip = new Zip((error, part) => {
+      problem ??= error;
+      parts.push(part);
+    });
+    const drain = async (): Promise<void> => {
+      if (problem !== null) throw problem;
+      for (const part of parts.splice(0)) await writeAll(out, part, 0, part.length);
+      await new Promise<void>((resolve) => afterTurn(resolve));
+    };
+    for (const { name, bytes } of files) {
+      // Blocks are compressed already; the log is not.
+      const entry = name.startsWith("wal/") ? new ZipDeflate(name, { level: 1 }) : new ZipPassThrough(name);
+      entry.mtime = Math.max(earliestZipTime, settings.clock.now());
+      zip.add(entry);
+      const file = await fileSystem.openForRead(`${folder}/${name}`);
+      try {
+        let at = 0;
+        while (at < bytes) {
+          const step = new Uint8Array(Math.min(stepBytes, bytes - at));
+          const read = await file.read(step, 0, step.length, at);
+          if (read === 0) break;
+          at += read;
+          entry.push(step.subarray(0, read), at >= bytes);
+          await drain();
+        }
+        if (bytes === 0 || at < bytes) entry.push(new Uint8Array(0), true);
+      } finally {
+        await file.close();
+      }
+    }
+    zip.end();
+    await drain();
+    await out.datasync();
+  } finally {
+    await out.close();
+  }
+  await fileSystem.rename(temporary, target);
+}
+
+/** The earliest time that an archive can name. */
+const earliestZipTime = 315_619_200_000;
+
+function parentOf(path: string): string {
+  const cut = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"));
+  return cut > 0 ? path.slice(0, cut) : cut === 0 ? "/" : ".";
+}

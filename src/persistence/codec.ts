@@ -1,0 +1,148 @@
+/** Payloads as bytes. */
+import { brokerError, errorText, quote } from "../errors.js";
+import type { StructuredData } from "../platform/structured-data.js";
+import { ByteReader } from "./wal/byte-reader.js";
+import { ByteWriter } from "./wal/byte-writer.js";
+
+/** A codec of the user's. Its name is stored with each payload, so that another one is never asked to decode it. */
+export interface CustomCodec {
+  readonly name: string;
+  /** Throws for what it cannot carry; the publish is then refused with `ERR_INVALID_MESSAGE`. */
+  encode(data: unknown): Uint8Array;
+  decode(bytes: Uint8Array): unknown;
+}
+
+/**
+ * How payloads are stored: `json`, `v8` (Map, Set, Date, BigInt, typed arrays, cycles), or one's own. A payload that
+ * is a `Uint8Array` is stored as it is under any of them.
+ */
+export type CodecOption = "json" | "v8" | CustomCodec;
+
+/** The codec's number in the log; part of the format. */
+export const codecId = { bytes: 0, json: 1, v8: 2, custom: 3 } as const;
+
+/** Encodes with the chosen codec, and decodes what any of them made. */
+export class PayloadCodec {
+  readonly #option: CodecOption;
+  readonly #structured: StructuredData;
+  readonly #customHead: Uint8Array;
+
+  constructor(option: CodecOption, structured: StructuredData) {
+    this.#option = option;
+    this.#structured = structured;
+    const head = new ByteWriter(64);
+    if (typeof option === "object") head.string(option.name);
+    this.#customHead = head.bytes.subarray(0, head.length);
+  }
+
+  /** Throws `ERR_INVALID_MESSAGE` for what the codec cannot carry without loss. */
+  encode(data: unknown): { readonly codec: number; readonly payload: Uint8Array } {
+    const option = this.#option;
+    if (data instanceof Uint8Array) return { codec: codecId.bytes, payload: data };
+    if (data === undefined) throw refused("undefined is no payload; use null", undefined);
+    if (option === "json") return { codec: codecId.json, payload: encodeJson(data) };
+    try {
+      if (option === "v8") return { codec: codecId.v8, payload: this.#structured.serialize(data) };
+      const body = option.encode(data);
+      if (!(body instanceof Uint8Array)) throw new TypeError(`encode returned ${quote(body)}, not a Uint8Array`);
+      return { codec: codecId.custom, payload: Buffer.concat([this.#customHead, body]) };
+    } catch (cause) {
+      throw refused(`the codec ${typeof option === "string" ? option : option.name} refused it`, cause);
+    }
+  }
+
+  /** Throws `ERR_STORE_CORRUPT` when the bytes are not the codec's, `ERR_INVALID_OPTION` when that codec is not here. */
+  decode(codec: number, payload: Uint8Array): unknown {
+    try {
+      if (codec === codecId.bytes) return payload;
+      if (codec === codecId.json) return JSON.parse(textOf(payload)) as unknown;
+      if (codec === codecId.v8) return this.#structured.deserialize(payload);
+      if (codec === codecId.custom) return this.#decodeCustom(payload);
+    } catch (cause) {
+      if (cause instanceof Error && "code" in cause && cause.code === "ERR_INVALID_OPTION") throw cause;
+      throw brokerError(
+        "ERR_STORE_CORRUPT",
+        `A stored payload cannot be decoded: ${errorText(cause)}`,
+        { codec },
+        cause,
+      );
+    }
+    throw brokerError("ERR_STORE_CORRUPT", `A stored payload names codec ${codec}, which this version does not know`, {
+      codec,
+    });
+  }
+
+  #decodeCustom(payload: Uint8Array): unknown {
+    const input = new ByteReader();
+    const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
+    input.reset(bytes, 0, bytes.length);
+    const name = input.string();
+    const option = this.#option;
+    if (typeof option !== "object" || option.name !== name) {
+      throw brokerError(
+        "ERR_INVALID_OPTION",
+        `The payload was stored with the codec ${quote(name)}; give it as "codec"`,
+        {
+          option: "codec",
+          codec: name,
+        },
+      );
+    }
+    return option.decode(input.rest());
+  }
+}
+
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
+}
+
+/**
+ * JSON without silent loss: what it would drop or change (a Map, a NaN, bytes inside an object) is refused. Objects
+ * with a `toJSON` (dates) become what that returns, and members that are undefined are left out, as JSON does.
+ */
+function encodeJson(data: unknown): Uint8Array {
+  let text: string | undefined;
+  try {
+    // First: it finds cycles and bigints, so that the walk need not.
+    text = JSON.stringify(data);
+  } catch (cause) {
+    throw refused(`JSON cannot carry it (${errorText(cause).split("\n")[0] ?? ""})`, cause);
+  }
+  const problem = text === undefined ? `JSON cannot carry ${quote(data)}` : lossOf(data, "data");
+  if (problem !== undefined) throw refused(problem, undefined);
+  return Buffer.from(text, "utf8");
+}
+
+/** What JSON would lose of a value, or undefined. The value has no cycle. */
+function lossOf(value: unknown, path: string): string | undefined {
+  if (typeof value === "number") return Number.isFinite(value) ? undefined : `JSON cannot carry ${path}: ${value}`;
+  if (typeof value === "function" || typeof value === "symbol") return `JSON cannot carry ${path}: ${quote(value)}`;
+  if (typeof value !== "object" || value === null) return undefined;
+  if ("toJSON" in value && typeof value.toJSON === "function") return undefined;
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) {
+      const item: unknown = value[index];
+      const problem =
+        item === undefined ? `JSON cannot carry ${path}[${index}]: undefined` : lossOf(item, `${path}[${index}]`);
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
+  }
+  if (value instanceof Map || value instanceof Set || value instanceof RegExp || value instanceof Promise) {
+    return `JSON cannot carry ${path}: a ${value.constructor.name}`;
+  }
+  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {
+    return `JSON cannot carry ${path}: bytes inside an object; publish the bytes themselves, or use the codec "v8"`;
+  }
+  for (const name in value) {
+    const member = (value as Record<string, unknown>)[name];
+    if (typeof member === "string") continue;
+    const problem = lossOf(member, `${path}.${name}`);
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
+}
+
+function refused(why: string, cause: unknown): Error {
+  return brokerError("ERR_INVALID_MESSAGE", `The payload cannot be stored: ${why}`, {}, cause);
+}

@@ -1,0 +1,750 @@
+import { brokerError, quote } from "../errors.js";
+import { backUp } from "./backup.js";
+import type { BackupResult } from "./backup.js";
+import { Checkpointer } from "./checkpoint.js";
+import type { About, CheckpointResult } from "./checkpoint.js";
+import { PayloadCodec } from "./codec.js";
+import { unknownDurable } from "./durable-state.js";
+import { toLogEntry } from "./entry-mapping.js";
+import { History } from "./history.js";
+import type { KeyRing } from "./key-ring.js";
+import type { PendingMessage, PendingPage, RecoveredState, StoredMessage, StoreOperation } from "./operations.js";
+import { levels, resolveOptions } from "./options.js";
+import type { StoreOptions, StoreSettings } from "./options.js";
+import {
+  aboutKeys,
+  databaseFormat,
+  loadDatabase,
+  LogReplayer,
+  openDatabase,
+  openKeys,
+  recoveredState,
+} from "./recover.js";
+import type { DamagedEntry, DatabaseFinding, LoadedValues, OpenedDatabase } from "./recover.js";
+import { replay } from "./replay.js";
+import type { ReplayOptions } from "./replay.js";
+import { Retention } from "./retention.js";
+import { StoreState } from "./state.js";
+import type { KeyValueStore } from "./store/level-store.js";
+import { Sealer } from "./store/sealer.js";
+import type { WalEntry } from "./wal/entries.js";
+import { openWal } from "./wal/open.js";
+import type { RecoveryReport as LogReport, Wal } from "./wal/open.js";
+import type { Durability, WalState, WalStats } from "./wal/writer.js";
+
+/** What opening the store found and did. Plain data. */
+export interface StoreReport {
+  readonly database: DatabaseFinding;
+  /** Where a broken database was moved to. */
+  readonly movedTo: string | undefined;
+  /** The database was lost: messages up to this number that were in it are gone. Undefined: nothing was lost that way. */
+  readonly lostThroughSeq: number | undefined;
+  /** Values of the database that cannot be read. */
+  readonly damaged: readonly DamagedEntry[];
+  readonly log: LogReport;
+  /** Messages in blocks, and in the log. */
+  readonly messagesInBlocks: number;
+  readonly messagesInLog: number;
+  readonly warnings: readonly string[];
+  readonly durationMs: number;
+}
+
+/** The store in numbers. */
+export interface StoreStats {
+  readonly lastSeq: number;
+  readonly topics: number;
+  readonly durables: number;
+  readonly blocks: number;
+  readonly messagesInBlocks: number;
+  readonly messagesInLog: number;
+  /** Bytes that blocks and the log take; what is not live any more is in `totalBytes`. */
+  readonly liveBytes: number;
+  /** Bytes of all files. */
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  readonly checkpoints: number;
+  readonly failedCheckpoints: number;
+  readonly lastCheckpoint: CheckpointResult | undefined;
+  readonly log: WalStats;
+}
+
+/** How much a durable has still to settle. */
+export interface BacklogStats {
+  readonly messages: number;
+  readonly attempted: number;
+  readonly floor: number;
+}
+
+type EngineState = "open" | "closing" | "closed";
+
+/** A record that is in the log's buffer and not in the log. */
+interface Unwritten {
+  readonly lsn: number;
+  readonly entry: WalEntry;
+  readonly needsSync: boolean;
+}
+
+const retryMs = 1000;
+
+/**
+ * The store: a log that everything goes through, and a database for what outlives a checkpoint. It knows messages by
+ * number, topics and durables by name, and nothing of a broker.
+ *
+ * | state   | entered  | append                       | reads  | left by                        |
+ * |---------|----------|------------------------------|--------|--------------------------------|
+ * | open    | `open`   | as the log's state allows    | yes    | close → closing                |
+ * | closing | close    | ERR_BROKER_CLOSED            | fail   | all is written → closed        |
+ * | closed  |          | ERR_BROKER_CLOSED            | fail   | never                          |
+ *
+ * While open, a full disk refuses messages (`ERR_STORE_FULL`) and takes what settles them; a failed log refuses
+ * everything (`ERR_STORE_FAILED`); reads go on in both. Memory is changed only when a record stands in the log, in the
+ * log's order, by the same code that recovery uses.
+ */
+export class StoreEngine {
+  readonly #settings: StoreSettings;
+  readonly #store: StoreState;
+  readonly #payloads: PayloadCodec;
+  readonly #history: History;
+  readonly #retention: Retention;
+  readonly #checkpointer: Checkpointer;
+  readonly #wal: Wal;
+  readonly #releaseLock: () => Promise<void>;
+  readonly #hands: EngineHands;
+  #state: EngineState = "open";
+  #closing: Promise<void> | undefined;
+  /** Checkpoints, backups and compactions take turns. */
+  #work: Promise<unknown> = Promise.resolve();
+  #cancelTimer: (() => void) | undefined;
+  #isCheckpointDue = false;
+  #lastAppendedSeq: number;
+  #bytesAfterCheckpoint = 0;
+  #freedBytes = 0;
+  #checkpoints = 0;
+  #failedCheckpoints = 0;
+  #lastCheckpoint: CheckpointResult | undefined;
+
+  /** What the store knew when it was opened. Let go of it (`forgetRecovered`) once it is taken over. */
+  recovered: RecoveredState;
+  readonly recoveryReport: StoreReport;
+
+  private constructor(parts: EngineParts) {
+    this.#settings = parts.settings;
+    this.#store = parts.state;
+    this.#payloads = parts.payloads;
+    this.#history = parts.history;
+    this.#retention = parts.retention;
+    this.#checkpointer = parts.checkpointer;
+    this.#wal = parts.wal;
+    this.#hands = parts.hands;
+    this.#releaseLock = parts.releaseLock;
+    this.recovered = parts.recovered;
+    this.recoveryReport = parts.report;
+    this.#lastAppendedSeq = parts.state.lastSeq;
+    this.#bytesAfterCheckpoint = this.#wal.writer.bytes;
+    this.#hands.onApplied = () => this.#onApplied();
+    this.#onApplied();
+  }
+
+  /**
+   * Opens the store in a folder, repairing what a crash left; makes it when there is none.
+   *
+   * Throws `ERR_STORE_LOCKED` (naming the process that has it), `ERR_WRONG_KEY`, `ERR_STORE_FAILED` (a newer version's
+   * store; a folder that cannot be written), `ERR_STORE_FULL` (no room for a log), `ERR_INVALID_OPTION`, and
+   * `ERR_STORE_CORRUPT` under the recovery policy `fail`. Under the other policies damage is set aside and reported.
+   */
+  static async open(options: StoreOptions): Promise<StoreEngine> {
+    const settings = resolveOptions(options);
+    const { path, machine } = settings;
+    await machine.fileSystem.makeDirectory(path);
+    const lock = await machine.fileSystem.lock(`${path}/lock`);
+    if (!lock.acquired) {
+      const { pid, host } = lock.holder;
+      throw brokerError(
+        "ERR_STORE_LOCKED",
+        `The store in ${path} is open in process ${pid} on ${host}; close it there, or give this broker a folder of its own`,
+        { path, pid, host },
+      );
+    }
+    let opened: OpenedDatabase | undefined;
+    try {
+      opened = await openDatabase(settings);
+      const parts = await openParts(settings, opened);
+      const engine = new StoreEngine({ ...parts, releaseLock: () => lock.release() });
+      // A database that was lost must not look like one that never had anything.
+      if (parts.isRebuilt) {
+        await engine.checkpoint().catch(async (error: unknown) => {
+          await engine.close().catch(() => undefined);
+          throw error;
+        });
+      }
+      return engine;
+    } catch (error) {
+      await opened?.database.close().catch(() => undefined);
+      await lock.release();
+      throw error;
+    }
+  }
+
+  /** Lets go of the recovered state, which may be large. */
+  forgetRecovered(): void {
+    this.recovered = { ...this.recovered, durables: [], delayed: [], dedup: [], deadLetters: [], retained: [] };
+  }
+
+  /** The highest message number that an append has named; the next must be above it. */
+  get lastSeq(): number {
+    return this.#lastAppendedSeq;
+  }
+
+  /** `open`, `full` (the disk; messages are refused), `failed` (everything is), or on the way to `closed`. */
+  get state(): WalState {
+    return this.#state === "open" ? this.#wal.writer.state : this.#state;
+  }
+
+  /**
+   * Stores operations: one, or several as one, all of them or none, also across a crash. Resolves when they have reached
+   * the level; from then on they survive what the level says they survive.
+   *
+   * Message numbers must ascend from append to append. Operations are in the log in the order of the calls, before the
+   * call returns; whatever refuses them does so before anything has changed. Rejects with `ERR_INVALID_MESSAGE` (a payload the codec cannot
+   * carry), `ERR_QUEUE_FULL` (wait for `ready`), `ERR_STORE_FULL`, `ERR_STORE_FAILED`, `ERR_MESSAGE_TOO_LARGE`,
+   * `ERR_BROKER_CLOSED`.
+   */
+  append(operations: readonly StoreOperation[], durability?: Durability): Promise<void> {
+    try {
+      const { lsn, level } = this.#append(operations, durability ?? this.#settings.durability);
+      return lsn === 0 ? done : this.#wal.writer.commit(lsn, level);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #append(operations: readonly StoreOperation[], level: Durability): { lsn: number; level: Durability } {
+    if (this.#state !== "open") throw this.#closedError();
+    if (!levels.includes(level)) {
+      throw brokerError("ERR_INVALID_OPTION", `durability must be one of ${levels.join(", ")}; got ${quote(level)}`, {
+        option: "durability",
+      });
+    }
+    const first = operations[0];
+    if (first === undefined) return { lsn: 0, level };
+    let lastSeq = this.#lastAppendedSeq;
+    for (const operation of operations) {
+      if (operation.type !== "publish") continue;
+      const { seq } = operation.message;
+      if (!(seq > lastSeq)) throw seqError(seq, lastSeq);
+      lastSeq = seq;
+    }
+    const entry: WalEntry =
+      operations.length === 1
+        ? toLogEntry(first, this.#payloads)
+        : {
+            type: "transaction",
+            id: "",
+            timestamp: Math.max(0, Math.floor(this.#settings.clock.now())),
+            operations: operations.map((operation) => toLogEntry(operation, this.#payloads)),
+          };
+    const lsn = this.#wal.writer.append(entry);
+    this.#lastAppendedSeq = lastSeq;
+    this.#hands.unwritten.push({ lsn, entry, needsSync: level === "group" || level === "always" });
+    return { lsn, level };
+  }
+
+  /**
+   * Undefined while `append` takes messages at full speed; otherwise a promise that it does again. Others wait for the
+   * same promise: ask again after it.
+   */
+  ready(): Promise<void> | undefined {
+    const buffer = this.#wal.writer.ready();
+    if (buffer !== undefined) return buffer;
+    if (this.#wal.writer.bytes < this.#settings.walBytes * 4 || this.#wal.writer.state !== "open") return undefined;
+    return this.checkpoint().then(
+      () => undefined,
+      () => undefined,
+    );
+  }
+
+  /** Resolves when everything appended so far is on the disk, whatever its level. Rejects as the log's `flush` does. */
+  flush(): Promise<void> {
+    return this.#state === "open" ? this.#wal.writer.flush() : Promise.reject(this.#closedError());
+  }
+
+  /**
+   * The next messages that a durable has to settle, above `afterSeq`, in the order of their numbers. Memory is bounded
+   * by the page. Messages whose retry is not due are in it, with their `retryAt`. Expired ones are not.
+   *
+   * @param maxBytes the page ends when its payloads reach this
+   */
+  async pending(name: string, afterSeq: number, limit: number, maxBytes = 4 * 2 ** 20): Promise<PendingPage> {
+    const messages: PendingMessage[] = [];
+    let throughSeq = afterSeq;
+    let bytes = 0;
+    for (;;) {
+      this.#requireOpen();
+      const durable = this.#store.durables.get(name);
+      if (durable === undefined) throw unknownDurable(name);
+      const isWorkQueue = this.#retention.settings.policy === "work-queue";
+      const plan = this.#history.plan({
+        topics: durable.topics,
+        wants: (topic, seq, isUnclaimed) =>
+          durable.isPending(topic, seq) && (!isWorkQueue || this.#retention.need(topic, seq, isUnclaimed) !== "gone"),
+        skips: ({ facts }) => this.#retention.isExpired(facts.expiresAt),
+        afterSeq: Math.max(throughSeq, durable.floor),
+        throughSeq: Infinity,
+        limit: Math.min(limit - messages.length, 512),
+      });
+      for await (const found of this.#history.fetch(plan.places)) {
+        for (const message of found) {
+          // It may have been settled while it was read.
+          if (this.#retention.isExpired(message.expiresAt) || durable.settled.has(message.seq)) continue;
+          const attempt = durable.attempts.get(message.seq);
+          messages.push({ message, deliveryCount: attempt?.deliveryCount ?? 0, retryAt: attempt?.retryAt });
+          bytes += message.payload.length;
+          if (bytes >= maxBytes) return { messages, throughSeq: message.seq, hasMore: true };
+        }
+      }
+      throughSeq = Math.max(throughSeq, plan.throughSeq);
+      if (plan.isEnd || messages.length >= limit) return { messages, throughSeq, hasMore: !plan.isEnd };
+    }
+  }
+
+  /** How much a durable has still to settle. Costs by the number of its messages; expired ones count until they are removed. */
+  backlog(name: string): BacklogStats {
+    this.#requireOpen();
+    const durable = this.#store.durables.get(name);
+    if (durable === undefined) throw unknownDurable(name);
+    let messages = 0;
+    for (const block of this.#store.blocks()) {
+      const { topic, lastSeq } = block;
+      if (block.isDamaged || lastSeq <= durable.floor || !durable.topics.has(topic)) continue;
+      for (const seq of block.seqs()) if (durable.isPending(topic, seq)) messages++;
+    }
+    this.#store.index.scan(durable.floor, (seq, _lsn, topic) => {
+      if (durable.topics.has(topic) && durable.isPending(topic, seq)) messages++;
+      return true;
+    });
+    return { messages, attempted: durable.attempts.size, floor: durable.floor };
+  }
+
+  /**
+   * History for patterns, in the order of numbers over all topics, without side effects. It ends with what was stored
+   * when it began; writing goes on meanwhile. Memory is bounded however long the history is.
+   */
+  async *replay(
+    patterns: readonly string[],
+    options: ReplayOptions = {},
+  ): AsyncGenerator<StoredMessage, void, undefined> {
+    for await (const messages of this.replayPages(patterns, options)) yield* messages;
+  }
+
+  /** As `replay`, some hundreds of messages at a time. */
+  async *replayPages(
+    patterns: readonly string[],
+    options: ReplayOptions = {},
+  ): AsyncGenerator<readonly StoredMessage[], void, undefined> {
+    this.#requireOpen();
+    const parts = { state: this.#store, history: this.#history, retention: this.#retention };
+    for await (const page of replay(parts, patterns, options)) {
+      yield page;
+      this.#requireOpen();
+    }
+  }
+
+  /** Moves what is still needed into the database and lets the log's old segments go. Comes by itself; this is for now. */
+  checkpoint(): Promise<CheckpointResult> {
+    return this.#inTurn(() => this.#checkpoint(false));
+  }
+
+  /** Gives back all the room that can be given back: a checkpoint, blocks without what is settled, the database compacted. */
+  async compact(): Promise<void> {
+    await this.#inTurn(async () => {
+      await this.#wal.writer.rotate();
+      await this.#checkpoint(true);
+      await this.#hands.database.compact();
+      this.#freedBytes = 0;
+    });
+  }
+
+  /**
+   * Copies the store into a folder, or into an archive when the name ends with `.zip`, while it is in use: everything
+   * appended before the call is in it. A restore is a copy. Rejects with `ERR_INVALID_OPTION` when the target exists.
+   */
+  backup(target: string): Promise<BackupResult> {
+    return this.#inTurn(() =>
+      backUp({ settings: this.#settings, wal: this.#wal, database: this.#hands.database }, target),
+    );
+  }
+
+  async stats(): Promise<StoreStats> {
+    const { topics, durables, index } = this.#store;
+    const { path, machine } = this.#settings;
+    let blocks = 0;
+    let messagesInBlocks = 0;
+    let blockBytes = 0;
+    for (const { facts } of this.#store.blocks()) {
+      blocks++;
+      messagesInBlocks += facts.count;
+      blockBytes += facts.storedBytes;
+    }
+    const log = this.#wal.writer.stats();
+    return {
+      lastSeq: this.#lastAppendedSeq,
+      topics: topics.size,
+      durables: durables.size,
+      blocks,
+      messagesInBlocks,
+      messagesInLog: index.size,
+      liveBytes: blockBytes + log.bytes,
+      totalBytes: await folderBytes(this.#settings, ["wal", "level"]),
+      freeBytes: await machine.fileSystem.freeBytes(path),
+      checkpoints: this.#checkpoints,
+      failedCheckpoints: this.#failedCheckpoints,
+      lastCheckpoint: this.#lastCheckpoint,
+      log,
+    };
+  }
+
+  /**
+   * Writes and syncs what was appended, and closes everything. A repeat gives the same promise. Rejects when something
+   * that was appended could not be written; everything is closed even so.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#transition("closing");
+    this.#cancelTimer?.();
+    const problems: unknown[] = [];
+    const note = (error: unknown): void => {
+      problems.push(error);
+    };
+    await this.#work.catch(() => undefined);
+    await this.#wal.writer.close().catch(note);
+    await this.#hands.database.close().catch(note);
+    await this.#releaseLock().catch(note);
+    this.#transition("closed");
+    if (problems.length === 1) throw problems[0] as Error;
+    if (problems.length > 1) throw new AggregateError(problems, "The store could not be closed cleanly");
+  }
+
+  #transition(to: EngineState): void {
+    const isStep = (this.#state === "open" && to === "closing") || (this.#state === "closing" && to === "closed");
+    if (!isStep) throw new Error(`store: no step from ${this.#state} to ${to}`);
+    this.#state = to;
+  }
+
+  #requireOpen(): void {
+    if (this.#state !== "open") throw this.#closedError();
+  }
+
+  #closedError(): Error {
+    return brokerError("ERR_BROKER_CLOSED", "The store is closed", { path: this.#settings.path });
+  }
+
+  #inTurn<Value>(run: () => Promise<Value>): Promise<Value> {
+    const turn = this.#work.then(() => {
+      this.#requireOpen();
+      return run();
+    });
+    this.#work = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** After records were applied: is a checkpoint due? */
+  #onApplied(): void {
+    if (this.#state !== "open" || this.#isCheckpointDue) return;
+    const { walBytes, checkpointIntervalMs } = this.#settings;
+    const { bytes } = this.#wal.writer;
+    if (bytes >= walBytes && bytes - this.#bytesAfterCheckpoint >= walBytes / 4) {
+      this.#checkpointSoon();
+    } else if (this.#cancelTimer === undefined && this.#hands.hasNews(this.#checkpointer.about)) {
+      this.#cancelTimer = this.#settings.clock.schedule(checkpointIntervalMs, () => {
+        this.#cancelTimer = undefined;
+        this.#checkpointSoon();
+      });
+    }
+  }
+
+  #checkpointSoon(): void {
+    if (this.#isCheckpointDue || this.#state !== "open" || this.#wal.writer.state === "failed") return;
+    this.#isCheckpointDue = true;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    this.#inTurn(() => this.#checkpoint(false)).then(
+      () => {
+        this.#isCheckpointDue = false;
+        this.#onApplied();
+      },
+      () => {
+        // It was told; the log keeps everything until one succeeds.
+        this.#isCheckpointDue = false;
+        if (this.#state !== "open") return;
+        this.#cancelTimer ??= this.#settings.clock.schedule(retryMs, () => {
+          this.#cancelTimer = undefined;
+          this.#checkpointSoon();
+        });
+      },
+    );
+  }
+
+  async #checkpoint(isThorough: boolean): Promise<CheckpointResult> {
+    try {
+      const result = await this.#checkpointer.run();
+      this.#checkpoints++;
+      this.#lastCheckpoint = result;
+      this.#bytesAfterCheckpoint = this.#wal.writer.bytes;
+      const { freedBytes } = await this.#checkpointer.retain(isThorough);
+      this.#freedBytes += freedBytes;
+      // LevelDB gives the room of removed values back only when it comes to rewrite the files they are in.
+      if (!isThorough && this.#freedBytes > Math.max(8 * 2 ** 20, this.#blockBytes())) {
+        this.#freedBytes = 0;
+        await this.#hands.database.compact();
+      }
+      return result;
+    } catch (cause) {
+      this.#failedCheckpoints++;
+      const message = "A checkpoint failed; the log keeps everything, and it is tried again";
+      this.#settings.onProblem({ kind: "checkpoint-failed", message, cause });
+      await this.#hands.reopenDatabase(this.#settings).catch(() => undefined);
+      throw cause;
+    }
+  }
+
+  #blockBytes(): number {
+    let sum = 0;
+    for (const { facts } of this.#store.blocks()) sum += facts.storedBytes;
+    return sum;
+  }
+}
+
+const done: Promise<void> = Promise.resolve();
+
+function seqError(seq: number, lastSeq: number): Error {
+  return brokerError("ERR_INVALID_MESSAGE", `Message numbers must ascend: ${seq} does not come after ${lastSeq}`, {
+    seq,
+    lastSeq,
+  });
+}
+
+export async function folderBytes({ path, machine }: StoreSettings, folders: readonly string[]): Promise<number> {
+  const { fileSystem } = machine;
+  let sum = 0;
+  for (const folder of folders) {
+    const names = await fileSystem.list(`${path}/${folder}`).catch(() => []);
+    for (const name of names) sum += (await fileSystem.stat(`${path}/${folder}/${name}`))?.size ?? 0;
+  }
+  return sum;
+}
+
+interface EngineParts {
+  readonly settings: StoreSettings;
+  readonly state: StoreState;
+  readonly payloads: PayloadCodec;
+  readonly history: History;
+  readonly retention: Retention;
+  readonly checkpointer: Checkpointer;
+  readonly wal: Wal;
+  readonly hands: EngineHands;
+  readonly recovered: RecoveredState;
+  readonly report: StoreReport;
+  readonly releaseLock: () => Promise<void>;
+}
+
+/** What the log calls back into, and what can be exchanged under the engine: made before the engine is. */
+class EngineHands {
+  readonly #state: StoreState;
+  database: KeyValueStore;
+  /** In the log's buffer, in order. */
+  readonly unwritten: Unwritten[] = [];
+  onApplied: () => void = () => undefined;
+
+  constructor(state: StoreState, database: KeyValueStore) {
+    this.#state = state;
+    this.database = database;
+  }
+
+  /** Everything through `lsn` is in the log, but for what a full disk refused. */
+  onWritten(lsn: number, wasDropped: (lsn: number) => boolean): void {
+    const { unwritten } = this;
+    let count = 0;
+    for (; count < unwritten.length; count++) {
+      const record = unwritten[count] as Unwritten;
+      if (record.lsn > lsn) break;
+      if (!wasDropped(record.lsn)) this.#state.apply(record.lsn, record.entry, record.needsSync);
+    }
+    unwritten.splice(0, count);
+    this.onApplied();
+  }
+
+  /** Whether there is anything that a checkpoint would write. */
+  hasNews({ lsn }: About): boolean {
+    return this.#state.changedLsn > lsn;
+  }
+
+  /** After a failed write, LevelDB takes no more until it is opened again. */
+  async reopenDatabase({ path, machine }: StoreSettings): Promise<void> {
+    await this.database.close().catch(() => undefined);
+    this.database = await machine.openDatabase(`${path}/level`);
+  }
+}
+
+async function openParts(
+  settings: StoreSettings,
+  opened: OpenedDatabase,
+): Promise<Omit<EngineParts, "releaseLock"> & { readonly isRebuilt: boolean }> {
+  const { clock, machine, path, recovery } = settings;
+  const startedAt = machine.elapsed();
+  const keys = await openKeys(settings, opened.about);
+  const { crc32, gzip } = machine;
+  const sealer = new Sealer(settings.compressor, { crc32, keys, gzip });
+  const payloads = new PayloadCodec(settings.codec, machine.structuredData);
+  const now = (): number => clock.now();
+  const state = new StoreState({
+    dedupWindowMs: settings.dedupWindowMs,
+    dedupMaxEntries: settings.dedupMaxEntries,
+    now,
+    nameInKeys: (name) => sealer.nameInKeys(name),
+  });
+  const hands = new EngineHands(state, opened.database);
+  const about = opened.about ?? { format: databaseFormat, lsn: 0, seq: 0, generation: 0 };
+  const { values, damaged } = await loadDatabase(opened.database, sealer, state, about, true);
+  if (damaged.length > 0 && recovery === "fail") {
+    const text = `${damaged.length} values of the database in ${path} are damaged. Open with recovery "quarantine" to go on without them, or restore a backup`;
+    throw brokerError("ERR_STORE_CORRUPT", text, { path, damaged });
+  }
+  const hasLostDurables = opened.about === undefined || damaged.some(({ what }) => what === "durable");
+  const replayer = new LogReplayer(state, hasLostDurables);
+  const wal: Wal = await openWal({
+    fileSystem: machine.fileSystem,
+    directory: `${path}/wal`,
+    clock,
+    afterTurn: machine.afterTurn,
+    random: settings.random,
+    crc32,
+    recovery,
+    checkpointLsn: opened.about?.lsn,
+    segmentBytes: Math.max(64 * 1024, Math.floor(settings.walBytes / 4)),
+    bufferBytes: settings.bufferBytes,
+    intervalMs: settings.intervalMs,
+    reserveBytes: settings.reserveBytes,
+    cipher: keys,
+    onRecords: (records) => replayer.take(records),
+    onStateChange: settings.onStateChange,
+    onWritten: (lsn) => hands.onWritten(lsn, (one) => wal.writer.wasDropped(one)),
+    onDamage: (damage) =>
+      settings.onProblem({
+        kind: "log-damaged",
+        message: `${damage.file} cannot be read at byte ${damage.offset}: records ${damage.fromLsn} to ${damage.toLsn}`,
+      }),
+  });
+  try {
+    return await finishParts({
+      settings,
+      opened,
+      about,
+      keys,
+      sealer,
+      payloads,
+      state,
+      hands,
+      values,
+      damaged,
+      replayer,
+      wal,
+      startedAt,
+    });
+  } catch (error) {
+    await wal.writer.close().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function finishParts(parts: {
+  readonly settings: StoreSettings;
+  readonly opened: OpenedDatabase;
+  readonly about: About;
+  readonly keys: KeyRing | undefined;
+  readonly sealer: Sealer;
+  readonly payloads: PayloadCodec;
+  readonly state: StoreState;
+  readonly hands: EngineHands;
+  readonly values: LoadedValues;
+  readonly damaged: readonly DamagedEntry[];
+  readonly replayer: LogReplayer;
+  readonly wal: Wal;
+  readonly startedAt: number;
+}): Promise<Omit<EngineParts, "releaseLock"> & { readonly isRebuilt: boolean }> {
+  const { settings, opened, about, keys, sealer, payloads, state, hands, values, damaged, replayer, wal } = parts;
+  const { machine, clock } = settings;
+  const now = (): number => clock.now();
+  const warnings: string[] = [];
+  const { writer, reader } = wal;
+  state.appliedLsn = Math.max(state.appliedLsn, wal.report.lastLsn, about.lsn);
+  const isLost = opened.about === undefined && (replayer.checkpointSeq > 0 || (wal.segments[0]?.firstLsn ?? 1) > 1);
+  const finding = isLost && opened.finding === "new" ? "missing" : opened.finding;
+  if (isLost) warnings.push("the database was lost: what it had beyond the log's reach is gone");
+  const retention = new Retention(settings.retention, now);
+  const history = new History({
+    state,
+    database: () => hands.database,
+    sealer,
+    payloads,
+    log: {
+      readThese: (lsns) => reader.readThese(lsns),
+      get syncedLsn() {
+        return writer.syncedLsn;
+      },
+    },
+    cacheBytes: settings.cacheBytes,
+    onDamage: ({ topic, firstSeq, lastSeq }, cause) =>
+      settings.onProblem({
+        kind: "block-damaged",
+        message: `A block of ${topic.name}, messages ${firstSeq} to ${lastSeq}, cannot be read`,
+        cause,
+      }),
+  });
+  const checkpointer = new Checkpointer({
+    state,
+    wal,
+    database: () => hands.database,
+    sealer,
+    history,
+    retention,
+    crc32: machine.crc32,
+    monotonic: machine.elapsed,
+    breathe: () => new Promise((resolve) => machine.afterTurn(resolve)),
+    blockBytes: settings.blockBytes,
+    bufferBytes: 16 * 2 ** 20,
+    about: { ...about, key: aboutKeys(keys) },
+    onWritten: () => undefined,
+  });
+  if (opened.about === undefined && !isLost) await checkpointer.writeAbout();
+  const recovered = recoveredState(state, values, payloads);
+  let messagesInBlocks = 0;
+  for (const { facts } of state.blocks()) messagesInBlocks += facts.count;
+  const report: StoreReport = {
+    database: finding,
+    movedTo: opened.movedTo,
+    lostThroughSeq: isLost ? Math.max(replayer.checkpointSeq, 0) : undefined,
+    damaged,
+    log: wal.report,
+    messagesInBlocks,
+    messagesInLog: state.index.size,
+    warnings: [...warnings, ...wal.report.warnings],
+    durationMs: machine.elapsed() - parts.startedAt,
+  };
+  return {
+    settings,
+    state,
+    payloads,
+    history,
+    retention,
+    checkpointer,
+    wal,
+    hands,
+    recovered,
+    report,
+    isRebuilt: isLost,
+  };
+}

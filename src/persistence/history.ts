@@ -1,0 +1,337 @@
+import { LRUCache } from "lru-cache";
+import type { PayloadCodec } from "./codec.js";
+import { HandedOutMessage, operationsOf } from "./entry-mapping.js";
+import { indexFlag } from "./log-index.js";
+import type { StoredMessage } from "./operations.js";
+import type { Generation, StoreState } from "./state.js";
+import { OpenBlock } from "./store/block.js";
+import type { Block } from "./store/block.js";
+import { blockKey } from "./store/keys.js";
+import type { KeyValueStore } from "./store/level-store.js";
+import { DamagedValue } from "./store/sealer.js";
+import type { Sealer } from "./store/sealer.js";
+import type { Topic } from "./durable.js";
+import { MalformedBytes } from "./wal/byte-reader.js";
+import type { PublishEntry } from "./wal/entries.js";
+import type { WalRecord } from "./wal/scanner.js";
+
+/** Where a message is: in a block, or in the log. */
+export interface Place {
+  readonly seq: number;
+  readonly block: Block | undefined;
+  /** In the block. */
+  readonly at: number;
+  /** In the log. */
+  readonly lsn: number;
+}
+
+/** Which messages a reader wants, as far as their number and topic tell. */
+export interface Selection {
+  /** Topics that come into question. */
+  readonly topics: ReadonlySet<Topic>;
+  readonly wants: (topic: Topic, seq: number, isUnclaimed: boolean) => boolean;
+  readonly afterSeq: number;
+  readonly throughSeq: number;
+  readonly limit: number;
+  /** Blocks that need not be looked at; by default none. */
+  readonly skips?: ((block: Block) => boolean) | undefined;
+  /** Also messages that readers do not see yet, since they are not on the disk. */
+  readonly seesUnsynced?: boolean | undefined;
+}
+
+export interface Plan {
+  readonly places: readonly Place[];
+  /** Everything through it was looked at. */
+  readonly throughSeq: number;
+  /** There is nothing more, for now. */
+  readonly isEnd: boolean;
+}
+
+export interface LogSource {
+  /** The records with the given numbers. */
+  readThese(lsns: readonly number[]): AsyncGenerator<readonly WalRecord[], void, undefined>;
+  /** Everything through it is on the disk. */
+  readonly syncedLsn: number;
+}
+
+export interface HistoryOptions {
+  readonly state: StoreState;
+  readonly database: () => KeyValueStore;
+  readonly sealer: Sealer;
+  readonly payloads: PayloadCodec;
+  readonly log: LogSource;
+  /** Memory for blocks that were read, in bytes. */
+  readonly cacheBytes: number;
+  /** Told once of each block that cannot be read. */
+  readonly onDamage: (block: Block, cause: unknown) => void;
+}
+
+/** How many blocks are read ahead. */
+const readAhead = 4;
+
+/**
+ * Reads messages back. What to read is decided in memory, from numbers alone (`plan`); then only what is wanted is read
+ * (`fetch`). Memory in use is bounded by the page and the cache, however long the history is.
+ */
+export class History {
+  readonly #options: HistoryOptions;
+  readonly #cache: LRUCache<Block, OpenBlock>;
+  readonly #loading = new Map<Block, Promise<OpenBlock | undefined>>();
+
+  constructor(options: HistoryOptions) {
+    this.#options = options;
+    this.#cache = new LRUCache<Block, OpenBlock>({
+      maxSize: Math.max(1, options.cacheBytes),
+      sizeCalculation: ({ raw }) => raw.length + 1,
+    });
+  }
+
+  /** The next wanted messages, in the order of their numbers over all topics. */
+  plan(selection: Selection): Plan {
+    const { topics, afterSeq, throughSeq, limit, seesUnsynced } = selection;
+    const places: Place[] = [];
+    const { generations, index } = this.#options.state;
+    if (topics.size === 0 || limit <= 0) return { places, throughSeq: afterSeq, isEnd: topics.size === 0 };
+    for (let at = firstAbove(generations, afterSeq); at < generations.length; at++) {
+      const generation = generations[at] as Generation;
+      if (generation.firstSeq > throughSeq) break;
+      mergeBlocks(generation, selection, places);
+      if (places.length >= limit) return { places, throughSeq: places.at(-1)?.seq ?? afterSeq, isEnd: false };
+    }
+    const { syncedLsn } = this.#options.log;
+    let seen = Math.max(afterSeq, Math.min(throughSeq, generations.at(-1)?.lastSeq ?? 0));
+    let isEnd = true;
+    index.scan(afterSeq, (seq, lsn, topic, _expiresAt, flags) => {
+      if (seq > throughSeq) return false;
+      // What comes after a message that is not to be seen yet is not seen either: else it would be passed over.
+      if ((flags & indexFlag.needsSync) !== 0 && lsn > syncedLsn && seesUnsynced !== true) return false;
+      if (topics.has(topic) && selection.wants(topic, seq, (flags & indexFlag.isUnclaimed) !== 0)) {
+        if (places.length === limit) {
+          isEnd = false;
+          return false;
+        }
+        places.push({ seq, block: undefined, at: 0, lsn });
+      }
+      seen = seq;
+      return true;
+    });
+    return { places, throughSeq: seen, isEnd };
+  }
+
+  /**
+   * The messages at the places, in order, and as many at a time as lie together. A message that is not there any more,
+   * or cannot be read, is left out.
+   */
+  async *fetch(places: readonly Place[]): AsyncGenerator<StoredMessage[], void, undefined> {
+    const blocks = [...new Set(places.map(({ block }) => block).filter((block) => block !== undefined))];
+    const loads = new Map<Block, Promise<OpenBlock | undefined>>();
+    let started = 0;
+    const startThrough = (count: number): void => {
+      for (; started < Math.min(count, blocks.length); started++) {
+        const block = blocks[started] as Block;
+        const load = this.open(block);
+        load.catch(() => undefined); // whoever comes to it sees it
+        loads.set(block, load);
+      }
+    };
+    const { payloads } = this.#options;
+    let at = 0;
+    let messages: StoredMessage[] = [];
+    for (; at < places.length; at++) {
+      const place = places[at] as Place;
+      const { block } = place;
+      if (block === undefined) break;
+      if (!loads.has(block)) startThrough(blocks.indexOf(block) + 1);
+      startThrough(started < blocks.length ? Math.max(started, blocks.indexOf(block) + readAhead) : started);
+      const open = await loads.get(block);
+      if (open !== undefined) messages.push(new HandedOutMessage(open.message(place.at), payloads));
+      if (messages.length >= 256) {
+        yield messages;
+        messages = [];
+      }
+    }
+    if (messages.length > 0) yield messages;
+    if (at < places.length) yield* this.#fetchFromLog(places.slice(at));
+  }
+
+  async *#fetchFromLog(places: readonly Place[]): AsyncGenerator<StoredMessage[], void, undefined> {
+    const wanted = new Set(places.map(({ seq }) => seq));
+    const lsns = [...new Set(places.map(({ lsn }) => lsn))];
+    let messages: StoredMessage[] = [];
+    for await (const records of this.#options.log.readThese(lsns)) {
+      for (const { entry } of records) {
+        for (const operation of operationsOf(entry)) {
+          if (operation.type !== "publish" || !wanted.delete(operation.seq)) continue;
+          messages.push(new HandedOutMessage(operation, this.#options.payloads));
+        }
+      }
+      yield messages;
+      messages = [];
+    }
+    if (wanted.size === 0) return;
+    // A checkpoint has moved them into blocks meanwhile, or removed them.
+    const moved: Place[] = [];
+    const { topics } = this.#options.state;
+    const all = new Set(topics);
+    for (const seq of wanted) {
+      const [place] = this.plan({
+        topics: all,
+        wants: () => true,
+        afterSeq: seq - 1,
+        throughSeq: seq,
+        limit: 1,
+      }).places;
+      if (place?.block !== undefined) moved.push(place);
+    }
+    if (moved.length > 0) yield* this.fetch(moved);
+  }
+
+  /** A block's messages; undefined when it is gone or cannot be read. */
+  open(block: Block): Promise<OpenBlock | undefined> {
+    const cached = this.#cache.get(block);
+    if (cached !== undefined) return Promise.resolve(cached);
+    let loading = this.#loading.get(block);
+    if (loading === undefined) {
+      loading = this.#load(block).finally(() => this.#loading.delete(block));
+      this.#loading.set(block, loading);
+    }
+    return loading;
+  }
+
+  /** The entries of a whole block, for rewriting it. */
+  async entries(block: Block): Promise<PublishEntry[] | undefined> {
+    const open = await this.open(block);
+    return open === undefined ? undefined : Array.from({ length: block.facts.count }, (_, at) => open.message(at));
+  }
+
+  async #load(block: Block): Promise<OpenBlock | undefined> {
+    const { sealer, database } = this.#options;
+    const key = blockKey(sealer.nameInKeys(block.topic.name), block.firstSeq);
+    const value = await database().get(key);
+    if (value === undefined) {
+      if (this.#isKnown(block)) this.#damaged(block, new DamagedValue("the block is not in the database"));
+      return undefined;
+    }
+    try {
+      const open = new OpenBlock(block.topic.name, await sealer.open(key, value), block.facts.count);
+      this.#cache.set(block, open);
+      return open;
+    } catch (cause) {
+      if (!(cause instanceof DamagedValue || cause instanceof MalformedBytes)) throw cause;
+      this.#damaged(block, cause);
+      return undefined;
+    }
+  }
+
+  #isKnown(block: Block): boolean {
+    return this.#options.state.generations.some(({ blocks }) => blocks.includes(block));
+  }
+
+  #damaged(block: Block, cause: unknown): void {
+    if (block.isDamaged) return;
+    block.isDamaged = true;
+    this.#options.onDamage(block, cause);
+  }
+}
+
+/** The first generation with numbers above `seq`. */
+function firstAbove(generations: readonly Generation[], seq: number): number {
+  let low = 0;
+  let high = generations.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((generations[middle] as Generation).lastSeq > seq) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** Goes through the wanted messages of one block. */
+class BlockCursor {
+  readonly block: Block;
+  readonly #selection: Selection;
+  readonly #seqs: Float64Array;
+  at = 0;
+  /** Infinity at the end. */
+  seq = Infinity;
+
+  constructor(block: Block, selection: Selection) {
+    this.block = block;
+    this.#selection = selection;
+    this.#seqs = block.seqs();
+    this.#seek();
+  }
+
+  next(): void {
+    this.at++;
+    this.#seek();
+  }
+
+  #seek(): void {
+    const { afterSeq, throughSeq, wants } = this.#selection;
+    const { topic, facts } = this.block;
+    const seqs = this.#seqs;
+    for (; this.at < seqs.length; this.at++) {
+      const seq = seqs[this.at] as number;
+      if (seq > throughSeq) break;
+      if (seq <= afterSeq || !wants(topic, seq, facts.isUnclaimed)) continue;
+      this.seq = seq;
+      return;
+    }
+    this.seq = Infinity;
+  }
+}
+
+/** Appends a generation's wanted messages to `places`, in order, up to the limit: a merge of its blocks. */
+function mergeBlocks(generation: Generation, selection: Selection, places: Place[]): void {
+  const { topics, afterSeq, throughSeq, limit, skips } = selection;
+  const heap: BlockCursor[] = [];
+  const { blocks } = generation;
+  let next = 0;
+  while (places.length < limit) {
+    // A block joins when its first message may be the next one.
+    for (; next < blocks.length; next++) {
+      const block = blocks[next] as Block;
+      if (block.firstSeq > Math.min(throughSeq, heap[0]?.seq ?? Infinity)) break;
+      if (block.lastSeq <= afterSeq || block.isDamaged || !topics.has(block.topic)) continue;
+      if (skips?.(block) === true) continue;
+      const cursor = new BlockCursor(block, selection);
+      if (cursor.seq !== Infinity) pushUp(heap, cursor);
+    }
+    const first = heap[0];
+    if (first === undefined) return;
+    places.push({ seq: first.seq, block: first.block, at: first.at, lsn: 0 });
+    first.next();
+    if (first.seq === Infinity) {
+      const last = heap.pop() as BlockCursor;
+      if (heap.length > 0) heap[0] = last;
+    }
+    if (heap.length > 0) sink(heap);
+  }
+}
+
+function pushUp(heap: BlockCursor[], cursor: BlockCursor): void {
+  let at = heap.length;
+  heap.push(cursor);
+  while (at > 0) {
+    const parent = (at - 1) >> 1;
+    if ((heap[parent] as BlockCursor).seq <= cursor.seq) break;
+    heap[at] = heap[parent] as BlockCursor;
+    at = parent;
+  }
+  heap[at] = cursor;
+}
+
+function sink(heap: BlockCursor[]): void {
+  const cursor = heap[0] as BlockCursor;
+  let at = 0;
+  for (;;) {
+    let child = at * 2 + 1;
+    if (child >= heap.length) break;
+    if (child + 1 < heap.length && (heap[child + 1] as BlockCursor).seq < (heap[child] as BlockCursor).seq) child++;
+    if ((heap[child] as BlockCursor).seq >= cursor.seq) break;
+    heap[at] = heap[child] as BlockCursor;
+    at = child;
+  }
+  heap[at] = cursor;
+}

@@ -1,0 +1,138 @@
+import type { Topic } from "./durable.js";
+
+const chunkEntries = 4096;
+
+/** What is known of a message in the log. */
+export const indexFlag = {
+  /** It was published with a level that waits for the disk: not to be seen before it is there. */
+  needsSync: 1,
+  /** No durable was there for it when it came. */
+  isUnclaimed: 2,
+} as const;
+
+interface Chunk {
+  readonly seqs: Float64Array;
+  readonly lsns: Float64Array;
+  /** 0: never. */
+  readonly expiresAt: Float64Array;
+  readonly flags: Uint8Array;
+  readonly topics: (Topic | undefined)[];
+  count: number;
+}
+
+/**
+ * The messages that are in the log and in no block, in the order of their numbers: 33 bytes each, whatever their
+ * size. The messages themselves stay in the log.
+ */
+export class LogIndex {
+  readonly #chunks: Chunk[] = [];
+  /** Entries at the front of the first chunk that are gone. */
+  #skip = 0;
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** The lowest number; Infinity when there is none. */
+  get firstSeq(): number {
+    return this.#chunks[0]?.seqs[this.#skip] ?? Infinity;
+  }
+
+  get lastSeq(): number {
+    const last = this.#chunks.at(-1);
+    return last === undefined ? 0 : (last.seqs[last.count - 1] as number);
+  }
+
+  /** Adds the newest message; `seq` and `lsn` must not be below those before it. */
+  push(seq: number, lsn: number, topic: Topic, expiresAt: number, flags: number): void {
+    let chunk = this.#chunks.at(-1);
+    if (chunk === undefined || chunk.count === chunkEntries) {
+      chunk = {
+        seqs: new Float64Array(chunkEntries),
+        lsns: new Float64Array(chunkEntries),
+        expiresAt: new Float64Array(chunkEntries),
+        flags: new Uint8Array(chunkEntries),
+        topics: [],
+        count: 0,
+      };
+      this.#chunks.push(chunk);
+    }
+    const at = chunk.count++;
+    chunk.seqs[at] = seq;
+    chunk.lsns[at] = lsn;
+    chunk.expiresAt[at] = expiresAt;
+    chunk.flags[at] = flags;
+    chunk.topics.push(topic);
+    topic.inLog++;
+    this.#size++;
+  }
+
+  /** Calls `visit` for each message above `afterSeq`, in order, until it returns false. */
+  scan(
+    afterSeq: number,
+    visit: (seq: number, lsn: number, topic: Topic, expiresAt: number, flags: number) => boolean,
+  ): void {
+    const { chunk: first, at: start } = this.#find(afterSeq);
+    for (let index = first; index < this.#chunks.length; index++) {
+      const { seqs, lsns, expiresAt, flags, topics, count } = this.#chunks[index] as Chunk;
+      for (let at = index === first ? start : 0; at < count; at++) {
+        const goesOn = visit(
+          seqs[at] as number,
+          lsns[at] as number,
+          topics[at] as Topic,
+          expiresAt[at] as number,
+          flags[at] as number,
+        );
+        if (!goesOn) return;
+      }
+    }
+  }
+
+  /** Forgets the messages through `seq`; returns the topics that lost messages. */
+  dropThrough(seq: number): Set<Topic> {
+    const touched = new Set<Topic>();
+    for (let chunk = this.#chunks[0]; chunk !== undefined; chunk = this.#chunks[0]) {
+      while (this.#skip < chunk.count && (chunk.seqs[this.#skip] as number) <= seq) {
+        const topic = chunk.topics[this.#skip] as Topic;
+        chunk.topics[this.#skip] = undefined;
+        topic.inLog--;
+        touched.add(topic);
+        this.#skip++;
+        this.#size--;
+      }
+      if (this.#skip < chunk.count) break;
+      if (this.#chunks.length === 1 && chunk.count < chunkEntries) {
+        // The chunk that is being filled: nothing of it is left.
+        this.#chunks.pop();
+        this.#skip = 0;
+        break;
+      }
+      this.#chunks.shift();
+      this.#skip = 0;
+    }
+    return touched;
+  }
+
+  /** Where the first message above `seq` is. */
+  #find(seq: number): { chunk: number; at: number } {
+    let low = 0;
+    let high = this.#chunks.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const chunk = this.#chunks[middle] as Chunk;
+      if ((chunk.seqs[chunk.count - 1] as number) > seq) high = middle;
+      else low = middle + 1;
+    }
+    const chunk = this.#chunks[low];
+    if (chunk === undefined) return { chunk: low, at: 0 };
+    let from = low === 0 ? this.#skip : 0;
+    let to = chunk.count;
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if ((chunk.seqs[middle] as number) > seq) to = middle;
+      else from = middle + 1;
+    }
+    return { chunk: low, at: from };
+  }
+}

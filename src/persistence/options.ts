@@ -1,0 +1,219 @@
+import { brokerError, quote } from "../errors.js";
+import { nodeCipher } from "../platform/cipher.js";
+import type { Cipher } from "../platform/cipher.js";
+import { crc32 } from "../platform/checksum.js";
+import type { Checksum } from "../platform/checksum.js";
+import { systemClock } from "../platform/clock.js";
+import type { Clock } from "../platform/clock.js";
+import { zlibCompressor } from "../platform/compressor.js";
+import type { Compressor } from "../platform/compressor.js";
+import { nodeEventLoop } from "../platform/event-loop.js";
+import { nodeFileSystem, nodeFolders } from "../platform/file-system.js";
+import type { FileSystem, Folders } from "../platform/file-system.js";
+import { systemRandom } from "../platform/random.js";
+import type { Random } from "../platform/random.js";
+import { v8StructuredData } from "../platform/structured-data.js";
+import type { StructuredData } from "../platform/structured-data.js";
+import type { CodecOption } from "./codec.js";
+import type { KeyProvider } from "./key-ring.js";
+import type { RetentionPolicy, RetentionSettings } from "./retention.js";
+import { fflateCompressor } from "./store/fflate-compressor.js";
+import { openLevelStore } from "./store/level-store.js";
+import type { OpenKeyValueStore } from "./store/level-store.js";
+import type { RecoveryPolicy } from "./wal/recovery.js";
+import type { Durability, WalState } from "./wal/writer.js";
+
+/** Something the store lived with, and somebody should know of. */
+export interface StoreProblem {
+  readonly kind: "checkpoint-failed" | "block-damaged" | "log-damaged";
+  readonly message: string;
+  readonly cause?: unknown;
+}
+
+export interface StoreOptions {
+  /** The store's folder; made when it does not exist. One process at a time. */
+  readonly path: string;
+  /** The level of an append that names none. @default "group" */
+  readonly durability?: Durability | undefined;
+  /** For the level `interval`: how long, in milliseconds, a record stays unsynced. @default 100 */
+  readonly interval?: number | undefined;
+  /**
+   * How long messages are kept that no durable has to settle. With a limit and no policy: `limits`. With neither, a message
+   * is kept until every durable that matched it has settled it, and one that none matched for seven days and within
+   * 1 GiB.
+   */
+  readonly retention?:
+    | {
+        /** Milliseconds. */
+        readonly maxAge?: number | undefined;
+        /** As stored. */
+        readonly maxBytes?: number | undefined;
+        readonly maxMessages?: number | undefined;
+        readonly policy?: RetentionPolicy | undefined;
+      }
+    | undefined;
+  /** @default "json" */
+  readonly codec?: CodecOption | undefined;
+  /** Of blocks in the database. @default "gzip" */
+  readonly compression?: "gzip" | "none" | Compressor | undefined;
+  readonly encryption?: { readonly keyProvider: KeyProvider } | undefined;
+  /** What to do about damage. @default "quarantine" */
+  readonly recovery?: RecoveryPolicy | undefined;
+  /** How long dedup ids are remembered, in milliseconds, and how many. @default 120,000 ms, 100,000 */
+  readonly dedup?: { readonly window?: number | undefined; readonly maxEntries?: number | undefined } | undefined;
+  /** A checkpoint comes when the log is this large, … @default 64 MiB */
+  readonly walBytes?: number | undefined;
+  /** … and this many milliseconds after the first change since the last one. @default 30,000 */
+  readonly checkpointInterval?: number | undefined;
+  /** A block is full at this many bytes before compression. @default 32 KiB */
+  readonly blockBytes?: number | undefined;
+  /** Memory for blocks that were read. @default 8 MiB */
+  readonly cacheBytes?: number | undefined;
+  /** Records that may wait for the write before them. @default 8 MiB */
+  readonly bufferBytes?: number | undefined;
+  /** Room kept back for acknowledgements on a full disk. @default 4 MiB */
+  readonly reserveBytes?: number | undefined;
+  /** Told of each change of the log's state, with the error that appends now get, if any. Must not throw. */
+  readonly onStateChange?: ((state: WalState, error: Error | undefined) => void) | undefined;
+  /** Must not throw. */
+  readonly onProblem?: ((problem: StoreProblem) => void) | undefined;
+  readonly clock?: Pick<Clock, "now" | "monotonic" | "schedule"> | undefined;
+  readonly random?: Random | undefined;
+  /** The machine, part by part. */
+  readonly machine?: Partial<Machine> | undefined;
+}
+
+/** What the store needs of the machine. */
+export interface Machine {
+  readonly fileSystem: FileSystem;
+  readonly folders: Folders;
+  readonly openDatabase: OpenKeyValueStore;
+  readonly crc32: Checksum;
+  readonly cipher: Cipher;
+  readonly structuredData: StructuredData;
+  readonly gzip: Compressor;
+  readonly afterTurn: (run: () => void) => void;
+  /** Real milliseconds, for budgets. */
+  readonly elapsed: () => number;
+}
+
+/** The options with every default in place. */
+export interface StoreSettings {
+  readonly path: string;
+  readonly durability: Durability;
+  readonly intervalMs: number;
+  readonly retention: RetentionSettings;
+  readonly codec: CodecOption;
+  readonly compressor: Compressor | undefined;
+  readonly keyProvider: KeyProvider | undefined;
+  readonly recovery: RecoveryPolicy;
+  readonly dedupWindowMs: number;
+  readonly dedupMaxEntries: number;
+  readonly walBytes: number;
+  readonly checkpointIntervalMs: number;
+  readonly blockBytes: number;
+  readonly cacheBytes: number;
+  readonly bufferBytes: number;
+  readonly reserveBytes: number;
+  readonly clock: Pick<Clock, "now" | "monotonic" | "schedule">;
+  readonly random: Random;
+  readonly machine: Machine;
+  readonly onStateChange: (state: WalState, error: Error | undefined) => void;
+  readonly onProblem: (problem: StoreProblem) => void;
+}
+
+const mebibyte = 2 ** 20;
+const weekMs = 7 * 24 * 3_600_000;
+
+/** Throws `ERR_INVALID_OPTION`, naming the option. */
+export function resolveOptions(options: StoreOptions): StoreSettings {
+  const { path, codec = "json", retention, dedup, encryption } = options;
+  if (typeof path !== "string" || path === "") throw invalid("path", path, "the store's folder");
+  const durability = oneOf("durability", options.durability ?? "group", levels);
+  const isCustomCodec = typeof codec === "object" && codec !== null;
+  if (isCustomCodec) {
+    const isWhole = typeof codec.name === "string" && codec.name !== "" && typeof codec.encode === "function";
+    if (!isWhole || typeof codec.decode !== "function") throw invalid("codec", codec, "{ name, encode, decode }");
+  } else oneOf("codec", codec, ["json", "v8"] as const);
+  if (encryption !== undefined && typeof encryption.keyProvider !== "function") {
+    throw invalid("encryption.keyProvider", encryption.keyProvider, "a function");
+  }
+  const machine: Machine = {
+    fileSystem: nodeFileSystem,
+    folders: nodeFolders,
+    openDatabase: openLevelStore,
+    crc32,
+    cipher: nodeCipher,
+    structuredData: v8StructuredData,
+    gzip: zlibCompressor ?? fflateCompressor,
+    afterTurn: (run) => nodeEventLoop.afterTurn(run),
+    elapsed: () => nodeEventLoop.elapsed(),
+    ...options.machine,
+  };
+  return {
+    path,
+    durability,
+    intervalMs: positive("interval", options.interval ?? 100),
+    retention: retentionOf(retention),
+    codec,
+    compressor: compressorOf(options.compression ?? "gzip", machine.gzip),
+    keyProvider: encryption?.keyProvider,
+    recovery: oneOf("recovery", options.recovery ?? "quarantine", ["truncate-tail", "quarantine", "fail"] as const),
+    dedupWindowMs: positive("dedup.window", dedup?.window ?? 120_000),
+    dedupMaxEntries: positive("dedup.maxEntries", dedup?.maxEntries ?? 100_000),
+    walBytes: positive("walBytes", options.walBytes ?? 64 * mebibyte),
+    checkpointIntervalMs: positive("checkpointInterval", options.checkpointInterval ?? 30_000),
+    blockBytes: positive("blockBytes", options.blockBytes ?? 32 * 1024),
+    cacheBytes: positive("cacheBytes", options.cacheBytes ?? 8 * mebibyte),
+    bufferBytes: positive("bufferBytes", options.bufferBytes ?? 8 * mebibyte),
+    reserveBytes: options.reserveBytes ?? 4 * mebibyte,
+    clock: options.clock ?? systemClock,
+    random: options.random ?? systemRandom,
+    machine,
+    onStateChange: options.onStateChange ?? (() => undefined),
+    onProblem: options.onProblem ?? (() => undefined),
+  };
+}
+
+export const levels = ["memory", "os", "interval", "group", "always"] as const;
+
+function retentionOf(option: StoreOptions["retention"]): RetentionSettings {
+  const { maxAge, maxBytes, maxMessages, policy } = option ?? {};
+  if (policy !== undefined) oneOf("retention.policy", policy, ["limits", "interest", "work-queue"] as const);
+  const limits = {
+    maxAgeMs: positive("retention.maxAge", maxAge ?? Infinity),
+    maxBytes: positive("retention.maxBytes", maxBytes ?? Infinity),
+    maxMessages: positive("retention.maxMessages", maxMessages ?? Infinity),
+  };
+  if (policy !== undefined) return { policy, ...limits };
+  const hasLimit = maxAge !== undefined || maxBytes !== undefined || maxMessages !== undefined;
+  if (hasLimit) return { policy: "limits", ...limits };
+  return { policy: "until-settled", maxAgeMs: weekMs, maxBytes: 1024 * mebibyte, maxMessages: Infinity };
+}
+
+function compressorOf(option: NonNullable<StoreOptions["compression"]>, gzip: Compressor): Compressor | undefined {
+  if (option === "gzip") return gzip;
+  if (option === "none") return undefined;
+  const isWhole =
+    typeof option === "object" &&
+    typeof option.name === "string" &&
+    typeof option.compress === "function" &&
+    typeof option.decompress === "function";
+  if (!isWhole) throw invalid("compression", option, '"gzip", "none" or { name, compress, decompress }');
+  if (option.name === "gzip") throw invalid("compression.name", option.name, "a name of its own");
+  return option;
+}
+
+function oneOf<Value extends string>(option: string, value: unknown, choices: readonly Value[]): Value {
+  if (choices.includes(value as Value)) return value as Value;
+  throw invalid(option, value, choices.map((choice) => `"${choice}"`).join(", "));
+}
+
+function positive(option: string, value: number): number {
+  if (typeof value === "number" && value > 0) return value;
+  throw invalid(option, value, "a number above 0");
+}
+
+function invalid(option: string, value: unknown, wanted: string): Error {
+  return brokerError("ERR_INVALID_OPTION", `${option} must be ${wanted}; got ${quote(value)}`, { option });
+}

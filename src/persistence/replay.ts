@@ -1,0 +1,70 @@
+import type { History } from "./history.js";
+import type { StoredMessage } from "./operations.js";
+import type { Retention } from "./retention.js";
+import type { StoreState } from "./state.js";
+
+/** A place in history: a message number, or a time in milliseconds since 1970. */
+export type HistoryPoint = { readonly seq: number } | { readonly time: number };
+
+export interface ReplayOptions {
+  /** The first message, included. By default the oldest. */
+  readonly from?: HistoryPoint | undefined;
+  /** The last message, included. By default the last one that was stored when the replay began. */
+  readonly to?: HistoryPoint | undefined;
+  /** How many messages at most. */
+  readonly limit?: number | undefined;
+}
+
+/** Messages that are looked up at a time. */
+const pageMessages = 1024;
+
+/**
+ * History, in the order of numbers over all topics. What has expired, and what is not kept any more, is left out, whether
+ * or not a checkpoint has removed it yet.
+ */
+export async function* replay(
+  parts: { readonly state: StoreState; readonly history: History; readonly retention: Retention },
+  patterns: readonly string[],
+  { from, to, limit = Infinity }: ReplayOptions,
+): AsyncGenerator<StoredMessage[], void, undefined> {
+  const { state, history, retention } = parts;
+  const fromTime = from !== undefined && "time" in from ? from.time : 0;
+  const toTime = to !== undefined && "time" in to ? to.time : Infinity;
+  const throughSeq = Math.min(to !== undefined && "seq" in to ? to.seq : Infinity, state.lastSeq);
+  let afterSeq = (from !== undefined && "seq" in from ? from.seq : 1) - 1;
+  let left = limit;
+  while (left > 0) {
+    const {
+      places,
+      throughSeq: seen,
+      isEnd,
+    } = history.plan({
+      topics: state.topics.matching(patterns),
+      wants: (topic, seq, isUnclaimed) => retention.need(topic, seq, isUnclaimed) !== "gone",
+      skips: ({ facts }) =>
+        facts.lastTimestamp < fromTime || facts.firstTimestamp > toTime || retention.isExpired(facts.expiresAt),
+      afterSeq,
+      throughSeq,
+      limit: Math.min(pageMessages, left),
+    });
+    for await (const messages of history.fetch(places)) {
+      const { oldestKept } = retention;
+      const wanted = messages.filter(({ timestamp, expiresAt, topic, seq }) => {
+        if (timestamp < fromTime || timestamp > toTime || retention.isExpired(expiresAt)) return false;
+        return timestamp >= oldestKept || isWaited(state, topic, seq);
+      });
+      if (wanted.length === 0) continue;
+      left -= wanted.length;
+      yield wanted;
+    }
+    if (isEnd) return;
+    afterSeq = seen;
+  }
+}
+
+function isWaited(state: StoreState, topicName: string, seq: number): boolean {
+  const topic = state.topics.of(topicName);
+  const found = topic.durables.some((durable) => durable.isPending(topic, seq));
+  state.topics.release(topic);
+  return found;
+}

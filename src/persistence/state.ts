@@ -1,0 +1,215 @@
+import { DurableTable, decodeDurable, encodeDurable } from "./durable-state.js";
+import { decodeDedup, encodeDedup, encodeMessage, extension, operationsOf, readerOf } from "./entry-mapping.js";
+import { indexFlag, LogIndex } from "./log-index.js";
+import { SideTable } from "./side-table.js";
+import { copyOf } from "./store/block.js";
+import type { Block } from "./store/block.js";
+import { keyKind, namedKey, numberedKey } from "./store/keys.js";
+import { TopicTable } from "./topics.js";
+import type { Topic } from "./durable.js";
+import { ByteWriter } from "./wal/byte-writer.js";
+import type { ExtensionEntry, OperationEntry, PublishEntry, WalEntry } from "./wal/entries.js";
+
+/** The blocks of one checkpoint. The numbers of two generations do not overlap. */
+export interface Generation {
+  readonly number: number;
+  /** By their first number. */
+  blocks: Block[];
+  firstSeq: number;
+  lastSeq: number;
+}
+
+export interface StateLimits {
+  readonly dedupWindowMs: number;
+  readonly dedupMaxEntries: number;
+  readonly now: () => number;
+  readonly nameInKeys: (name: string) => Uint8Array;
+}
+
+/**
+ * Everything the store knows, in memory, but for the messages themselves. It is a function of the log: `apply` is the
+ * one way it changes, on the way in and in recovery alike. Applying what a checkpoint has already seen changes nothing.
+ */
+export class StoreState {
+  readonly topics = new TopicTable();
+  readonly durables = new DurableTable(this.topics);
+  readonly index = new LogIndex();
+  /** Oldest first. */
+  readonly generations: Generation[] = [];
+  readonly delayed = new SideTable<number>();
+  readonly deadLetters = new SideTable<string>();
+  readonly dedup = new SideTable<string>();
+  readonly retained = new SideTable<string>();
+  /** Durables that a checkpoint has put into the database, by name. */
+  readonly storedDurables = new Set<string>();
+  /** Durables that were deleted since the log began to be read. */
+  readonly deletedDurables = new Set<string>();
+  readonly #limits: StateLimits;
+  #lastSeq = 0;
+  /** Everything through it was applied. */
+  appliedLsn = 0;
+  /** The last one that changed anything: a checkpoint's own record does not. */
+  changedLsn = 0;
+
+  constructor(limits: StateLimits) {
+    this.#limits = limits;
+  }
+
+  /** The highest message number given out. */
+  get lastSeq(): number {
+    return this.#lastSeq;
+  }
+
+  raiseLastSeq(seq: number): void {
+    if (seq > this.#lastSeq) this.#lastSeq = seq;
+  }
+
+  /** @param needsSync its messages are not to be seen before they are on the disk */
+  apply(lsn: number, entry: WalEntry, needsSync: boolean): void {
+    if (entry.type === "publish") this.#publish(lsn, 0, entry, needsSync);
+    else if (entry.type === "settle") this.durables.get(entry.durable)?.settle(entry);
+    else operationsOf(entry).forEach((operation, part) => this.#apply(lsn, part, operation, needsSync));
+    this.appliedLsn = lsn;
+    if (entry.type !== "checkpoint") this.changedLsn = lsn;
+  }
+
+  #apply(lsn: number, part: number, operation: OperationEntry, needsSync: boolean): void {
+    switch (operation.type) {
+      case "publish":
+        this.#publish(lsn, part, operation, needsSync);
+        break;
+      case "settle":
+        this.durables.get(operation.durable)?.settle(operation);
+        break;
+      case "subscription": {
+        const { change, name, patterns, position } = operation;
+        const options = JSON.parse(Buffer.from(operation.options).toString("utf8") || "null") as unknown;
+        if (change === "deleted") this.deletedDurables.add(name);
+        else this.deletedDurables.delete(name);
+        this.durables.apply({ change, name, patterns, position, options });
+        break;
+      }
+      case "extension":
+        this.#extension(lsn, part, operation);
+        break;
+    }
+  }
+
+  #publish(lsn: number, part: number, entry: PublishEntry, needsSync: boolean): void {
+    const { seq, topic: name, dedupId, expiresAt } = entry;
+    this.raiseLastSeq(seq);
+    if (dedupId !== undefined) {
+      const record = { dedupId, seq, id: entry.id, at: entry.timestamp };
+      this.#remember(lsn, part, dedupId, encodeDedup(record), entry.timestamp);
+    }
+    if (entry.deliverAt !== undefined) {
+      this.delayed.put(seq, numberedKey(keyKind.delayed, seq), encodeMessage(entry));
+      return;
+    }
+    if (entry.retain) {
+      this.retained.put(name, namedKey(keyKind.retained, this.#limits.nameInKeys(name)), encodeMessage(entry));
+    }
+    // A log that was pieced together after damage may hold a number twice; the first one counts.
+    if (seq <= this.index.lastSeq || seq <= (this.generations.at(-1)?.lastSeq ?? 0)) return;
+    const topic = this.topics.of(name);
+    let flags = needsSync ? indexFlag.needsSync : 0;
+    if (!isCovered(topic, seq)) flags |= indexFlag.isUnclaimed;
+    this.index.push(seq, lsn, topic, expiresAt ?? 0, flags);
+  }
+
+  #extension(lsn: number, part: number, { name, data }: ExtensionEntry): void {
+    if (name === extension.deadLetterAdded) {
+      const copy = new Uint8Array(data);
+      this.deadLetters.put(readerOf(copy).string(), numberedKey(keyKind.deadLetter, lsn, part), copy);
+    } else if (name === extension.deadLetterRemoved) {
+      this.deadLetters.remove(readerOf(data).string());
+    } else if (name === extension.dedup) {
+      const record = decodeDedup(data);
+      this.#remember(lsn, part, record.dedupId, new Uint8Array(data), record.at);
+    } else if (name === extension.delayedRemoved) {
+      this.delayed.remove(readerOf(data).varint());
+    } else if (name === extension.retainedCleared) {
+      this.retained.remove(readerOf(data).string());
+    }
+  }
+
+  #remember(lsn: number, part: number, dedupId: string, value: Uint8Array, at: number): void {
+    this.dedup.put(dedupId, numberedKey(keyKind.dedup, lsn, part), value, at);
+    if (this.dedup.size > this.#limits.dedupMaxEntries) this.pruneDedup();
+  }
+
+  /** Forgets dedup ids that are out of the window. */
+  pruneDedup(): void {
+    this.dedup.prune(this.#limits.now() - this.#limits.dedupWindowMs, this.#limits.dedupMaxEntries);
+  }
+
+  /** Adds a checkpoint's blocks in place of what the index had through `lastSeq`. */
+  addGeneration(number: number, blocks: Block[], lastSeq: number): void {
+    this.addBlocks(number, blocks);
+    for (const topic of this.index.dropThrough(lastSeq)) this.topics.release(topic);
+  }
+
+  addBlocks(number: number, blocks: Block[]): void {
+    if (blocks.length === 0) return;
+    for (const block of blocks) block.topic.blocks++;
+    let generation = this.generations.find((one) => one.number === number);
+    if (generation === undefined) {
+      generation = { number, blocks: [], firstSeq: Infinity, lastSeq: 0 };
+      this.generations.push(generation);
+      this.generations.sort((a, b) => a.number - b.number);
+    }
+    generation.blocks.push(...blocks);
+    generation.blocks.sort((a, b) => a.firstSeq - b.firstSeq);
+    for (const { firstSeq, lastSeq } of blocks) {
+      generation.firstSeq = Math.min(generation.firstSeq, firstSeq);
+      generation.lastSeq = Math.max(generation.lastSeq, lastSeq);
+    }
+  }
+
+  removeBlocks(number: number, gone: ReadonlySet<Block>): void {
+    const at = this.generations.findIndex((one) => one.number === number);
+    const generation = this.generations[at];
+    if (generation === undefined) return;
+    generation.blocks = generation.blocks.filter((block) => !gone.has(block));
+    if (generation.blocks.length === 0) this.generations.splice(at, 1);
+    for (const { topic } of gone) topic.blocks--;
+    for (const { topic } of gone) this.topics.release(topic);
+  }
+
+  /** Every block, oldest generation first. */
+  *blocks(): IterableIterator<Block> {
+    for (const { blocks } of this.generations) yield* blocks;
+  }
+
+  /** The durables as bytes, for the log's checkpoint record: what is left of them if the database is lost. */
+  encodeDurables(): Uint8Array {
+    const out = new ByteWriter(1024);
+    out.varint(this.durables.size);
+    for (const durable of this.durables) out.block(encodeDurable(durable));
+    return copyOf(out);
+  }
+
+  /**
+   * Takes durables from a checkpoint record, when the database that had them is lost: those that the log has not
+   * told of, and positions that are further than the log knows.
+   */
+  mergeDurables(bytes: Uint8Array): void {
+    const input = readerOf(bytes);
+    for (let left = input.count(); left > 0; left--) {
+      const stored = decodeDurable(input.block());
+      const known = this.durables.get(stored.name);
+      if (known === undefined) {
+        if (!this.deletedDurables.has(stored.name)) this.durables.put(stored);
+        continue;
+      }
+      known.settled.addAll(stored.settled);
+      for (const [seq, attempt] of stored.attempts) if (!known.attempts.has(seq)) known.attempts.set(seq, attempt);
+      if (known.start === stored.start) known.raiseFloor(stored.floor);
+    }
+  }
+}
+
+/** Whether a durable was there for the message when it came, or asked for it later. */
+export function isCovered(topic: Topic, seq: number): boolean {
+  return topic.durables.some((durable) => durable.covers(topic, seq));
+}

@@ -1,0 +1,304 @@
+/** Blocks: messages of one topic, close together in time, stored and removed as one. Described in docs/format/store.md. */
+import type { PublishEntry } from "../wal/entries.js";
+import type { Topic } from "../durable.js";
+import { ByteReader, MalformedBytes } from "../wal/byte-reader.js";
+import { ByteWriter } from "../wal/byte-writer.js";
+
+const version = 1;
+
+const flag = {
+  key: 1,
+  headers: 2,
+  expiresAt: 4,
+  dedupId: 8,
+  replyTo: 16,
+  correlationId: 32,
+  retain: 128,
+} as const;
+
+/** What is known of a block without reading it. */
+export interface BlockFacts {
+  /** No durable was there for its messages when they came. */
+  readonly isUnclaimed: boolean;
+  readonly count: number;
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  /** Bytes of its messages, and what they take as stored. */
+  readonly rawBytes: number;
+  readonly storedBytes: number;
+  readonly firstTimestamp: number;
+  readonly lastTimestamp: number;
+  /** When the last of its messages expires; 0 when one never does. */
+  readonly expiresAt: number;
+  /** The numbers of its messages, as differences. */
+  readonly packedSeqs: Uint8Array;
+}
+
+/** A block in the store. */
+export class Block {
+  readonly generation: number;
+  readonly ordinal: number;
+  readonly topic: Topic;
+  readonly facts: BlockFacts;
+  /** It could not be read: nothing of it is handed out, and it is not removed. */
+  isDamaged = false;
+
+  constructor(generation: number, ordinal: number, topic: Topic, facts: BlockFacts) {
+    this.generation = generation;
+    this.ordinal = ordinal;
+    this.topic = topic;
+    this.facts = facts;
+  }
+
+  get firstSeq(): number {
+    return this.facts.firstSeq;
+  }
+
+  get lastSeq(): number {
+    return this.facts.lastSeq;
+  }
+
+  /** The numbers of its messages, ascending. */
+  seqs(): Float64Array {
+    const { count, packedSeqs, firstSeq } = this.facts;
+    const seqs = new Float64Array(count);
+    const input = new ByteReader();
+    input.reset(asBuffer(packedSeqs), 0, packedSeqs.length);
+    let seq = firstSeq;
+    for (let index = 0; index < count; index++) {
+      if (index > 0) seq += input.varint();
+      seqs[index] = seq;
+    }
+    return seqs;
+  }
+}
+
+export function encodeFacts(topic: string, facts: BlockFacts): Uint8Array {
+  const out = new ByteWriter(128);
+  out.string(topic);
+  out.uint8(facts.isUnclaimed ? 1 : 0);
+  out.varint(facts.count);
+  out.varint(facts.firstSeq);
+  out.varint(facts.lastSeq - facts.firstSeq);
+  out.varint(facts.rawBytes);
+  out.varint(facts.storedBytes);
+  out.varint(facts.firstTimestamp);
+  out.varint(facts.lastTimestamp);
+  out.varint(facts.expiresAt);
+  out.block(facts.packedSeqs);
+  return copyOf(out);
+}
+
+export function decodeFacts(bytes: Uint8Array): { readonly topic: string; readonly facts: BlockFacts } {
+  const input = new ByteReader();
+  input.reset(asBuffer(bytes), 0, bytes.length);
+  const topic = input.string();
+  const isUnclaimed = input.uint8() === 1;
+  const count = input.varint();
+  const firstSeq = input.varint();
+  const facts: BlockFacts = {
+    isUnclaimed,
+    count,
+    firstSeq,
+    lastSeq: firstSeq + input.varint(),
+    rawBytes: input.varint(),
+    storedBytes: input.varint(),
+    firstTimestamp: input.varint(),
+    lastTimestamp: input.varint(),
+    expiresAt: input.varint(),
+    packedSeqs: new Uint8Array(input.block()),
+  };
+  input.finish();
+  return { topic, facts };
+}
+
+/** Gathers messages of one topic, in ascending order, until they make a block. */
+export class BlockBuilder {
+  readonly #out = new ByteWriter(4096);
+  readonly #seqs = new ByteWriter(64);
+  readonly isUnclaimed: boolean;
+  #count = 0;
+  #firstSeq = 0;
+  #lastSeq = 0;
+  #baseTimestamp = 0;
+  #firstTimestamp = Infinity;
+  #lastTimestamp = 0;
+  #expiresAt = 0;
+  #everExpires = true;
+
+  constructor(isUnclaimed: boolean) {
+    this.isUnclaimed = isUnclaimed;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get bytes(): number {
+    return this.#out.length;
+  }
+
+  add(entry: PublishEntry): void {
+    const out = this.#out;
+    const { seq, timestamp } = entry;
+    if (this.#count === 0) {
+      this.#firstSeq = seq;
+      this.#baseTimestamp = timestamp;
+    } else {
+      this.#seqs.varint(seq - this.#lastSeq);
+    }
+    this.#lastSeq = seq;
+    this.#count++;
+    this.#firstTimestamp = Math.min(this.#firstTimestamp, timestamp);
+    this.#lastTimestamp = Math.max(this.#lastTimestamp, timestamp);
+    if (entry.expiresAt === undefined) this.#everExpires = false;
+    else this.#expiresAt = Math.max(this.#expiresAt, entry.expiresAt);
+    // The length goes in front, in four bytes that are filled in afterwards.
+    const start = out.length;
+    out.reserve(4);
+    out.length += 4;
+    encodeMessage(out, entry, seq - this.#firstSeq, timestamp - this.#baseTimestamp);
+    out.bytes.writeUInt32LE(out.length - start - 4, start);
+  }
+
+  /** The block's bytes and facts, but for the size it has once stored. The builder starts anew. */
+  finish(): { raw: Buffer; facts: Omit<BlockFacts, "storedBytes"> } {
+    const head = new ByteWriter(32);
+    head.uint8(version);
+    head.varint(this.#count);
+    head.varint(this.#firstSeq);
+    head.varint(this.#baseTimestamp);
+    const raw = Buffer.concat([head.bytes.subarray(0, head.length), this.#out.bytes.subarray(0, this.#out.length)]);
+    const facts = {
+      isUnclaimed: this.isUnclaimed,
+      count: this.#count,
+      firstSeq: this.#firstSeq,
+      lastSeq: this.#lastSeq,
+      rawBytes: raw.length,
+      firstTimestamp: this.#firstTimestamp,
+      lastTimestamp: this.#lastTimestamp,
+      expiresAt: this.#everExpires ? this.#expiresAt : 0,
+      packedSeqs: copyOf(this.#seqs),
+    };
+    this.#out.length = 0;
+    this.#seqs.length = 0;
+    this.#count = 0;
+    this.#firstTimestamp = Infinity;
+    this.#lastTimestamp = 0;
+    this.#expiresAt = 0;
+    this.#everExpires = true;
+    return { raw, facts };
+  }
+}
+
+function encodeMessage(out: ByteWriter, entry: PublishEntry, seqOffset: number, timestampOffset: number): void {
+  const { key, headers, expiresAt, dedupId, replyTo, correlationId } = entry;
+  let flags = entry.retain ? flag.retain : 0;
+  if (key !== undefined) flags |= flag.key;
+  if (headers !== undefined) flags |= flag.headers;
+  if (expiresAt !== undefined) flags |= flag.expiresAt;
+  if (dedupId !== undefined) flags |= flag.dedupId;
+  if (replyTo !== undefined) flags |= flag.replyTo;
+  if (correlationId !== undefined) flags |= flag.correlationId;
+  out.uint8(flags);
+  out.uint8(entry.priority);
+  out.uint8(entry.codec);
+  out.varint(seqOffset);
+  out.varint(timestampOffset >= 0 ? timestampOffset * 2 : -timestampOffset * 2 - 1);
+  out.string(entry.id);
+  if (key !== undefined) out.string(key);
+  if (headers !== undefined) {
+    const names = Object.keys(headers);
+    out.varint(names.length);
+    for (const name of names) {
+      out.string(name);
+      out.string(headers[name] as string);
+    }
+  }
+  if (expiresAt !== undefined) out.varint(expiresAt);
+  if (dedupId !== undefined) out.string(dedupId);
+  if (replyTo !== undefined) out.string(replyTo);
+  if (correlationId !== undefined) out.string(correlationId);
+  out.raw(entry.data);
+}
+
+/** A block in memory: any of its messages can be had without decoding the others. */
+export class OpenBlock {
+  readonly raw: Buffer;
+  readonly #topic: string;
+  readonly #offsets: Uint32Array;
+  readonly #firstSeq: number;
+  readonly #baseTimestamp: number;
+  readonly #in = new ByteReader();
+
+  /** Throws `MalformedBytes` when the bytes are no block of `count` messages. */
+  constructor(topic: string, raw: Buffer, count: number) {
+    this.raw = raw;
+    this.#topic = topic;
+    const input = this.#in;
+    input.reset(raw, 0, raw.length);
+    const found = input.uint8();
+    if (found !== version) throw new MalformedBytes(`the block has version ${found}`);
+    if (input.varint() !== count) throw new MalformedBytes("the block has another number of messages");
+    this.#firstSeq = input.varint();
+    this.#baseTimestamp = input.varint();
+    this.#offsets = new Uint32Array(count + 1);
+    let at = raw.length - input.remaining;
+    for (let index = 0; index < count; index++) {
+      this.#offsets[index] = at;
+      if (at + 4 > raw.length) throw new MalformedBytes("the block ends early");
+      at += 4 + raw.readUInt32LE(at);
+    }
+    this.#offsets[count] = at;
+    if (at !== raw.length) throw new MalformedBytes("the block has another length");
+  }
+
+  /** The message at a place; its data is a view into the block. */
+  message(index: number): PublishEntry {
+    const input = this.#in;
+    input.reset(this.raw, (this.#offsets[index] as number) + 4, this.#offsets[index + 1] as number);
+    const flags = input.uint8();
+    const priority = input.uint8();
+    const codec = input.uint8();
+    const seq = this.#firstSeq + input.varint();
+    const shift = input.varint();
+    return {
+      type: "publish",
+      codec,
+      priority,
+      retain: (flags & flag.retain) !== 0,
+      seq,
+      timestamp: this.#baseTimestamp + (shift % 2 === 0 ? shift / 2 : -(shift + 1) / 2),
+      topic: this.#topic,
+      id: input.string(),
+      key: (flags & flag.key) !== 0 ? input.string() : undefined,
+      headers: (flags & flag.headers) !== 0 ? decodeHeaders(input) : undefined,
+      expiresAt: (flags & flag.expiresAt) !== 0 ? input.varint() : undefined,
+      deliverAt: undefined,
+      dedupId: (flags & flag.dedupId) !== 0 ? input.string() : undefined,
+      replyTo: (flags & flag.replyTo) !== 0 ? input.string() : undefined,
+      correlationId: (flags & flag.correlationId) !== 0 ? input.string() : undefined,
+      data: input.rest(),
+    };
+  }
+}
+
+function decodeHeaders(input: ByteReader): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (let left = input.count(); left > 0; left--) {
+    const name = input.string();
+    const value = input.string();
+    // A plain assignment to "__proto__" would be lost.
+    Object.defineProperty(headers, name, { value, enumerable: true, writable: true, configurable: true });
+  }
+  return headers;
+}
+
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** What was written so far, in memory of its own. */
+export function copyOf(out: ByteWriter): Uint8Array {
+  return new Uint8Array(out.bytes.subarray(0, out.length));
+}

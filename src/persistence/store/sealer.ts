@@ -1,0 +1,124 @@
+import { brokerError } from "../../errors.js";
+import type { Checksum } from "../../platform/checksum.js";
+import type { Compressor } from "../../platform/compressor.js";
+import type { KeyRing } from "../key-ring.js";
+import { ByteReader } from "../wal/byte-reader.js";
+import { ByteWriter } from "../wal/byte-writer.js";
+import { asBuffer } from "./block.js";
+
+/** Below this, compression does not pay. */
+const plainBelowBytes = 256;
+
+/** A value of the database is not what was stored under its key. */
+export class DamagedValue extends Error {}
+
+/**
+ * Values of the database, on their way in and out: compressed, encrypted, with a checksum over key and value, so that
+ * neither a flipped bit nor a value under the wrong key passes for a message.
+ *
+ * `u32 crc · u8 isEncrypted · (u32 key id · nonce · tag) · u8 compression · varint length · (string name) · bytes`
+ */
+export class Sealer {
+  readonly #compressor: Compressor | undefined;
+  readonly #crc32: Checksum;
+  readonly #keys: KeyRing | undefined;
+  readonly #gzip: Compressor;
+
+  /** @param compressor absent: nothing is compressed; what is compressed already can still be read if it is gzip */
+  constructor(
+    compressor: Compressor | undefined,
+    parts: { readonly crc32: Checksum; readonly keys: KeyRing | undefined; readonly gzip: Compressor },
+  ) {
+    this.#compressor = compressor;
+    this.#crc32 = parts.crc32;
+    this.#keys = parts.keys;
+    this.#gzip = parts.gzip;
+  }
+
+  /** The form that a topic's or a durable's name has in keys: a keyed hash where the store is encrypted. */
+  nameInKeys(name: string): Uint8Array {
+    return this.#keys === undefined ? Buffer.from(name, "utf8") : this.#keys.hashName(name);
+  }
+
+  async seal(key: Uint8Array, value: Uint8Array): Promise<Buffer> {
+    const compressor = this.#compressor;
+    if (compressor === undefined || value.length < plainBelowBytes) return this.#close(key, value, value, undefined);
+    const small = await compressor.compress(value);
+    const helps = small.length < value.length;
+    return this.#close(key, value, helps ? small : value, helps ? compressor : undefined);
+  }
+
+  /** As `seal`, without compression. */
+  sealPlain(key: Uint8Array, value: Uint8Array): Buffer {
+    return this.#close(key, value, value, undefined);
+  }
+
+  #close(key: Uint8Array, value: Uint8Array, body: Uint8Array, compressor: Compressor | undefined): Buffer {
+    const out = new ByteWriter(body.length + 64);
+    out.length = 4;
+    const keys = this.#keys;
+    out.uint8(keys === undefined ? 0 : 1);
+    const start = out.length + 4;
+    if (keys !== undefined) out.length = start + keys.sealBytes;
+    const isGzip = compressor?.name === "gzip";
+    out.uint8(compressor === undefined ? 0 : isGzip ? 1 : 2);
+    out.varint(value.length);
+    if (compressor !== undefined && !isGzip) out.string(compressor.name);
+    out.raw(body);
+    if (keys !== undefined) {
+      out.bytes.writeUInt32LE(keys.keyId, start - 4);
+      keys.sealValue(key, out.bytes, start, out.length);
+    }
+    const sealed = Buffer.from(out.bytes.subarray(0, out.length));
+    sealed.writeUInt32LE(this.#checksum(key, sealed), 0);
+    return sealed;
+  }
+
+  /** Rejects with `DamagedValue`, or with `ERR_WRONG_KEY`, `ERR_INVALID_OPTION` (it needs another compression). */
+  async open(key: Uint8Array, sealed: Buffer): Promise<Buffer> {
+    const inner = await this.#decrypt(key, sealed);
+    try {
+      const input = new ByteReader();
+      input.reset(inner, 0, inner.length);
+      const kind = input.uint8();
+      const length = input.varint();
+      if (kind === 0) return asBuffer(input.rest());
+      const compressor = this.#compressorOf(kind, kind === 1 ? "gzip" : input.string());
+      return asBuffer(await compressor.decompress(input.rest(), length));
+    } catch (cause) {
+      if (cause instanceof Error && "code" in cause && cause.code === "ERR_INVALID_OPTION") throw cause;
+      throw new DamagedValue("the value cannot be decompressed", { cause });
+    }
+  }
+
+  async #decrypt(key: Uint8Array, sealed: Buffer): Promise<Buffer> {
+    if (sealed.length < 7 || sealed.readUInt32LE(0) !== this.#checksum(key, sealed)) {
+      throw new DamagedValue("the value's checksum is wrong");
+    }
+    if (sealed[4] === 0) return sealed.subarray(5);
+    const keyId = sealed.readUInt32LE(5);
+    if (this.#keys === undefined) {
+      throw brokerError("ERR_WRONG_KEY", `The store is encrypted with key ${keyId}, and no key was given`, { keyId });
+    }
+    const plain = await this.#keys.openValue(keyId, key, sealed.subarray(9));
+    if (plain === undefined) throw new DamagedValue("the value is not what was encrypted");
+    return plain;
+  }
+
+  #compressorOf(kind: number, name: string): Compressor {
+    if (kind === 1) return this.#gzip;
+    if (this.#compressor?.name === name) return this.#compressor;
+    throw brokerError(
+      "ERR_INVALID_OPTION",
+      `The store holds blocks compressed by ${JSON.stringify(name)}; give it as "compression"`,
+      {
+        option: "compression",
+        name,
+      },
+    );
+  }
+
+  #checksum(key: Uint8Array, sealed: Buffer): number {
+    return this.#crc32(sealed, 4, sealed.length, this.#crc32(key, 0, key.length));
+  }
+}
