@@ -25,8 +25,8 @@ export interface About {
   readonly seq: number;
   /** Blocks of a higher generation are leftovers of a checkpoint that did not come to its end. */
   readonly generation: number;
-  /** For an encrypted store, in hex: the key's check, and the secret for names, encrypted. */
-  readonly key?: { readonly id: number; readonly check: string; readonly secret: string } | undefined;
+  /** For an encrypted store, in hex: the key's check, and the key that names are hashed with, encrypted. */
+  readonly key?: { readonly id: number; readonly check: string; readonly names: string } | undefined;
 }
 
 /** JSON, after its checksum: readable whatever the keys and the compression of the store are. */
@@ -189,6 +189,17 @@ export class Checkpointer {
       durable.raiseFloor(Math.min((places[0]?.seq ?? Infinity) - 1, lastSeq));
       await this.#slice();
     }
+    const { consumed, lastSeq } = state;
+    if (consumed === undefined) return;
+    const { places } = history.plan({
+      topics: new Set(state.topics),
+      wants: (_topic, seq) => !consumed.settled.has(seq),
+      afterSeq: consumed.floor,
+      throughSeq: Infinity,
+      limit: 1,
+      seesUnsynced: true,
+    });
+    consumed.raiseFloor(Math.min((places[0]?.seq ?? Infinity) - 1, lastSeq));
   }
 
   #durableChanges(): { readonly changes: readonly Change[]; readonly confirm: () => void } {
@@ -196,7 +207,7 @@ export class Checkpointer {
     const keyOf = (name: string): Buffer => namedKey(keyKind.durable, sealer.nameInKeys(name));
     const changes: Change[] = [];
     const names = new Set<string>();
-    for (const durable of state.durables) {
+    for (const durable of state.everyDurable()) {
       const key = keyOf(durable.name);
       names.add(durable.name);
       changes.push({ key, value: sealer.sealPlain(key, encodeDurable(durable)) });
@@ -313,7 +324,7 @@ export class Checkpointer {
     for (const block of [...state.blocks()]) {
       const { need, kept } = retention.inspect(block);
       if (need === "gone") gone.push(block);
-      else if (!block.isDamaged && kept < block.facts.count / (isThorough ? 1 : 2)) sparse.push(block);
+      else if (!block.isDamaged && this.#isSparse(block, kept, isThorough)) sparse.push(block);
       else if (need === "history") history.push(block);
       if (this.#isSliceOver()) await this.#slice();
     }
@@ -333,6 +344,13 @@ export class Checkpointer {
     }
     for (const group of groupsOf(rewritten)) freedBytes += await this.#rewrite(group);
     return { removedBlocks: gone.length, rewrittenBlocks: rewritten.length, freedBytes };
+  }
+
+  /** Whether rewriting a block is worth it. For messages that expired among others it is done once, when the last has. */
+  #isSparse({ facts }: Block, kept: number, isThorough: boolean): boolean {
+    const { retention } = this.#options;
+    if (retention.isExpired(isThorough ? facts.firstExpiry : facts.lastExpiry)) return true;
+    return kept < facts.count / (isThorough ? 1 : 2);
   }
 
   /** Writes what is kept of blocks of one topic and generation into new ones, in one batch. */

@@ -5,6 +5,7 @@ import { Checkpointer } from "./checkpoint.js";
 import type { About, CheckpointResult } from "./checkpoint.js";
 import { PayloadCodec } from "./codec.js";
 import { unknownDurable } from "./durable-state.js";
+import type { Topic } from "./durable.js";
 import { toLogEntry } from "./entry-mapping.js";
 import { History } from "./history.js";
 import type { KeyRing } from "./key-ring.js";
@@ -313,13 +314,16 @@ export class StoreEngine {
     const durable = this.#store.durables.get(name);
     if (durable === undefined) throw unknownDurable(name);
     let messages = 0;
+    const isWorkQueue = this.#retention.settings.policy === "work-queue";
+    const isLeft = (topic: Topic, seq: number): boolean =>
+      durable.isPending(topic, seq) && (!isWorkQueue || this.#retention.need(topic, seq, false) !== "gone");
     for (const block of this.#store.blocks()) {
       const { topic, lastSeq } = block;
       if (block.isDamaged || lastSeq <= durable.floor || !durable.topics.has(topic)) continue;
-      for (const seq of block.seqs()) if (durable.isPending(topic, seq)) messages++;
+      for (const seq of block.seqs()) if (isLeft(topic, seq)) messages++;
     }
     this.#store.index.scan(durable.floor, (seq, _lsn, topic) => {
-      if (durable.topics.has(topic) && durable.isPending(topic, seq)) messages++;
+      if (durable.topics.has(topic) && isLeft(topic, seq)) messages++;
       return true;
     });
     return { messages, attempted: durable.attempts.size, floor: durable.floor };
@@ -603,6 +607,7 @@ async function openParts(
   const state = new StoreState({
     dedupWindowMs: settings.dedupWindowMs,
     dedupMaxEntries: settings.dedupMaxEntries,
+    isWorkQueue: settings.retention.policy === "work-queue",
     now,
     nameInKeys: (name) => sealer.nameInKeys(name),
   });
@@ -684,7 +689,7 @@ async function finishParts(parts: {
   const isLost = opened.about === undefined && (replayer.checkpointSeq > 0 || (wal.segments[0]?.firstLsn ?? 1) > 1);
   const finding = isLost && opened.finding === "new" ? "missing" : opened.finding;
   if (isLost) warnings.push("the database was lost: what it had beyond the log's reach is gone");
-  const retention = new Retention(settings.retention, now);
+  const retention = new Retention(settings.retention, now, state);
   const history = new History({
     state,
     database: () => hands.database,

@@ -27,6 +27,7 @@ export function toLogEntry(operation: StoreOperation, codec: PayloadCodec): Oper
       return operation;
     case "durable": {
       const { change, name, patterns, position, options } = operation;
+      if (name === "") throw brokerError("ERR_INVALID_OPTION", "A durable needs a name", { option: "durable" });
       const entry = { type: "subscription", change, name, patterns, position: Math.max(1, position) } as const;
       return { ...entry, options: Buffer.from(jsonOf(options, "a durable's options")) };
     }

@@ -113,8 +113,9 @@ export class StoreInspector {
       const payloads = new PayloadCodec(settings.codec, machine.structuredData);
       const now = (): number => clock.now();
       const { dedupWindowMs, dedupMaxEntries } = settings;
+      const isWorkQueue = settings.retention.policy === "work-queue";
       const nameInKeys = (name: string): Uint8Array => sealer.nameInKeys(name);
-      const state = new StoreState({ dedupWindowMs, dedupMaxEntries, now, nameInKeys });
+      const state = new StoreState({ dedupWindowMs, dedupMaxEntries, isWorkQueue, now, nameInKeys });
       const about = opened.about ?? { format: databaseFormat, lsn: 0, seq: 0, generation: 0 };
       const { values, damaged } = await loadDatabase(database, sealer, state, about, false);
       const replayer = new LogReplayer(state, opened.about === undefined);
@@ -151,7 +152,7 @@ export class StoreInspector {
           problems.push(`a block of ${topic.name}, messages ${firstSeq} to ${lastSeq}, cannot be read`),
       });
       const recovered = recoveredState(state, values, payloads);
-      const retention = new Retention(settings.retention, now);
+      const retention = new Retention(settings.retention, now, state);
       return new StoreInspector({
         settings,
         state,

@@ -118,9 +118,9 @@ export async function openKeys(settings: StoreSettings, about: About | undefined
     keys.useNameSecret(keys.newNameSecret());
     return keys;
   }
-  const { id, check, secret } = about.key;
+  const { id, check, names } = about.key;
   await keys.prepare(id, Buffer.from(check, "hex"), "the database");
-  const opened = await keys.openValue(id, aboutKey, Buffer.from(secret, "hex"));
+  const opened = await keys.openValue(id, aboutKey, Buffer.from(names, "hex"));
   if (opened === undefined) {
     throw brokerError("ERR_STORE_CORRUPT", "The database's secret for names is damaged", { path });
   }
@@ -136,7 +136,7 @@ export function aboutKeys(keys: KeyRing | undefined): About["key"] {
   bytes.set(secret, keys.sealBytes);
   keys.sealValue(aboutKey, bytes, 0, bytes.length);
   const check = Buffer.from(keys.keyCheck).toString("hex");
-  return { id: keys.keyId, check, secret: bytes.toString("hex") };
+  return { id: keys.keyId, check, names: bytes.toString("hex") };
 }
 
 /** Values of side tables that stand in the database, until recovery has handed them out. */
@@ -181,9 +181,7 @@ export async function loadDatabase(
   };
   state.raiseLastSeq(about.seq);
   await each(keyKind.durable, "durable", (_key, value) => {
-    const durable = decodeDurable(value);
-    state.durables.put(durable);
-    state.storedDurables.add(durable.name);
+    state.loadDurable(decodeDurable(value));
   });
   const leftovers: Change[] = [];
   const blocks = new Map<number, Block[]>();

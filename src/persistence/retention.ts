@@ -34,10 +34,12 @@ export type Need = "waited" | "history" | "gone";
 export class Retention {
   readonly #settings: RetentionSettings;
   readonly #now: () => number;
+  readonly #state: Pick<StoreState, "consumed">;
 
-  constructor(settings: RetentionSettings, now: () => number) {
+  constructor(settings: RetentionSettings, now: () => number, state: Pick<StoreState, "consumed">) {
     this.#settings = settings;
     this.#now = now;
+    this.#state = state;
   }
 
   get settings(): RetentionSettings {
@@ -48,7 +50,11 @@ export class Retention {
   need(topic: Topic, seq: number, isUnclaimed: boolean): Need {
     const { durables } = topic;
     const { policy } = this.#settings;
-    if (policy === "work-queue") return workQueueNeed(topic, seq);
+    if (policy === "work-queue") {
+      const { consumed } = this.#state;
+      if (consumed !== undefined && (seq <= consumed.floor || consumed.settled.has(seq))) return "gone";
+      return isCovered(topic, seq) ? "waited" : "history";
+    }
     for (let index = 0; index < durables.length; index++) {
       if (durables[index]?.isPending(topic, seq) === true) return "waited";
     }
@@ -106,14 +112,4 @@ export class Retention {
     }
     return beyond;
   }
-}
-
-function workQueueNeed(topic: Topic, seq: number): Need {
-  let isOwned = false;
-  for (const durable of topic.durables) {
-    if (!durable.covers(topic, seq)) continue;
-    isOwned = true;
-    if (!durable.isPending(topic, seq)) return "gone";
-  }
-  return isOwned ? "waited" : "history";
 }

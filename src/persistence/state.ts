@@ -6,9 +6,10 @@ import { copyOf } from "./store/block.js";
 import type { Block } from "./store/block.js";
 import { keyKind, namedKey, numberedKey } from "./store/keys.js";
 import { TopicTable } from "./topics.js";
+import { Durable } from "./durable.js";
 import type { Topic } from "./durable.js";
 import { ByteWriter } from "./wal/byte-writer.js";
-import type { ExtensionEntry, OperationEntry, PublishEntry, WalEntry } from "./wal/entries.js";
+import type { ExtensionEntry, OperationEntry, PublishEntry, SettleEntry, WalEntry } from "./wal/entries.js";
 
 /** The blocks of one checkpoint. The numbers of two generations do not overlap. */
 export interface Generation {
@@ -22,6 +23,8 @@ export interface Generation {
 export interface StateLimits {
   readonly dedupWindowMs: number;
   readonly dedupMaxEntries: number;
+  /** A message that one durable has settled is settled for all. */
+  readonly isWorkQueue: boolean;
   readonly now: () => number;
   readonly nameInKeys: (name: string) => Uint8Array;
 }
@@ -40,6 +43,11 @@ export class StoreState {
   readonly deadLetters = new SideTable<string>();
   readonly dedup = new SideTable<string>();
   readonly retained = new SideTable<string>();
+  /**
+   * For a work queue: what any durable has settled, whether or not that durable is still there. It has the form of a
+   * durable without a name and without patterns.
+   */
+  consumed: Durable | undefined;
   /** Durables that a checkpoint has put into the database, by name. */
   readonly storedDurables = new Set<string>();
   /** Durables that were deleted since the log began to be read. */
@@ -53,6 +61,7 @@ export class StoreState {
 
   constructor(limits: StateLimits) {
     this.#limits = limits;
+    if (limits.isWorkQueue) this.consumed = new Durable({ name: "", patterns: [], options: null, start: 0, floor: 0 });
   }
 
   /** The highest message number given out. */
@@ -67,7 +76,7 @@ export class StoreState {
   /** @param needsSync its messages are not to be seen before they are on the disk */
   apply(lsn: number, entry: WalEntry, needsSync: boolean): void {
     if (entry.type === "publish") this.#publish(lsn, 0, entry, needsSync);
-    else if (entry.type === "settle") this.durables.get(entry.durable)?.settle(entry);
+    else if (entry.type === "settle") this.#settle(entry);
     else operationsOf(entry).forEach((operation, part) => this.#apply(lsn, part, operation, needsSync));
     this.appliedLsn = lsn;
     if (entry.type !== "checkpoint") this.changedLsn = lsn;
@@ -79,7 +88,7 @@ export class StoreState {
         this.#publish(lsn, part, operation, needsSync);
         break;
       case "settle":
-        this.durables.get(operation.durable)?.settle(operation);
+        this.#settle(operation);
         break;
       case "subscription": {
         const { change, name, patterns, position } = operation;
@@ -93,6 +102,13 @@ export class StoreState {
         this.#extension(lsn, part, operation);
         break;
     }
+  }
+
+  #settle(entry: SettleEntry): void {
+    const durable = this.durables.get(entry.durable);
+    if (durable === undefined) return;
+    durable.settle(entry);
+    if (entry.outcome !== "attempt") this.consumed?.settle(entry);
   }
 
   #publish(lsn: number, part: number, entry: PublishEntry, needsSync: boolean): void {
@@ -181,11 +197,24 @@ export class StoreState {
     for (const { blocks } of this.generations) yield* blocks;
   }
 
+  /** The durables, and what a work queue has in their form. */
+  everyDurable(): Durable[] {
+    return this.consumed === undefined ? [...this.durables] : [...this.durables, this.consumed];
+  }
+
+  /** Takes over a durable that the database has. */
+  loadDurable(durable: Durable): void {
+    if (durable.name !== "") this.durables.put(durable);
+    else if (this.consumed !== undefined) this.consumed = durable;
+    this.storedDurables.add(durable.name);
+  }
+
   /** The durables as bytes, for the log's checkpoint record: what is left of them if the database is lost. */
   encodeDurables(): Uint8Array {
     const out = new ByteWriter(1024);
-    out.varint(this.durables.size);
-    for (const durable of this.durables) out.block(encodeDurable(durable));
+    const durables = this.everyDurable();
+    out.varint(durables.length);
+    for (const durable of durables) out.block(encodeDurable(durable));
     return copyOf(out);
   }
 
@@ -197,9 +226,9 @@ export class StoreState {
     const input = readerOf(bytes);
     for (let left = input.count(); left > 0; left--) {
       const stored = decodeDurable(input.block());
-      const known = this.durables.get(stored.name);
+      const known = stored.name === "" ? this.consumed : this.durables.get(stored.name);
       if (known === undefined) {
-        if (!this.deletedDurables.has(stored.name)) this.durables.put(stored);
+        if (stored.name !== "" && !this.deletedDurables.has(stored.name)) this.durables.put(stored);
         continue;
       }
       known.settled.addAll(stored.settled);

@@ -30,6 +30,9 @@ export interface BlockFacts {
   readonly lastTimestamp: number;
   /** When the last of its messages expires; 0 when one never does. */
   readonly expiresAt: number;
+  /** When the first and the last of those that expire do; 0 when none does. */
+  readonly firstExpiry: number;
+  readonly lastExpiry: number;
   /** The numbers of its messages, as differences. */
   readonly packedSeqs: Uint8Array;
 }
@@ -85,6 +88,8 @@ export function encodeFacts(topic: string, facts: BlockFacts): Uint8Array {
   out.varint(facts.firstTimestamp);
   out.varint(facts.lastTimestamp);
   out.varint(facts.expiresAt);
+  out.varint(facts.firstExpiry);
+  out.varint(facts.lastExpiry);
   out.block(facts.packedSeqs);
   return copyOf(out);
 }
@@ -106,6 +111,8 @@ export function decodeFacts(bytes: Uint8Array): { readonly topic: string; readon
     firstTimestamp: input.varint(),
     lastTimestamp: input.varint(),
     expiresAt: input.varint(),
+    firstExpiry: input.varint(),
+    lastExpiry: input.varint(),
     packedSeqs: new Uint8Array(input.block()),
   };
   input.finish();
@@ -123,7 +130,8 @@ export class BlockBuilder {
   #baseTimestamp = 0;
   #firstTimestamp = Infinity;
   #lastTimestamp = 0;
-  #expiresAt = 0;
+  #firstExpiry = Infinity;
+  #lastExpiry = 0;
   #everExpires = true;
 
   constructor(isUnclaimed: boolean) {
@@ -152,7 +160,10 @@ export class BlockBuilder {
     this.#firstTimestamp = Math.min(this.#firstTimestamp, timestamp);
     this.#lastTimestamp = Math.max(this.#lastTimestamp, timestamp);
     if (entry.expiresAt === undefined) this.#everExpires = false;
-    else this.#expiresAt = Math.max(this.#expiresAt, entry.expiresAt);
+    else {
+      this.#firstExpiry = Math.min(this.#firstExpiry, entry.expiresAt);
+      this.#lastExpiry = Math.max(this.#lastExpiry, entry.expiresAt);
+    }
     // The length goes in front, in four bytes that are filled in afterwards.
     const start = out.length;
     out.reserve(4);
@@ -177,7 +188,9 @@ export class BlockBuilder {
       rawBytes: raw.length,
       firstTimestamp: this.#firstTimestamp,
       lastTimestamp: this.#lastTimestamp,
-      expiresAt: this.#everExpires ? this.#expiresAt : 0,
+      expiresAt: this.#everExpires ? this.#lastExpiry : 0,
+      firstExpiry: this.#firstExpiry === Infinity ? 0 : this.#firstExpiry,
+      lastExpiry: this.#lastExpiry,
       packedSeqs: copyOf(this.#seqs),
     };
     this.#out.length = 0;
@@ -185,7 +198,8 @@ export class BlockBuilder {
     this.#count = 0;
     this.#firstTimestamp = Infinity;
     this.#lastTimestamp = 0;
-    this.#expiresAt = 0;
+    this.#firstExpiry = Infinity;
+    this.#lastExpiry = 0;
     this.#everExpires = true;
     return { raw, facts };
   }

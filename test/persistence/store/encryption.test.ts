@@ -1,0 +1,105 @@
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import type { EncryptionKey } from "../../../src/persistence/key-ring.js";
+import { durable, message, openStore, pendingSeqs, publish, range, temporaryFolder } from "./fixture.js";
+
+const secretTopic = "payroll.secret-topic";
+const keyOf = (id: number): EncryptionKey => ({ id, key: new Uint8Array(32).fill(id) });
+
+function files(path: string): string[] {
+  return fs
+    .readdirSync(path, { recursive: true, encoding: "utf8" })
+    .map((name) => join(path, name))
+    .filter((name) => fs.statSync(name).isFile());
+}
+
+describe("encryption", () => {
+  it("leaves nothing readable in the files, and is opened by the key alone", async () => {
+    const path = temporaryFolder();
+    const encryption = { keyProvider: () => keyOf(1) };
+    let store = await openStore(path, { encryption });
+    const fields = { topic: secretTopic, headers: { who: "secret-header" }, key: "secret-key", data: "secret-data" };
+    await store.append([durable("secret-durable", ["payroll.>"])]);
+    await store.append([publish(1, { ...fields, id: "secret-id", retain: true, dedupId: "secret-dedup" })]);
+    await store.append([
+      { type: "dead-letter-added", id: "secret-letter", message: message(1, fields), facts: "secret-fact" },
+    ]);
+    await store.checkpoint();
+    await store.append([publish(2, { ...fields, deliverAt: 5 }), publish(3, fields)]);
+    await store.close();
+    for (const file of files(path)) {
+      const content = fs.readFileSync(file, "latin1");
+      expect(content.includes("secret"), file).toBe(false);
+      expect(content.includes("payroll"), file).toBe(false);
+    }
+    await expect(openStore(path)).rejects.toMatchObject({ code: "ERR_WRONG_KEY" });
+    const wrong = { keyProvider: () => ({ id: 1, key: new Uint8Array(32).fill(9) }) };
+    await expect(openStore(path, { encryption: wrong })).rejects.toMatchObject({ code: "ERR_WRONG_KEY" });
+    store = await openStore(path, { encryption });
+    expect(await pendingSeqs(store, "secret-durable")).toEqual([1, 3]);
+    expect(store.recovered.retained[0]?.data).toBe("secret-data");
+    expect(store.recovered.deadLetters[0]?.facts).toBe("secret-fact");
+  });
+
+  it("rotates keys: the new one writes, the old ones still read", async () => {
+    const path = temporaryFolder();
+    const asked: (number | undefined)[] = [];
+    const provider = (current: number, known: number[]) => (id?: number) => {
+      asked.push(id);
+      return id === undefined ? keyOf(current) : known.includes(id) ? keyOf(id) : undefined;
+    };
+    let store = await openStore(path, { encryption: { keyProvider: provider(1, [1]) } });
+    await store.append([durable("d", [">"])]);
+    for (const seq of range(1, 5)) await store.append([publish(seq)]);
+    await store.checkpoint();
+    for (const seq of range(6, 8)) await store.append([publish(seq)]);
+    await store.close();
+    store = await openStore(path, { encryption: { keyProvider: provider(2, [1, 2]) } });
+    expect(asked).toContain(1);
+    await store.append([publish(9)]);
+    expect(await pendingSeqs(store, "d")).toEqual(range(1, 9));
+    await store.checkpoint();
+    await store.close();
+    await expect(openStore(path, { encryption: { keyProvider: provider(3, [3]) } })).rejects.toMatchObject({
+      code: "ERR_WRONG_KEY",
+    });
+    store = await openStore(path, { encryption: { keyProvider: provider(2, [1, 2]) } });
+    expect(await pendingSeqs(store, "d")).toEqual(range(1, 9));
+  });
+
+  it("notices tampering with a record whose checksum was put right", async () => {
+    const path = temporaryFolder();
+    const encryption = { keyProvider: () => keyOf(1) };
+    const store = await openStore(path, { encryption });
+    await store.append([durable("d", [">"])]);
+    await store.append([publish(1)]);
+    await store.append([publish(2)]);
+    await store.close();
+    const { crc32 } = await import("../../../src/platform/checksum.js");
+    const file = join(path, "wal", "0000000000000001.wal");
+    const bytes = fs.readFileSync(file);
+    const salt = bytes.readUInt32LE(40);
+    // The second record: 16 bytes of head, then the body.
+    let at = 128;
+    at += 16 + bytes.readUInt32LE(at + 4);
+    while (bytes[at + 8] !== 1) at += 16 + bytes.readUInt32LE(at + 4);
+    const end = at + 16 + bytes.readUInt32LE(at + 4);
+    bytes[end - 1] = (bytes[end - 1] ?? 0) ^ 1;
+    bytes.writeUInt32LE(crc32(bytes, at + 4, end, salt), at);
+    fs.writeFileSync(file, bytes);
+    const again = await openStore(path, { encryption });
+    expect(await pendingSeqs(again, "d")).toEqual([2]);
+    expect(again.recoveryReport.log.quarantined).toMatchObject([{ reason: "undecodable" }]);
+  });
+
+  it("does not turn a plain store into an encrypted one unasked", async () => {
+    const path = temporaryFolder();
+    const store = await openStore(path);
+    await store.append([publish(1)]);
+    await store.close();
+    await expect(openStore(path, { encryption: { keyProvider: () => keyOf(1) } })).rejects.toMatchObject({
+      code: "ERR_INVALID_OPTION",
+    });
+  });
+});

@@ -1,0 +1,165 @@
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import type { StoreEngine } from "../../../src/persistence/engine.js";
+import { ManualClock } from "../../support/manual-clock.js";
+import { ack, durable, openStore, pendingSeqs, publish, range, replayed, temporaryFolder } from "./fixture.js";
+
+const start = 1_700_000_000_000;
+
+async function fill(store: StoreEngine, from: number, to: number, fields = {}): Promise<void> {
+  for (const seq of range(from, to))
+    await store.append([publish(seq, { timestamp: start + seq, ...fields })], "memory");
+  await store.flush();
+}
+
+function folderSize(path: string): number {
+  let sum = 0;
+  for (const name of fs.readdirSync(path, { recursive: true, encoding: "utf8" })) {
+    const found = fs.statSync(join(path, name));
+    if (found.isFile()) sum += found.size;
+  }
+  return sum;
+}
+
+describe("retention", () => {
+  it("keeps history by age", async () => {
+    const clock = new ManualClock(start);
+    const store = await openStore(temporaryFolder(), { clock, retention: { maxAge: 100 }, blockBytes: 200 });
+    await fill(store, 1, 100);
+    expect(await replayed(store)).toEqual(range(1, 100));
+    clock.jump(150);
+    expect(await replayed(store)).toEqual(range(50, 100));
+    await store.checkpoint();
+    expect(await replayed(store)).toEqual(range(50, 100));
+    clock.jump(100);
+    expect(await replayed(store)).toEqual([]);
+    await store.checkpoint();
+    expect((await store.stats()).blocks).toBe(0);
+  });
+
+  it("keeps history by count and by bytes, in whole blocks, and never lets go of what a durable waits for", async () => {
+    const clock = new ManualClock(start);
+    const limits = { clock, blockBytes: 500, retention: { maxMessages: 50 } };
+    const store = await openStore(temporaryFolder(), limits);
+    await fill(store, 1, 200);
+    await store.checkpoint();
+    const kept = await replayed(store);
+    expect(kept.length).toBeGreaterThanOrEqual(50);
+    expect(kept.length).toBeLessThan(75);
+    expect(kept).toEqual(range(201 - kept.length, 200));
+    await store.append([durable("d", [">"], 201)]);
+    await fill(store, 201, 400);
+    await store.checkpoint();
+    expect(await pendingSeqs(store, "d")).toEqual(range(201, 400));
+    expect(await replayed(store)).toEqual(range(201, 400));
+    const small = await openStore(temporaryFolder(), { clock, blockBytes: 500, retention: { maxBytes: 2_000 } });
+    await fill(small, 1, 500);
+    await small.checkpoint();
+    const { liveBytes, log } = await small.stats();
+    expect(liveBytes - log.bytes).toBeGreaterThan(1_500);
+    expect(liveBytes - log.bytes).toBeLessThan(3_000);
+  });
+
+  it("keeps by interest what a durable has to settle, and nothing else", async () => {
+    const store = await openStore(temporaryFolder(), { retention: { policy: "interest" } });
+    await store.append([durable("d", ["a"])]);
+    await store.append([publish(1, { topic: "a" }), publish(2, { topic: "b" })]);
+    expect(await replayed(store)).toEqual([1]);
+    await store.append([ack("d", 1)]);
+    expect(await replayed(store)).toEqual([]);
+    await store.checkpoint();
+    expect((await store.stats()).messagesInBlocks).toBe(0);
+  });
+
+  it("keeps in a work queue until the first settles it, also after that one is gone", async () => {
+    const path = temporaryFolder();
+    const options = { retention: { policy: "work-queue" } } as const;
+    let store = await openStore(path, options);
+    await store.append([publish(1, { topic: "a" })]);
+    await store.append([durable("d", ["a"]), durable("e", ["a"])]);
+    await store.append([publish(2, { topic: "a" }), publish(3, { topic: "a" })]);
+    expect(await pendingSeqs(store, "e")).toEqual([1, 2, 3]);
+    await store.append([ack("d", 2)]);
+    await store.append([{ type: "durable", change: "deleted", name: "d", patterns: [], position: 0 }]);
+    for (const step of ["live", "checkpoint", "restart"]) {
+      if (step === "checkpoint") await store.checkpoint();
+      if (step === "restart") {
+        await store.close();
+        store = await openStore(path, options);
+      }
+      expect(await pendingSeqs(store, "e"), step).toEqual([1, 3]);
+      expect(store.backlog("e").messages, step).toBe(2);
+    }
+  });
+
+  it("keeps without options what was settled by nobody, and lets go of what all have settled", async () => {
+    const clock = new ManualClock(start);
+    const store = await openStore(temporaryFolder(), { clock });
+    await fill(store, 1, 3, { topic: "nobody" });
+    await store.append([durable("d", ["a"], 4)]);
+    await fill(store, 4, 6, { topic: "a" });
+    await store.append([ack("d", 4)]);
+    expect(await replayed(store)).toEqual([1, 2, 3, 5, 6]);
+    await store.checkpoint();
+    expect(await replayed(store)).toEqual([1, 2, 3, 5, 6]);
+    await store.append([{ type: "durable", change: "deleted", name: "d", patterns: [], position: 0 }]);
+    expect(await replayed(store)).toEqual([1, 2, 3]);
+  });
+
+  it("hands out no expired message, from the log or from a block, and removes it", async () => {
+    const clock = new ManualClock(start);
+    const store = await openStore(temporaryFolder(), { clock });
+    await store.append([durable("d", [">"])]);
+    await store.append([publish(1, { expiresAt: start + 100 }), publish(2)]);
+    await store.checkpoint();
+    await store.append([publish(3, { expiresAt: start + 100 }), publish(4, { expiresAt: start + 500 })]);
+    expect(await pendingSeqs(store, "d")).toEqual([1, 2, 3, 4]);
+    clock.jump(200);
+    expect(await pendingSeqs(store, "d")).toEqual([2, 4]);
+    expect(await replayed(store)).toEqual([2, 4]);
+    await store.compact();
+    expect((await store.stats()).messagesInBlocks).toBe(2);
+  });
+
+  it("leaves a small folder after many messages were published and settled, and never touches the database", async () => {
+    const path = temporaryFolder();
+    const store = await openStore(path, { walBytes: 2 ** 20, checkpointInterval: 1e9 });
+    await store.append([durable("d", [">"])]);
+    const text = "x".repeat(200);
+    let largest = 0;
+    for (let seq = 1; seq <= 30_000; seq++) {
+      void store.append([publish(seq, { data: text })], "memory");
+      void store.append([ack("d", seq)], "memory");
+      if (seq % 500 !== 0) continue;
+      await store.flush();
+      largest = Math.max(largest, (await store.stats()).totalBytes);
+    }
+    await store.flush();
+    const { checkpoints, messagesInBlocks } = await store.stats();
+    expect(checkpoints).toBeGreaterThan(3);
+    expect(messagesInBlocks).toBe(0);
+    expect(largest).toBeLessThan(4 * 2 ** 20);
+    await store.compact();
+    expect(folderSize(path)).toBeLessThan(200_000);
+  });
+
+  it("rewrites blocks of which little is left, and gives the room back", async () => {
+    const path = temporaryFolder();
+    let store = await openStore(path, { blockBytes: 4000 });
+    await store.append([durable("d", [">"])]);
+    const data = Array.from({ length: 40 }, (_, n) => Math.sin(n).toString(36)).join("");
+    await fill(store, 1, 2000, { data, topic: "a" });
+    await store.checkpoint();
+    const before = (await store.stats()).blocks;
+    const left = range(1, 2000).filter((seq) => seq % 50 === 0);
+    for (const seq of range(1, 2000)) if (seq % 50 !== 0) await store.append([ack("d", seq)], "memory");
+    await store.compact();
+    expect((await store.stats()).blocks).toBeLessThan(before / 20);
+    expect((await store.stats()).messagesInBlocks).toBe(left.length);
+    expect(await pendingSeqs(store, "d")).toEqual(left);
+    await store.close();
+    store = await openStore(path);
+    expect(await pendingSeqs(store, "d")).toEqual(left);
+  });
+});
