@@ -117,6 +117,7 @@ export class StoreEngine {
   #work: Promise<unknown> = Promise.resolve();
   #cancelTimer: (() => void) | undefined;
   #isCheckpointDue = false;
+  #catchingUp: Promise<void> | undefined;
   #lastAppendedSeq: number;
   #bytesAfterCheckpoint = 0;
   #freedBytes = 0;
@@ -257,11 +258,15 @@ export class StoreEngine {
   ready(): Promise<void> | undefined {
     const buffer = this.#wal.writer.ready();
     if (buffer !== undefined) return buffer;
-    if (this.#wal.writer.bytes < this.#settings.walBytes * 4 || this.#wal.writer.state !== "open") return undefined;
-    return this.checkpoint().then(
-      () => undefined,
-      () => undefined,
-    );
+    if (this.#wal.writer.bytes < this.#settings.walBytes * 4 || this.state !== "open") return undefined;
+    // The log has outrun the checkpoints. One that fails is told and tried again; it does not hold back publishers.
+    this.#catchingUp ??= this.checkpoint()
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .finally(() => (this.#catchingUp = undefined));
+    return this.#catchingUp;
   }
 
   /** Resolves when everything appended so far is on the disk, whatever its level. Rejects as the log's `flush` does. */
@@ -578,6 +583,8 @@ class EngineHands {
       if (!wasDropped(record.lsn)) this.#state.apply(record.lsn, record.entry, record.needsSync);
     }
     unwritten.splice(0, count);
+    // Also what changes nothing: a checkpoint's own record, and what a full disk refused.
+    this.#state.appliedLsn = lsn;
     this.onApplied();
   }
 

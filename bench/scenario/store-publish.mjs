@@ -1,0 +1,163 @@
+/** Messages of 256 bytes into the store, beside databases and a plain file that do the same on the same disk. */
+
+import * as fs from "node:fs";
+import Database from "better-sqlite3";
+import { ClassicLevel } from "classic-level";
+import { benchFolder, message, openStore, payload, publishFromMany, PUBLISHERS } from "../store-workload.mjs";
+import { payloadSum, Tally } from "../workload.mjs";
+
+/** @type {import("../harness.mjs").Scenario} */
+export const scenario = {
+  name: "store-publish",
+  group: "Store: publish, 256-byte JSON messages",
+  kind: "rate",
+  operations: 20_000,
+  rows: [
+    { label: "`group`, 1,000 publishers, each awaiting its own", contender: "group", against: "sqlite", atLeast: 1 },
+    { label: "the same", contender: "group", against: "level", atLeast: 8 },
+    { label: "`os`, 1,000 in flight", contender: "os", against: "append", atLeast: 0.5 },
+    {
+      label: "`group`: publish, read back for a durable, acknowledge",
+      contender: "consumed",
+      against: "group",
+      atLeast: 0.5,
+    },
+  ],
+  async open() {
+    const folder = benchFolder();
+    return {
+      group: await ours(folder, "group"),
+      os: await ours(folder, "os"),
+      consumed: await consumed(folder),
+      sqlite: sqlite(folder),
+      level: await level(folder),
+      append: append(folder),
+    };
+  },
+};
+
+/** The harness counts what consumers saw; here what was stored. */
+function stored(tally, operations) {
+  tally.count += operations;
+  tally.sum += payloadSum(operations);
+}
+
+async function ours(folder, durability) {
+  const store = await openStore(folder.path(`ours ${durability}`));
+  const tally = new Tally();
+  return {
+    label: `ours, ${durability}`,
+    tally,
+    async run(operations) {
+      const before = store.lastSeq;
+      await publishFromMany(store, operations, durability);
+      if (store.lastSeq - before === operations) stored(tally, operations);
+    },
+    async close() {
+      await store.close();
+      fs.rmSync(folder.path(`ours ${durability}`), { recursive: true });
+    },
+  };
+}
+
+async function consumed(folder) {
+  const store = await openStore(folder.path("consumed"), {});
+  await store.append([{ type: "durable", change: "created", name: "d", patterns: [">"], position: 1 }]);
+  const tally = new Tally();
+  return {
+    label: "ours, group, with a durable",
+    tally,
+    async run(operations) {
+      const before = store.lastSeq;
+      let settled = 0;
+      const publishing = publishFromMany(store, operations, "group");
+      for (let afterSeq = before; settled < operations;) {
+        const page = await store.pending("d", afterSeq, 1000);
+        afterSeq = page.throughSeq;
+        if (page.messages.length === 0) await new Promise((resolve) => setImmediate(resolve));
+        let last;
+        for (const {
+          message: { seq },
+        } of page.messages) {
+          last = store.append([{ type: "settle", durable: "d", seq, outcome: "ack", deliveryCount: 1 }], "group");
+          settled++;
+        }
+        await last;
+      }
+      await publishing;
+      if (store.backlog("d").messages === 0) stored(tally, operations);
+    },
+    close: () => store.close(),
+  };
+}
+
+function sqlite(folder) {
+  const database = new Database(folder.path("sqlite.db"));
+  database.pragma("journal_mode = WAL");
+  database.pragma("synchronous = FULL");
+  database.exec("CREATE TABLE messages (seq INTEGER PRIMARY KEY, topic TEXT, id TEXT, timestamp INTEGER, data TEXT)");
+  const insert = database.prepare("INSERT INTO messages VALUES (?, ?, ?, ?, ?)");
+  const tally = new Tally();
+  let seq = 0;
+  const thousand = database.transaction(() => {
+    for (let i = 0; i < PUBLISHERS; i++) {
+      const { message: one } = message(++seq);
+      insert.run(one.seq, one.topic, one.id, one.timestamp, JSON.stringify(one.data));
+    }
+  });
+  return {
+    label: "better-sqlite3, WAL, FULL, transactions of 1,000",
+    tally,
+    run(operations) {
+      for (let sent = 0; sent < operations; sent += PUBLISHERS) thousand();
+      stored(tally, operations);
+    },
+    close: () => database.close(),
+  };
+}
+
+async function level(folder) {
+  const database = new ClassicLevel(folder.path("level"));
+  await database.open();
+  const tally = new Tally();
+  let seq = 0;
+  return {
+    label: "classic-level, batch of 100, sync",
+    tally,
+    async run(operations) {
+      for (let sent = 0; sent < operations; sent += 100) {
+        const batch = Array.from({ length: 100 }, () => {
+          const { message: one } = message(++seq);
+          return { type: "put", key: String(one.seq).padStart(12, "0"), value: JSON.stringify(one) };
+        });
+        await database.batch(batch, { sync: true });
+      }
+      stored(tally, operations);
+    },
+    close: () => database.close(),
+  };
+}
+
+function append(folder) {
+  const file = fs.openSync(folder.path("plain"), "w");
+  const tally = new Tally();
+  // As many bytes as a record of the log has.
+  const bytes = Buffer.alloc(100 * (JSON.stringify(payload).length + 75), 7);
+  let at = 0;
+  const write = () =>
+    new Promise((resolve, reject) =>
+      fs.write(file, bytes, 0, bytes.length, at, (error, written) => (error ? reject(error) : resolve(written))),
+    );
+  return {
+    label: "plain append, no sync, batches of 100",
+    tally,
+    async run(operations) {
+      for (let sent = 0; sent < operations; sent += 100) at += await write();
+      stored(tally, operations);
+    },
+    close() {
+      fs.closeSync(file);
+      folder.remove();
+    },
+  };
+}
