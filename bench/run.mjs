@@ -35,6 +35,10 @@ const ORDER = [
   "heap-per-message",
   "latency",
   "event-loop-delay",
+  "store-publish",
+  "store-publish-one",
+  "store-history",
+  "store-gzip",
 ];
 const SCENARIO_TIMEOUT_MS = 10 * 60_000;
 
