@@ -1,3 +1,4 @@
+import { Heap } from "mnemonist";
 import { LRUCache } from "lru-cache";
 import type { PayloadCodec } from "./codec.js";
 import { HandedOutMessage, operationsOf } from "./entry-mapping.js";
@@ -285,53 +286,25 @@ class BlockCursor {
 /** Appends a generation's wanted messages to `places`, in order, up to the limit: a merge of its blocks. */
 function mergeBlocks(generation: Generation, selection: Selection, places: Place[]): void {
   const { topics, afterSeq, throughSeq, limit, skips } = selection;
-  const heap: BlockCursor[] = [];
+  // By the cursor's next message. The first one's changes in place, and `replace` puts it where it belongs then.
+  const heap = new Heap<BlockCursor>((a, b) => a.seq - b.seq);
   const { blocks } = generation;
   let next = 0;
   while (places.length < limit) {
     // A block joins when its first message may be the next one.
     for (; next < blocks.length; next++) {
       const block = blocks[next] as Block;
-      if (block.firstSeq > Math.min(throughSeq, heap[0]?.seq ?? Infinity)) break;
+      if (block.firstSeq > Math.min(throughSeq, heap.peek()?.seq ?? Infinity)) break;
       if (block.lastSeq <= afterSeq || block.isDamaged || !topics.has(block.topic)) continue;
       if (skips?.(block) === true) continue;
       const cursor = new BlockCursor(block, selection);
-      if (cursor.seq !== Infinity) pushUp(heap, cursor);
+      if (cursor.seq !== Infinity) heap.push(cursor);
     }
-    const first = heap[0];
+    const first = heap.peek();
     if (first === undefined) return;
     places.push({ seq: first.seq, block: first.block, at: first.at, lsn: 0 });
     first.next();
-    if (first.seq === Infinity) {
-      const last = heap.pop() as BlockCursor;
-      if (heap.length > 0) heap[0] = last;
-    }
-    if (heap.length > 0) sink(heap);
+    if (first.seq === Infinity) heap.pop();
+    else heap.replace(first);
   }
-}
-
-function pushUp(heap: BlockCursor[], cursor: BlockCursor): void {
-  let at = heap.length;
-  heap.push(cursor);
-  while (at > 0) {
-    const parent = (at - 1) >> 1;
-    if ((heap[parent] as BlockCursor).seq <= cursor.seq) break;
-    heap[at] = heap[parent] as BlockCursor;
-    at = parent;
-  }
-  heap[at] = cursor;
-}
-
-function sink(heap: BlockCursor[]): void {
-  const cursor = heap[0] as BlockCursor;
-  let at = 0;
-  for (;;) {
-    let child = at * 2 + 1;
-    if (child >= heap.length) break;
-    if (child + 1 < heap.length && (heap[child + 1] as BlockCursor).seq < (heap[child] as BlockCursor).seq) child++;
-    if ((heap[child] as BlockCursor).seq >= cursor.seq) break;
-    heap[at] = heap[child] as BlockCursor;
-    at = child;
-  }
-  heap[at] = cursor;
 }
