@@ -53,7 +53,7 @@ it("neither do priorities, keys, ids, acks and dedupIds, each of them new", asyn
   });
   broker.on("error", () => undefined);
   const sub = broker.subscribe("t.*", { orderBy: "key", maxInFlight: 1_000, name: "s" });
-  const count = 10_000;
+  const count = 5_000;
   const grown = await growth(async (round) => {
     for (let index = 0; index < count; index += 1) {
       const name = `${round}-${index}`;
@@ -82,7 +82,7 @@ it("nor do subscriptions, requests, transactions and delayed messages that come 
     for (let index = 0; index < 12_000; index += 1) {
       await broker.transaction(() => undefined, { id: `${round}-${index}` });
     }
-    for (let index = 0; index < 2_000; index += 1) {
+    for (let index = 0; index < 1_000; index += 1) {
       const sub = broker.subscribe([`own.${round}.${index}`, `wild.${round}.${index}.*`], { group: `g${index}` });
       await broker.request("question", index);
       await broker.publish("delayed", index, { delay: 10 + index });
