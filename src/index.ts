@@ -6,7 +6,14 @@
 
 export { InProcBroker } from "./broker/in-proc-broker.js";
 export type { BrokerState, SubscriptionEntry, SubscriptionInfo, TopicInfo } from "./broker/in-proc-broker.js";
-export type { BatchEntry, Broker, CloseOptions, CloseResult, Handler, MessageOf } from "./broker/broker.js";
+export type {
+  BatchEntry,
+  Broker,
+  CloseOptions,
+  CloseResult,
+  Handler,
+  MessageOf,
+} from "./broker/broker.js";
 export type { IdleOptions } from "./broker/idle.js";
 export type {
   AckOptions,
@@ -62,7 +69,10 @@ export {
   TransactionError,
 } from "./errors.js";
 export type { Attempt, Backoff } from "./message/delivery.js";
+export type { MessageFacts } from "./message/facts.js";
+export { messageFacts } from "./message/facts.js";
 export type { Headers } from "./message/headers.js";
+export { messageId } from "./message/id.js";
 export type { Message, MessageRecord, NackOptions, ReplyOptions } from "./message/message.js";
 export type { Priority } from "./message/priority.js";
 export type { AnyTopics, DataOf, TopicName, TopicOf, TopicsMatching } from "./message/typed-topics.js";

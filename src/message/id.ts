@@ -20,6 +20,14 @@ export function idNonce(random: () => number): string {
  * they sort by time: 10 of the millisecond, 8 of the sequence, 8 that are the broker's own.
  *
  * It is a function of what the message holds already, so it costs nothing until somebody reads it.
+ *
+ * @example
+ * ```ts
+ * import { messageId } from "inproc-broker";
+ *
+ * const nonce = msg.id.slice(18); // of a message that was given no id
+ * messageId(msg.timestamp, msg.seq, nonce) === msg.id; // true
+ * ```
  */
 export function messageId(timestamp: number, seq: number, nonce: string): string {
   return encode(timestamp, 10) + encode(seq, 8) + nonce;
