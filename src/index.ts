@@ -9,6 +9,7 @@ export type { BrokerState, SubscriptionEntry, SubscriptionInfo, TopicInfo } from
 export type {
   BatchEntry,
   Broker,
+  BrokerSubscription,
   CloseOptions,
   CloseResult,
   Handler,

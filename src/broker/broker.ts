@@ -18,6 +18,15 @@ type MessagesOf<Topics, Pattern extends string, Key> = Key extends string
 /** What takes messages: returns (or resolves) for success, throws (or rejects) for failure. */
 export type Handler<Received extends Message<unknown> = Message> = (message: Received) => unknown;
 
+/**
+ * A subscription of any implementation of `Broker`: what a `Subscription` can do, whatever it is made of. In a worker it is
+ * the client's own class.
+ */
+export type BrokerSubscription<Received extends Message<unknown> = Message> = Pick<
+  Subscription<Received>,
+  Exclude<keyof Subscription, "consumer" | "close">
+>;
+
 /** One message of a batch. */
 export type BatchEntry<Topics = AnyTopics> = {
   [Topic in TopicName<Topics>]: {
@@ -64,13 +73,13 @@ export interface Broker<Topics = AnyTopics> extends AsyncDisposable {
   subscribe<const Pattern extends string>(
     pattern: Pattern | readonly Pattern[],
     options?: SubscribeOptions<MessageOf<Topics, Pattern>>,
-  ): Subscription<MessageOf<Topics, Pattern>>;
+  ): BrokerSubscription<MessageOf<Topics, Pattern>>;
   /** Subscribes with a handler that messages are pushed into. */
   subscribe<const Pattern extends string>(
     pattern: Pattern | readonly Pattern[],
     handler: Handler<MessageOf<Topics, Pattern>>,
     options?: SubscribeOptions<MessageOf<Topics, Pattern>>,
-  ): Subscription<MessageOf<Topics, Pattern>>;
+  ): BrokerSubscription<MessageOf<Topics, Pattern>>;
   /** Asks, and resolves to the data of the first answer. Rejects with `ERR_NO_RESPONDERS`, `ERR_TIMEOUT` or `ERR_REMOTE`. */
   request<Answer = unknown, Topic extends TopicName<Topics> = TopicName<Topics>>(
     topic: Topic,
@@ -88,7 +97,7 @@ export interface Broker<Topics = AnyTopics> extends AsyncDisposable {
     pattern: Pattern,
     handler: Handler<MessageOf<Topics, Pattern>>,
     options?: SubscribeOptions<MessageOf<Topics, Pattern>>,
-  ): Subscription<MessageOf<Topics, Pattern>>;
+  ): BrokerSubscription<MessageOf<Topics, Pattern>>;
   /** Acknowledges the delivery with that `deliveryId`. Rejects with `ERR_ALREADY_SETTLED` or `ERR_DELIVERY_EXPIRED`. */
   ack(deliveryId: string): Promise<void>;
   /** Gives the delivery with that `deliveryId` back, to be delivered again. Rejects as `ack` does. */

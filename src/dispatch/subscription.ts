@@ -1,6 +1,6 @@
 import { brokerError, quote } from "../errors.js";
 import type { Message } from "../message/message.js";
-import type { Consumer } from "./consumer.js";
+import type { AckMode, Consumer } from "./consumer.js";
 import type { FetchOptions } from "./pull-consumer.js";
 import { PullConsumer } from "./pull-consumer.js";
 import type { DropReason } from "./queue-facts.js";
@@ -110,6 +110,16 @@ export class Subscription<Received extends Message<unknown> = Message>
   /** Resolves once the subscription is over, whatever ended it. */
   get closed(): Promise<void> {
     return this.#closed;
+  }
+
+  /** When a delivery counts as done: the option `ack`, or what follows from the broker's where it was left out. */
+  get ackMode(): AckMode {
+    return this.#consumer.settings.ack;
+  }
+
+  /** Milliseconds a consumer has to settle a delivery. Says nothing where `ackMode` is `"none"`. */
+  get ackTimeout(): number {
+    return this.#consumer.settings.ackTimeoutMs;
   }
 
   /** True from `pause()` to `resume()`. */
