@@ -1,0 +1,124 @@
+import type { Transferable } from "node:worker_threads";
+import { Fifo } from "./fifo.js";
+import type { FrameWriter } from "./frame-writer.js";
+import { maxWaitingCalls } from "./protocol.js";
+import { brokerError } from "./wire-error.js";
+
+interface Call {
+  readonly frame: (call: number) => readonly unknown[] | null;
+  readonly transfer: readonly Transferable[] | undefined;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * The calls of a client that are not answered. So many are with the broker at once as its window allows; the others wait
+ * here, up to a bound, beyond which a call is refused with `ERR_QUEUE_FULL`.
+ */
+export class ClientCalls {
+  readonly #writer: FrameWriter;
+  readonly #open = new Map<number, Call>();
+  readonly #waiting = new Fifo<Call>();
+  #window: number;
+  #lastCall = 0;
+  #idleWaiters: (() => void)[] = [];
+  /** Told when the first call begins and when the last one ends. */
+  onBusy: (isBusy: boolean) => void = () => undefined;
+
+  constructor(writer: FrameWriter, window: number) {
+    this.#writer = writer;
+    this.#window = window;
+  }
+
+  /** Calls that are with the broker, and calls that wait. */
+  get open(): number {
+    return this.#open.size;
+  }
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  setWindow(window: number): void {
+    this.#window = window;
+    this.#sendWaiting();
+  }
+
+  /**
+   * Makes a call.
+   *
+   * @param frame - makes its frame, when its turn has come; null: its caller has given up meanwhile
+   */
+  make(frame: (call: number) => readonly unknown[] | null, transfer?: readonly Transferable[]): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const call: Call = { frame, transfer, resolve, reject };
+      if (this.#open.size === 0) this.onBusy(true);
+      if (this.#open.size < this.#window && this.#waiting.length === 0) this.#send(call);
+      else if (this.#waiting.length < maxWaitingCalls) this.#waiting.push(call);
+      else {
+        reject(
+          brokerError(
+            "ERR_QUEUE_FULL",
+            `${this.#waiting.length} calls of this worker wait for the broker, as many as may; await each publish`,
+            { waiting: this.#waiting.length },
+          ),
+        );
+      }
+    });
+  }
+
+  resolve(call: number, value: unknown): void {
+    const made = this.#open.get(call);
+    if (made === undefined) return;
+    this.#end(call);
+    made.resolve(value);
+  }
+
+  reject(call: number, error: unknown): void {
+    const made = this.#open.get(call);
+    if (made === undefined) return;
+    this.#end(call);
+    made.reject(error);
+  }
+
+  /** Ends every call with an error. */
+  failAll(error: unknown): void {
+    const all = [...this.#open.values(), ...this.#waiting.clear()];
+    this.#open.clear();
+    for (const { reject } of all) reject(error);
+    this.#tellIdle();
+  }
+
+  /** Resolves once no call is open. */
+  whenIdle(): Promise<void> {
+    if (this.#open.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  #send(call: Call): void {
+    this.#lastCall += 1;
+    const number = this.#lastCall;
+    const frame = call.frame(number);
+    if (frame === null) return;
+    this.#open.set(number, call);
+    this.#writer.write(frame, call.transfer);
+  }
+
+  #end(call: number): void {
+    this.#open.delete(call);
+    this.#sendWaiting();
+    if (this.#open.size === 0) this.#tellIdle();
+  }
+
+  #sendWaiting(): void {
+    while (this.#open.size < this.#window) {
+      const call = this.#waiting.shift();
+      if (call === undefined) return;
+      this.#send(call);
+    }
+  }
+
+  #tellIdle(): void {
+    this.onBusy(false);
+    for (const resolve of this.#idleWaiters.splice(0)) resolve();
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * inproc-broker/worker: one broker for worker threads, child processes and cluster workers.
+ *
+ * @packageDocumentation
+ */
+
+export type { Allow } from "./allow-list.js";
+export type { ConnectOptions } from "./connect.js";
+export { connectBroker } from "./connect.js";
+export type {
+  ExposedBrokerEvents,
+  ExposedBrokerStats,
+  ExposeOptions,
+  ExposeTarget,
+  WorkerLostEvent,
+} from "./expose.js";
+export { ExposedBroker, exposeBroker } from "./expose.js";
+export type { IpcChannel } from "./process-link.js";
+export type { RemoteBrokerState, WorkerPublishOptions } from "./remote-broker.js";
+export { RemoteBroker } from "./remote-broker.js";
+export { RemoteSubscription } from "./remote-subscription.js";
+export type { WorkerSubscribeOptions } from "./subscribe-options.js";

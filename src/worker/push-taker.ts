@@ -1,0 +1,237 @@
+import type { Message } from "../index.js";
+import { Fifo } from "./fifo.js";
+import type { Taker, TakerHost } from "./taker.js";
+import type { RemoteMessage } from "./wire-message.js";
+
+/** Milliseconds of one turn that handlers may take before this thread's events have their chance. */
+const turnBudgetMs = 8;
+/** Milliseconds a delivery may wait here before fewer are asked for: others could have had it. */
+const tolerableWaitMs = 20;
+/** Deliveries between two looks at the time where handlers are fast. */
+const mostPerLook = 64;
+
+interface Waiting {
+  readonly message: RemoteMessage;
+  readonly at: number;
+}
+
+/**
+ * Pushes deliveries into a handler, up to `concurrency` at a time, and asks for as many ahead as keep it busy.
+ *
+ * The window (deliveries asked for or waiting here) adapts: it doubles, up to its bound, each time the handler has run dry, and
+ * halves when one had to wait for long. So fast handlers do not wait for the way there and back, and slow ones do not
+ * hoard what another worker could do.
+ */
+export class PushTaker implements Taker {
+  readonly #handler: (message: Message) => unknown;
+  readonly #concurrency: number;
+  readonly #mostWindow: number;
+  readonly #isByKey: boolean;
+  readonly #waiting = new Fifo<Waiting>();
+  readonly #working = new Set<RemoteMessage>();
+  readonly #busyKeys = new Set<string>();
+  #host: TakerHost | null = null;
+  #window: number;
+  /** Asked for and not come. */
+  #granted: number;
+  #running = 0;
+  #isPaused = false;
+  #isEnded = false;
+  #perLook = 1;
+  #untilLook = 1;
+  #lookedAt = 0;
+  #turnStartedAt = 0;
+  #isDeferred = false;
+  #keepAlive: NodeJS.Timeout | null = null;
+
+  constructor(
+    handler: (message: Message) => unknown,
+    settings: { concurrency: number; mostWindow: number; firstWindow: number; isByKey: boolean },
+  ) {
+    this.#handler = handler;
+    this.#concurrency = settings.concurrency;
+    this.#mostWindow = settings.mostWindow;
+    this.#window = Math.min(settings.mostWindow, settings.firstWindow);
+    this.#granted = this.#window;
+    this.#isByKey = settings.isByKey && settings.concurrency > 1;
+  }
+
+  get firstCredits(): number {
+    return this.#window;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  get isQuiet(): boolean {
+    return this.#waiting.length === 0 && this.#running === 0;
+  }
+
+  begin(host: TakerHost): void {
+    this.#host = host;
+  }
+
+  *held(): Iterable<Message> {
+    yield* this.#working;
+    for (const { message } of this.#waiting) yield message;
+  }
+
+  receive(message: RemoteMessage, at: number): void {
+    this.#granted -= 1;
+    if (this.#isEnded) return;
+    this.#waiting.push({ message, at });
+    if (!this.#isDeferred) this.#run();
+  }
+
+  lost(message: RemoteMessage): void {
+    // A handler that hangs does not hold up the queue: its place is free again.
+    if (this.#working.has(message)) this.#cameBack(message);
+    else this.#waiting.take((one) => one.message === message);
+    this.#run();
+  }
+
+  setPaused(isPaused: boolean): void {
+    this.#isPaused = isPaused;
+    if (!isPaused) this.#run();
+  }
+
+  end(): void {
+    this.#isEnded = true;
+    this.#waiting.clear();
+    this.#stopKeeping();
+  }
+
+  #run(): void {
+    while (!this.#isEnded && !this.#isPaused && this.#running < this.#concurrency && this.#waiting.length > 0) {
+      if (this.#untilLook === 0 && this.#look()) {
+        this.#defer();
+        break;
+      }
+      this.#untilLook -= 1;
+      const next = this.#isByKey ? this.#waiting.take((one) => this.#isFree(one.message)) : this.#waiting.shift();
+      if (next === undefined) break;
+      this.#start(next);
+    }
+    this.#ask();
+    if (this.#waiting.length > 0) this.#keepWaiting();
+    else if (this.#running === 0) this.#host?.quiet();
+  }
+
+  #start({ message, at }: Waiting): void {
+    const host = this.#host as TakerHost;
+    if (message.state === "lost") return;
+    if (this.#perLook === 1) {
+      // Handlers are slow: what is decided must not wait for the next to come back.
+      const waitedMs = performance.now() - at;
+      if (waitedMs > tolerableWaitMs) this.#window = Math.max(1, this.#window >> 1);
+      if (host.acknowledges && waitedMs > host.ackTimeoutMs / 10) host.keep([message]);
+      this.#ask();
+      host.flush();
+    }
+    let result: unknown;
+    try {
+      result = this.#handler(message);
+    } catch (error) {
+      host.failed(message, error);
+      return;
+    }
+    if (!isThenable(result)) {
+      host.succeeded(message);
+      return;
+    }
+    this.#running += 1;
+    this.#working.add(message);
+    if (this.#isByKey && message.key !== undefined) this.#busyKeys.add(message.key);
+    result.then(
+      () => {
+        host.succeeded(message);
+        this.#finish(message);
+      },
+      (error: unknown) => {
+        host.failed(message, error);
+        this.#finish(message);
+      },
+    );
+  }
+
+  #finish(message: RemoteMessage): void {
+    this.#cameBack(message);
+    if (!this.#isDeferred) this.#run();
+  }
+
+  #cameBack(message: RemoteMessage): void {
+    if (!this.#working.delete(message)) return;
+    this.#running -= 1;
+    if (message.key !== undefined) this.#busyKeys.delete(message.key);
+  }
+
+  #isFree(message: RemoteMessage): boolean {
+    return message.key === undefined || !this.#busyKeys.has(message.key);
+  }
+
+  /** Asks for more, where that is worth a frame. */
+  #ask(): void {
+    if (this.#isEnded || this.#isPaused || this.#host === null) return;
+    const ahead = this.#granted + this.#waiting.length;
+    if (ahead * 2 > this.#window) return;
+    if (ahead === 0 && this.#running < this.#concurrency) this.#window = Math.min(this.#mostWindow, this.#window * 2);
+    const credits = this.#window - ahead;
+    if (credits <= 0) return;
+    this.#granted += credits;
+    this.#host.grant(credits);
+  }
+
+  /** Looks at the time; true where this turn's is over. */
+  #look(): boolean {
+    const now = performance.now();
+    const tookMs = now - this.#lookedAt;
+    this.#lookedAt = now;
+    if (tookMs > turnBudgetMs / 2) this.#perLook = 1;
+    else if (this.#perLook < mostPerLook && tookMs < 1) this.#perLook *= 2;
+    this.#untilLook = this.#perLook;
+    if (this.#turnStartedAt === 0) {
+      this.#turnStartedAt = now;
+      setImmediate(() => {
+        this.#turnStartedAt = 0;
+      });
+    }
+    return now - this.#turnStartedAt > turnBudgetMs;
+  }
+
+  #defer(): void {
+    if (this.#isDeferred) return;
+    this.#isDeferred = true;
+    this.#ask();
+    this.#host?.flush();
+    setImmediate(() => {
+      this.#isDeferred = false;
+      this.#run();
+    });
+  }
+
+  /** What waits here for long is still wanted: says so well before its time is over. */
+  #keepWaiting(): void {
+    const host = this.#host;
+    if (this.#keepAlive !== null || host === null || !host.acknowledges || host.ackTimeoutMs === Infinity) return;
+    this.#keepAlive = setTimeout(
+      () => {
+        this.#keepAlive = null;
+        if (this.#isEnded || this.#waiting.length === 0) return;
+        host.keep([...this.#waiting].map(({ message }) => message));
+        this.#keepWaiting();
+      },
+      Math.min(host.ackTimeoutMs / 3, 2 ** 31 - 1),
+    );
+    this.#keepAlive.unref();
+  }
+
+  #stopKeeping(): void {
+    if (this.#keepAlive !== null) clearTimeout(this.#keepAlive);
+    this.#keepAlive = null;
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+}

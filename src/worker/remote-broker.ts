@@ -1,0 +1,760 @@
+import type { Transferable } from "node:worker_threads";
+import type {
+  AnyTopics,
+  BatchEntry,
+  Broker,
+  BrokerEventName,
+  BrokerEvents,
+  BrokerListener,
+  CloseOptions,
+  CloseResult,
+  DataOf,
+  Handler,
+  Message,
+  MessageFacts,
+  MessageOf,
+  NackOptions,
+  PublishOptions,
+  Receipt,
+  ReplyOptions,
+  RequestManyOptions,
+  RequestOptions,
+  SubscribeOptions,
+  TopicName,
+} from "../index.js";
+import { ClientCalls } from "./client-calls.js";
+import { FrameReader } from "./frame-reader.js";
+import { FrameWriter } from "./frame-writer.js";
+import type { Link } from "./link.js";
+import { ask, callWindow, maxUnacknowledgedWindow, tell } from "./protocol.js";
+import type { SubscriptionKind, WireDecision } from "./protocol.js";
+import { PullTaker } from "./pull-taker.js";
+import { PushTaker } from "./push-taker.js";
+import { RemoteSubscription } from "./remote-subscription.js";
+import type { WorkerSubscribeOptions } from "./subscribe-options.js";
+import { checkSubscribe, toWireOptions } from "./subscribe-options.js";
+import { TopicNames, TopicNumbers } from "./topic-numbers.js";
+import { brokerError, fromWireError, quietly, textOf, toWireError } from "./wire-error.js";
+import type { WireError } from "./wire-error.js";
+import { fromWireArgument } from "./wire-message.js";
+import type { RemoteMessage, RemoteOrigin, WireArgument } from "./wire-message.js";
+
+/** Publish options of a client: those of the broker, and what moves. */
+export interface WorkerPublishOptions extends PublishOptions {
+  /** ArrayBuffers (and other transferables) in the data that move to the broker's thread instead of being copied. */
+  readonly transfer?: readonly Transferable[];
+}
+
+/**
+ * open      takes everything; what is asked before the broker has answered waits for it
+ * draining  close has begun: settles still work, everything else is refused
+ * closed    over: by `close()`, by the broker, or because the link ended
+ */
+export type RemoteBrokerState = "open" | "draining" | "closed";
+
+type Listener = (...args: never[]) => void;
+
+/**
+ * The broker of another thread or process, through the interface `Broker`: made by `connectBroker`.
+ *
+ * What its promises promise is what the broker's promise; an error arrives as the same class, with code and facts.
+ * Differences that a thread makes: a `filter` is refused (a function cannot cross), `stats()` is as of the last answer, and
+ * a delivery's id is known to this client, and not to others.
+ *
+ * @example
+ * ```ts
+ * import { connectBroker } from "inproc-broker/worker";
+ *
+ * const broker = connectBroker();
+ * broker.subscribe("images.*", async (msg) => resize(msg.data), { group: "resizers", concurrency: 2 });
+ * ```
+ */
+export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
+  readonly #id: string;
+  #link: Link | null = null;
+  readonly #writer: FrameWriter;
+  readonly #calls: ClientCalls;
+  readonly #topicNumbers: TopicNumbers;
+  readonly #topicNames = new TopicNames();
+  readonly #subscriptions = new Map<number, RemoteSubscription>();
+  readonly #listeners = new Map<BrokerEventName, Map<Listener, Listener>>();
+  readonly #aborts = new AbortController();
+  /** What came before there was a link. */
+  #unsent: { batch: readonly unknown[]; transfer: readonly Transferable[] }[] = [];
+  #state: RemoteBrokerState = "open";
+  #closing: Promise<CloseResult> | null = null;
+  #nonce = "";
+  #lastSubscription = 0;
+  #eventsRead = 0;
+  #holders = 0;
+  #resolveReady: () => void = () => undefined;
+  #rejectReady: (error: unknown) => void = () => undefined;
+  readonly #ready: Promise<void>;
+  readonly #readOnly: RemoteOrigin;
+  #onClosed: () => void = () => undefined;
+
+  /** @internal Use `connectBroker`. */
+  constructor(id: string) {
+    this.#id = id;
+    const sender: Link = {
+      start: () => undefined,
+      send: (batch, transfer) => {
+        if (this.#link !== null) this.#link.send(batch, transfer);
+        // A window's worth of calls at most: none of them is answered before there is a link.
+        else this.#unsent.push({ batch, transfer });
+      },
+      hold: () => undefined,
+      close: () => undefined,
+    };
+    this.#writer = new FrameWriter(sender, (frame, error) => this.#refused(frame, error));
+    this.#calls = new ClientCalls(this.#writer, callWindow);
+    this.#topicNumbers = new TopicNumbers(this.#writer);
+    let release: (() => void) | null = null;
+    this.#calls.onBusy = (isBusy) => {
+      if (isBusy) release ??= this.#hold();
+      else {
+        release?.();
+        release = null;
+      }
+    };
+    this.#ready = new Promise((resolve, reject) => {
+      this.#resolveReady = resolve;
+      this.#rejectReady = reject;
+    });
+    this.#ready.catch(() => undefined);
+    this.#readOnly = {
+      name: "",
+      acknowledges: false,
+      nonce: () => this.#nonce,
+      idOf: () => "",
+      decide: () => Promise.resolve(),
+      watch: () => undefined,
+      reply: (message, data, options) => this.#reply(message, data, options),
+    };
+    this.#writer.write([ask.hello, new Map()]);
+  }
+
+  /** Resolves once the broker has answered; rejects with what it refused the client for, or when that takes too long. */
+  ready(): Promise<void> {
+    return this.#ready;
+  }
+
+  /** `"open"` from the start; `close()`, or the end of the broker or the link, makes it `"closed"`. */
+  get state(): RemoteBrokerState {
+    return this.#state;
+  }
+
+  /** Calls with the broker, calls that wait here for their turn, and open subscriptions. */
+  get figures(): { readonly calls: number; readonly waiting: number; readonly subscriptions: number } {
+    return { calls: this.#calls.open, waiting: this.#calls.waiting, subscriptions: this.#subscriptions.size };
+  }
+
+  /**
+   * Publishes, as `InProcBroker.publish`. So many publishes are with the broker at once; the others wait here, and beyond
+   * 65,536 are refused with `ERR_QUEUE_FULL`.
+   */
+  publish<Topic extends TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options?: WorkerPublishOptions,
+  ): Promise<Receipt> {
+    if (this.#state !== "open") return Promise.reject(closedError());
+    if (options === undefined) {
+      return this.#calls.make((call) => [
+        ask.publish,
+        call,
+        this.#topicNumbers.of(topic),
+        data,
+        null,
+      ]) as Promise<Receipt>;
+    }
+    const { transfer, signal, ...rest } = options;
+    return this.#abortable(
+      signal,
+      (call, hasSignal) => [
+        ask.publish,
+        call,
+        this.#topicNumbers.of(topic),
+        data,
+        hasSignal ? { ...rest, signal: true } : rest,
+      ],
+      transfer,
+    ) as Promise<Receipt>;
+  }
+
+  /** Publishes several messages: all of them, or none. */
+  publishBatch(
+    entries: readonly (BatchEntry<Topics> & { readonly transfer?: readonly Transferable[] })[],
+  ): Promise<Receipt[]> {
+    if (this.#state !== "open") return Promise.reject(closedError());
+    if (!Array.isArray(entries)) {
+      return Promise.reject(brokerError("ERR_INVALID_OPTION", "publishBatch takes an array"));
+    }
+    const transfers: Transferable[] = [];
+    const plain = (entries as readonly unknown[]).map((entry) => {
+      if (typeof entry !== "object" || entry === null) return entry;
+      const { transfer, signal: _signal, ...rest } = entry as WorkerPublishOptions;
+      if (transfer !== undefined) transfers.push(...transfer);
+      return rest;
+    });
+    return this.#calls.make((call) => [ask.publishBatch, call, plain], transfers) as Promise<Receipt[]>;
+  }
+
+  /** Resolves once everything published so far has reached the level of durability it asked for. */
+  flush(): Promise<void> {
+    if (this.#state !== "open") return Promise.reject(closedError());
+    return this.#calls.make((call) => [ask.flush, call]) as Promise<void>;
+  }
+
+  /**
+   * Subscribes, as `InProcBroker.subscribe`. What can be checked here throws here; what only the broker can refuse rejects the
+   * subscription's `ready`, ends it, and is told as an `error` event.
+   */
+  subscribe<const Pattern extends string>(
+    pattern: Pattern | readonly Pattern[],
+    options?: WorkerSubscribeOptions<MessageOf<Topics, Pattern>>,
+  ): RemoteSubscription<MessageOf<Topics, Pattern>>;
+  subscribe<const Pattern extends string>(
+    pattern: Pattern | readonly Pattern[],
+    handler: Handler<MessageOf<Topics, Pattern>>,
+    options?: WorkerSubscribeOptions<MessageOf<Topics, Pattern>>,
+  ): RemoteSubscription<MessageOf<Topics, Pattern>>;
+  subscribe(
+    pattern: string | readonly string[],
+    handlerOrOptions?: Handler<never> | WorkerSubscribeOptions<never>,
+    options?: WorkerSubscribeOptions<never>,
+  ): RemoteSubscription<never> {
+    const handler = typeof handlerOrOptions === "function" ? handlerOrOptions : undefined;
+    const given = (handler === undefined ? handlerOrOptions : options) ?? {};
+    if (this.#state !== "open") throw closedError();
+    checkSubscribe(pattern, handler, given as WorkerSubscribeOptions<never>);
+    const kind = handler === undefined ? "pull" : "push";
+    return this.#subscribe(kind, pattern, handler as Handler | undefined, given as WorkerSubscribeOptions<never>);
+  }
+
+  /** @internal The subscription of a pool's worker: what the pool has for it. */
+  feed(handler: (message: Message) => unknown, concurrency: number, prefetch: number): RemoteSubscription {
+    const options = { ack: "auto", concurrency, maxInFlight: concurrency + prefetch } as const;
+    return this.#subscribe("feed", [], handler, options);
+  }
+
+  /** Asks, and resolves to the data of the first answer; as `InProcBroker.request`. */
+  request<Answer = unknown, Topic extends TopicName<Topics> = TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options: RequestOptions = {},
+  ): Promise<Answer> {
+    if (this.#state !== "open") return Promise.reject(closedError());
+    const { signal, ...rest } = options;
+    return this.#abortable(signal, (call, hasSignal) => [
+      ask.request,
+      call,
+      this.#topicNumbers.of(topic),
+      data,
+      hasSignal ? { ...rest, signal: true } : rest,
+    ]) as Promise<Answer>;
+  }
+
+  /** Asks, and yields the data of every answer; as `InProcBroker.requestMany`. */
+  async *requestMany<Answer = unknown, Topic extends TopicName<Topics> = TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options: RequestManyOptions = {},
+  ): AsyncGenerator<Answer, void, undefined> {
+    if (this.#state !== "open") throw closedError();
+    const { signal, ...rest } = options;
+    signal?.throwIfAborted();
+    this.#lastSubscription += 1;
+    // Iterations are numbered apart from calls, below 0.
+    const iteration = -this.#lastSubscription;
+    this.#writer.write([
+      ask.requestMany,
+      iteration,
+      this.#topicNumbers.of(topic),
+      data,
+      signal === undefined ? rest : { ...rest, signal: true },
+    ]);
+    const onAbort = (): void => this.#writer.write([ask.abort, iteration]);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    let isOver = false;
+    try {
+      for (;;) {
+        let step: { done?: true; value?: unknown };
+        try {
+          step = (await this.#calls.make((call) => [ask.next, call, iteration, false])) as typeof step;
+        } catch (error) {
+          isOver = true;
+          throw signal?.aborted === true ? signal.reason : error;
+        }
+        if (step.done === true) {
+          isOver = true;
+          return;
+        }
+        yield step.value as Answer;
+      }
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      if (!isOver && this.#state === "open") await this.#calls.make((call) => [ask.next, call, iteration, true]);
+    }
+  }
+
+  /** Answers requests; as `InProcBroker.respond`. */
+  respond<const Pattern extends string>(
+    pattern: Pattern,
+    handler: Handler<MessageOf<Topics, Pattern>>,
+    options: SubscribeOptions<MessageOf<Topics, Pattern>> = {},
+  ): RemoteSubscription<MessageOf<Topics, Pattern>> {
+    if (this.#state !== "open") throw closedError();
+    const given = { concurrency: 64, ...options } as WorkerSubscribeOptions<never>;
+    checkSubscribe(pattern, handler, given);
+    return this.#subscribe("respond", pattern, handler as unknown as Handler, given);
+  }
+
+  /** Acknowledges the delivery with that `deliveryId`. */
+  ack(deliveryId: string): Promise<void> {
+    return this.#settle(deliveryId, "ack", undefined);
+  }
+  /** Gives the delivery with that `deliveryId` back. */
+  nack(deliveryId: string, options?: NackOptions): Promise<void> {
+    return this.#settle(deliveryId, "nack", options);
+  }
+  /** Gives up on the message of the delivery with that `deliveryId`. */
+  reject(deliveryId: string, reason?: string): Promise<void> {
+    return this.#settle(deliveryId, "reject", reason);
+  }
+  /** Gives the delivery with that `deliveryId` `ms` milliseconds from now. */
+  extend(deliveryId: string, ms: number): Promise<void> {
+    return this.#settle(deliveryId, "extend", ms);
+  }
+
+  /** Listens to an event of the broker, or of this client (`error` of a handler here, `closed`). */
+  on<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
+    if (typeof listener !== "function") {
+      throw brokerError("ERR_INVALID_OPTION", `a listener for ${JSON.stringify(name)} must be a function`);
+    }
+    this.#listen(name, listener as Listener, listener as Listener);
+    return this;
+  }
+
+  /** Listens to the next event of that name, and to no more. */
+  once<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
+    const once: Listener = (...args) => {
+      this.off(name, listener);
+      (listener as Listener)(...args);
+    };
+    this.#listen(name, listener as Listener, once);
+    return this;
+  }
+
+  /** Stops listening. */
+  off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
+    const listeners = this.#listeners.get(name);
+    if (listeners?.delete(listener as Listener) === true && listeners.size === 0) {
+      this.#listeners.delete(name);
+      if (this.#state !== "closed" && isForwarded(name)) this.#writer.write([ask.event, name, false]);
+    }
+    return this;
+  }
+
+  /**
+   * Ends the client, and leaves the broker open: refuses what is new, lets its subscriptions finish what they have (within
+   * `timeout`), and ends the link. Returns what was not finished here; the broker delivers that again.
+   */
+  close(options: CloseOptions = {}): Promise<CloseResult> {
+    this.#closing ??= this.#close(options);
+    return this.#closing;
+  }
+
+  /** `close()` with its defaults. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** @internal There is a link: what waited for it goes. */
+  attach(link: Link, onClosed: () => void): void {
+    if (this.#state === "closed") {
+      link.close();
+      return;
+    }
+    this.#link = link;
+    this.#onClosed = onClosed;
+    link.start({
+      batch: (batch) => this.#read(batch),
+      closed: () => this.#end(brokerError("ERR_BROKER_CLOSED", "the link to the broker has ended; connect again")),
+    });
+    link.hold(this.#holders > 0);
+    for (const { batch, transfer } of this.#unsent) link.send(batch, transfer);
+    this.#unsent = [];
+  }
+
+  /** @internal Nobody answered. */
+  fail(error: Error): void {
+    this.#end(error);
+  }
+
+  #subscribe(
+    kind: SubscriptionKind,
+    pattern: string | readonly string[],
+    handler: Handler | undefined,
+    options: WorkerSubscribeOptions<never> & { readonly durable?: string },
+  ): RemoteSubscription<never> {
+    this.#lastSubscription += 1;
+    const id = this.#lastSubscription;
+    const patterns = [...new Set(typeof pattern === "string" ? [pattern] : pattern)];
+    const name = options.durable ?? options.group ?? options.name ?? `${this.#id}-${id}`;
+    const { concurrency = 1, maxInFlight = 64, ack } = options;
+    let taker: PushTaker | PullTaker;
+    if (handler === undefined) {
+      taker = new PullTaker({
+        maxInFlight,
+        inFlight: () => subscription.inFlight,
+        fetchNow: (count) => this.#calls.make((call) => [ask.fetchNow, call, id, count]),
+        hold: () => this.#hold(),
+      });
+    } else {
+      const mostWindow = ack === "none" && kind === "push" ? maxUnacknowledgedWindow : maxInFlight;
+      taker = new PushTaker(kind === "respond" ? (message) => this.#respond(id, handler, message) : handler, {
+        concurrency,
+        mostWindow: kind === "respond" ? Math.max(concurrency, 1) : mostWindow,
+        firstWindow: kind === "respond" ? concurrency : Math.min(concurrency * 2, 64),
+        isByKey: options.orderBy === "key",
+      });
+    }
+    const wire = toWireOptions(options);
+    const sent =
+      kind === "respond"
+        ? { ...wire, options: { ...wire.options, concurrency } }
+        : options.group === undefined && options.name === undefined && options.durable === undefined
+          ? { ...wire, options: { ...wire.options, name } }
+          : wire;
+    const accepted = this.#calls.make((call) => [ask.subscribe, call, kind, id, patterns, sent, taker.firstCredits]);
+    const subscription: RemoteSubscription = new RemoteSubscription(
+      {
+        id: this.#id,
+        write: (frame) => this.#writer.write(frame),
+        call: (frame) => this.#calls.make(frame),
+        flush: () => this.#writer.flush(),
+        nonce: () => this.#nonce,
+        reply: (message, data, given) => this.#reply(message, data, given),
+        failed: (error, of, message) => {
+          if (kind !== "feed") this.#tellError(error, { during: "handler", subscription: of, message });
+        },
+        hold: () => this.#hold(),
+        forget: (one) => this.#subscriptions.delete(one),
+      },
+      {
+        id,
+        name,
+        patterns,
+        group: options.group,
+        durable: options.durable,
+        ack,
+        ackTimeoutMs: options.ackTimeout,
+        isRespond: kind === "respond",
+        taker,
+        accepted,
+        signal: options.signal,
+      },
+    );
+    this.#subscriptions.set(id, subscription);
+    subscription.ready.catch((error: unknown) => {
+      if (this.#state === "open") this.#tellError(error, { during: "handler", subscription: name });
+    });
+    return subscription as unknown as RemoteSubscription<never>;
+  }
+
+  /** Runs a responder, and sends what it makes of a request. */
+  async #respond(id: number, handler: Handler, message: Message): Promise<void> {
+    const { number } = message as RemoteMessage;
+    let frame: readonly unknown[];
+    try {
+      const answer = await handler(message);
+      frame = [ask.answer, id, number, false, answer === undefined ? null : answer];
+    } catch (error) {
+      frame = [ask.answer, id, number, true, toWireError(error)];
+    }
+    if (this.#state !== "closed") this.#writer.write(frame);
+  }
+
+  #reply(message: Message, data: unknown, options: ReplyOptions = {}): Promise<void> {
+    const { replyTo, correlationId } = message;
+    if (replyTo === undefined) {
+      return quietly(
+        brokerError(
+          "ERR_INVALID_MESSAGE",
+          `the message on ${JSON.stringify(message.topic)} asks for no answer: it was published, not requested`,
+          { topic: message.topic },
+        ),
+      );
+    }
+    if (this.#state === "closed") return quietly(closedError());
+    const given = correlationId === undefined ? options : { ...options, correlationId };
+    return this.#calls.make((call) => [ask.reply, call, replyTo, data, given]) as Promise<void>;
+  }
+
+  #settle(deliveryId: string, decision: WireDecision, argument: unknown): Promise<void> {
+    if (this.#state === "closed") return quietly(closedError());
+    const own = typeof deliveryId === "string" && deliveryId.startsWith(`${this.#id}/`);
+    const [, subscription, number] = own ? deliveryId.split("/") : [];
+    if (!own) {
+      const settled = this.#calls.make((call) => [ask.settleById, call, deliveryId, decision, argument]);
+      settled.catch(() => undefined);
+      return settled as Promise<void>;
+    }
+    const message = this.#subscriptions.get(Number(subscription))?.find(Number(number));
+    if (message === undefined) {
+      return quietly(
+        brokerError(
+          "ERR_ALREADY_SETTLED",
+          `no delivery ${JSON.stringify(deliveryId)} is in flight: it was settled or taken back`,
+          { deliveryId },
+        ),
+      );
+    }
+    if (decision === "ack") return message.ack();
+    if (decision === "nack") return message.nack(argument as NackOptions | undefined);
+    if (decision === "reject") return message.reject(argument as string | undefined);
+    return message.extend(argument as number);
+  }
+
+  /** A call whose caller may give up: rejects with the signal's reason, and tells the broker. */
+  #abortable(
+    signal: AbortSignal | undefined,
+    frame: (call: number, hasSignal: boolean) => readonly unknown[],
+    transfer?: readonly Transferable[],
+  ): Promise<unknown> {
+    if (signal === undefined) return this.#calls.make((call) => frame(call, false), transfer);
+    if (!(signal instanceof AbortSignal)) {
+      return Promise.reject(
+        brokerError("ERR_INVALID_OPTION", "option signal must be an AbortSignal", { option: "signal" }),
+      );
+    }
+    if (signal.aborted) return Promise.reject(signal.reason);
+    let number: number | null = null;
+    const called = this.#calls.make((call) => {
+      if (signal.aborted) return null;
+      number = call;
+      return frame(call, true);
+    }, transfer);
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        if (number !== null && this.#state !== "closed") this.#writer.write([ask.abort, number]);
+        called.catch(() => undefined);
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      const stop = (): void => signal.removeEventListener("abort", onAbort);
+      called.then(
+        (value) => {
+          stop();
+          resolve(value);
+        },
+        (error: unknown) => {
+          stop();
+          reject(error);
+        },
+      );
+    });
+  }
+
+  #read(batch: readonly unknown[]): void {
+    const frames = new FrameReader(batch);
+    const at = performance.now();
+    while (frames.hasMore && this.#state !== "closed") this.#carryOut(frames, at);
+  }
+
+  #carryOut(frames: FrameReader, at: number): void {
+    const operation = frames.number();
+    switch (operation) {
+      case tell.welcome:
+        this.#calls.setWindow(frames.number());
+        this.#resolveReady();
+        break;
+      case tell.nonce:
+        this.#nonce = frames.next() as string;
+        break;
+      case tell.topic:
+        this.#topicNames.learn(frames.number(), frames.next() as string);
+        break;
+      case tell.returned:
+        this.#calls.resolve(frames.number(), frames.next());
+        break;
+      case tell.threw:
+        this.#calls.reject(frames.number(), fromWireError(frames.next() as WireError));
+        break;
+      case tell.published: {
+        const call = frames.number();
+        const id = frames.next() as string;
+        const seq = frames.number();
+        this.#calls.resolve(call, { id, seq, matched: frames.number(), duplicate: false });
+        break;
+      }
+      case tell.deliver: {
+        const subscription = this.#subscriptions.get(frames.number());
+        const first = frames.number();
+        const topic = this.#topicNames.of(frames.number());
+        const timestamp = frames.number();
+        const count = frames.number();
+        for (let index = 0; index < count; index += 1) {
+          const seq = frames.number();
+          const data = frames.next();
+          subscription?.deliver(first + index, topic, timestamp, seq, data, null, at);
+        }
+        break;
+      }
+      case tell.deliverWithFacts: {
+        const subscription = this.#subscriptions.get(frames.number());
+        const number = frames.number();
+        const topic = this.#topicNames.of(frames.number());
+        const timestamp = frames.number();
+        const seq = frames.number();
+        const data = frames.next();
+        const facts = frames.next() as MessageFacts;
+        subscription?.deliver(number, topic, timestamp, seq, data, facts, at);
+        break;
+      }
+      case tell.lost: {
+        const subscription = this.#subscriptions.get(frames.number());
+        const number = frames.number();
+        subscription?.lose(number);
+        this.#writer.write([ask.alive]);
+        break;
+      }
+      case tell.ended:
+        void this.#subscriptions.get(frames.number())?.endedByBroker();
+        break;
+      case tell.event:
+        this.#tellEvent(frames.next() as BrokerEventName, frames.next() as readonly WireArgument[]);
+        break;
+      case tell.closed:
+        this.#end(fromWireError(frames.next() as WireError) as Error, false);
+        break;
+      default:
+        throw brokerError("ERR_INVALID_MESSAGE", `the worker protocol has no operation ${String(operation)}`);
+    }
+  }
+
+  #tellEvent(name: BrokerEventName, args: readonly WireArgument[]): void {
+    this.#eventsRead += 1;
+    if (this.#eventsRead >= 256) {
+      this.#writer.write([ask.eventCredit, this.#eventsRead]);
+      this.#eventsRead = 0;
+    }
+    this.#emit(
+      name,
+      args.map((arg) => fromWireArgument(arg, this.#readOnly)),
+    );
+  }
+
+  #listen(name: BrokerEventName, listener: Listener, called: Listener): void {
+    let listeners = this.#listeners.get(name);
+    if (listeners === undefined) {
+      listeners = new Map();
+      this.#listeners.set(name, listeners);
+      if (this.#state !== "closed" && isForwarded(name)) this.#writer.write([ask.event, name, true]);
+    }
+    listeners.set(listener, called);
+  }
+
+  #emit(name: BrokerEventName, args: readonly unknown[]): void {
+    for (const called of [...(this.#listeners.get(name)?.values() ?? [])]) {
+      try {
+        called(...(args as never[]));
+      } catch (error) {
+        if (name === "error") warn(error);
+        else this.#tellError(error, { during: "listener" });
+      }
+    }
+  }
+
+  #tellError(error: unknown, context: BrokerEvents["error"][1]): void {
+    if (this.#state === "closed") return;
+    if ((this.#listeners.get("error")?.size ?? 0) > 0) this.#emit("error", [error, context]);
+    else warn(error);
+  }
+
+  /** A frame could not be cloned. */
+  #refused(frame: readonly unknown[], error: unknown): void {
+    const [operation, first, second] = frame as readonly number[];
+    if (operation === ask.answer) {
+      const failure = brokerError("ERR_INVALID_MESSAGE", `the answer cannot be cloned: ${textOf(error)}`);
+      this.#writer.write([ask.answer, first, second, true, toWireError(failure)]);
+      return;
+    }
+    const refusal = brokerError(
+      "ERR_INVALID_MESSAGE",
+      `what goes to the broker's thread must be cloneable: ${textOf(error)}; send plain data`,
+    );
+    if (operation === ask.requestMany) return;
+    this.#calls.reject(first as number, refusal);
+  }
+
+  #hold(): () => void {
+    this.#holders += 1;
+    if (this.#holders === 1) this.#link?.hold(true);
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#holders -= 1;
+      if (this.#holders === 0 && this.#state !== "closed") this.#link?.hold(false);
+    };
+  }
+
+  async #close(options: CloseOptions): Promise<CloseResult> {
+    const { drain = true, timeout = 5_000 } = options;
+    if (this.#state === "open") this.#state = "draining";
+    const subscriptions = [...this.#subscriptions.values()];
+    if (drain && this.#link !== null && (this.#state as RemoteBrokerState) !== "closed") {
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, Math.min(timeout, 2 ** 31 - 1));
+      });
+      const drained = Promise.all(subscriptions.map((subscription) => subscription.drain()));
+      const finished = drained.then(() => this.#calls.whenIdle()).catch(() => undefined);
+      await Promise.race([finished, late]);
+      clearTimeout(timer);
+    }
+    const unacked = subscriptions.flatMap((subscription) => subscription.unsettled());
+    if ((this.#state as RemoteBrokerState) !== "closed") {
+      for (const subscription of subscriptions) subscription.flush();
+      this.#writer.write([ask.close]);
+      this.#writer.flush();
+      this.#end(brokerError("ERR_BROKER_CLOSED", "this client of the broker is closed; connect again"), false);
+    }
+    return { undelivered: [], unacked };
+  }
+
+  /** Over. An iteration ends quietly where somebody has closed something, and with the error where nobody meant to. */
+  #end(error: Error, isFailure = true): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    for (const subscription of [...this.#subscriptions.values()]) subscription.close(isFailure ? error : undefined);
+    this.#subscriptions.clear();
+    this.#calls.failAll(error);
+    this.#rejectReady(error);
+    this.#aborts.abort(error);
+    this.#unsent = [];
+    this.#link?.close();
+    this.#onClosed();
+    this.#emit("closed", []);
+    this.#listeners.clear();
+  }
+}
+
+/** Every event comes from the broker but those a client has of its own. */
+function isForwarded(name: BrokerEventName): boolean {
+  return name !== "closed" && name !== "error";
+}
+
+function closedError(): Error {
+  return brokerError("ERR_BROKER_CLOSED", "this client of the broker is closed (or closing); connect again");
+}
+
+function warn(error: unknown): void {
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.emitWarning(`a handler threw, and nobody listens for the client's "error" event: ${text}`, {
+    type: "InProcBrokerWarning",
+    code: "INPROC_BROKER_UNHEARD_ERROR",
+  });
+}
