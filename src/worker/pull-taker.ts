@@ -158,6 +158,10 @@ export class PullTaker implements Taker {
     }
   }
 
+  batchEnded(): void {
+    // Asks when it is asked.
+  }
+
   lost(message: RemoteMessage): void {
     this.#waiting.take((one) => one === message);
   }

@@ -84,16 +84,23 @@ export class PushTaker implements Taker {
     if (!this.#isDeferred) this.#run();
   }
 
+  batchEnded(): void {
+    if (!this.#isDeferred) this.#ask(true);
+  }
+
   lost(message: RemoteMessage): void {
     // A handler that hangs does not hold up the queue: its place is free again.
     if (this.#working.has(message)) this.#cameBack(message);
     else this.#waiting.take((one) => one.message === message);
     this.#run();
+    this.#ask(false);
   }
 
   setPaused(isPaused: boolean): void {
     this.#isPaused = isPaused;
-    if (!isPaused) this.#run();
+    if (isPaused) return;
+    this.#run();
+    this.#ask(false);
   }
 
   end(): void {
@@ -113,7 +120,6 @@ export class PushTaker implements Taker {
       if (next === undefined) break;
       this.#start(next);
     }
-    this.#ask();
     if (this.#waiting.length > 0) this.#keepWaiting();
     else if (this.#running === 0) this.#host?.quiet();
   }
@@ -126,7 +132,7 @@ export class PushTaker implements Taker {
       const waitedMs = performance.now() - at;
       if (waitedMs > tolerableWaitMs) this.#window = Math.max(1, this.#window >> 1);
       if (host.acknowledges && waitedMs > host.ackTimeoutMs / 10) host.keep([message]);
-      this.#ask();
+      this.#ask(false);
       host.flush();
     }
     let result: unknown;
@@ -157,7 +163,9 @@ export class PushTaker implements Taker {
 
   #finish(message: RemoteMessage): void {
     this.#cameBack(message);
-    if (!this.#isDeferred) this.#run();
+    if (this.#isDeferred) return;
+    this.#run();
+    this.#ask(true);
   }
 
   #cameBack(message: RemoteMessage): void {
@@ -170,12 +178,17 @@ export class PushTaker implements Taker {
     return message.key === undefined || !this.#busyKeys.has(message.key);
   }
 
-  /** Asks for more, where that is worth a frame. */
-  #ask(): void {
+  /**
+   * Asks for more, where that is worth a frame.
+   *
+   * @param mayGrow - a handler that has run dry, with most of the window used, could have done with more
+   */
+  #ask(mayGrow: boolean): void {
     if (this.#isEnded || this.#isPaused || this.#host === null) return;
     const ahead = this.#granted + this.#waiting.length;
     if (ahead * 2 > this.#window) return;
-    if (ahead === 0 && this.#running < this.#concurrency) this.#window = Math.min(this.#mostWindow, this.#window * 2);
+    const isDry = this.#waiting.length === 0 && this.#running < this.#concurrency;
+    if (mayGrow && isDry) this.#window = Math.min(this.#mostWindow, this.#window * 2);
     const credits = this.#window - ahead;
     if (credits <= 0) return;
     this.#granted += credits;
@@ -202,11 +215,12 @@ export class PushTaker implements Taker {
   #defer(): void {
     if (this.#isDeferred) return;
     this.#isDeferred = true;
-    this.#ask();
+    this.#ask(false);
     this.#host?.flush();
     setImmediate(() => {
       this.#isDeferred = false;
       this.#run();
+      if (!this.#isDeferred) this.#ask(true);
     });
   }
 

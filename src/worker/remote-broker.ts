@@ -79,6 +79,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   readonly #subscriptions = new Map<number, RemoteSubscription>();
   readonly #listeners = new Map<BrokerEventName, Map<Listener, Listener>>();
   readonly #aborts = new AbortController();
+  /** Subscriptions that have deliveries in the batch being read. */
+  readonly #delivered = new Set<RemoteSubscription>();
   /** What came before there was a link. */
   #unsent: { batch: readonly unknown[]; transfer: readonly Transferable[] }[] = [];
   #state: RemoteBrokerState = "open";
@@ -561,6 +563,9 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     const frames = new FrameReader(batch);
     const at = performance.now();
     while (frames.hasMore && this.#state !== "closed") this.#carryOut(frames, at);
+    if (this.#delivered.size === 0) return;
+    for (const subscription of this.#delivered) subscription.batchEnded();
+    this.#delivered.clear();
   }
 
   #carryOut(frames: FrameReader, at: number): void {
@@ -595,6 +600,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         const topic = this.#topicNames.of(frames.number());
         const timestamp = frames.number();
         const count = frames.number();
+        if (subscription !== undefined) this.#delivered.add(subscription);
         for (let index = 0; index < count; index += 1) {
           const seq = frames.number();
           const data = frames.next();
@@ -610,6 +616,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         const seq = frames.number();
         const data = frames.next();
         const facts = frames.next() as MessageFacts;
+        if (subscription !== undefined) this.#delivered.add(subscription);
         subscription?.deliver(number, topic, timestamp, seq, data, facts, at);
         break;
       }

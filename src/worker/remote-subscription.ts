@@ -303,6 +303,11 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   }
 
   /** @internal */
+  batchEnded(): void {
+    this.#taker.batchEnded();
+  }
+
+  /** @internal */
   lose(number: number): void {
     const message = this.#flights.get(number);
     if (message === undefined) return;

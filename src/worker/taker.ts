@@ -32,6 +32,8 @@ export interface Taker {
   /** How the broker acknowledges is known from here on. */
   begin(host: TakerHost): void;
   receive(message: RemoteMessage, at: number): void;
+  /** What came with one batch has been received. */
+  batchEnded(): void;
   /** A delivery was taken back. */
   lost(message: RemoteMessage): void;
   setPaused(isPaused: boolean): void;
