@@ -15,8 +15,19 @@ export type {
   WorkerLostEvent,
 } from "./expose.js";
 export { ExposedBroker, exposeBroker } from "./expose.js";
+export type {
+  PoolCloseOptions,
+  PoolWorkerStats,
+  WorkerPoolEvents,
+  WorkerPoolOptions,
+  WorkerPoolStats,
+} from "./pool.js";
+export { WorkerPool, workerPool } from "./pool.js";
+export type { PoolWorkerState } from "./pool-worker.js";
 export type { IpcChannel } from "./process-link.js";
 export type { RemoteBrokerState, WorkerPublishOptions } from "./remote-broker.js";
 export { RemoteBroker } from "./remote-broker.js";
 export { RemoteSubscription } from "./remote-subscription.js";
 export type { WorkerSubscribeOptions } from "./subscribe-options.js";
+export type { PoolContext, PoolHandler } from "./serve-pool.js";
+export { servePool } from "./serve-pool.js";

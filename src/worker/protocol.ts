@@ -125,4 +125,4 @@ export const eventWindow = 1_024;
 /** Topics known by number in one direction; then numbering begins again. */
 export const maxNumberedTopics = 4_096;
 /** Deliveries a subscription without acknowledgement may be ahead of its handler. */
-export const maxUnacknowledgedWindow = 1_024;
+export const maxUnacknowledgedWindow = 4_096;

@@ -180,6 +180,11 @@ export class RemoteConsumer {
     void flight.message.extend(this.#ackTimeoutMs);
   }
 
+  /** The same for all but some. */
+  keepAllBut(numbers: ReadonlySet<number>): void {
+    for (const number of this.#flights.keys()) if (!numbers.has(number)) this.keep(number);
+  }
+
   /** Tells the client the moment the delivery is taken back. */
   watch(number: number): void {
     const flight = this.#flights.get(number);

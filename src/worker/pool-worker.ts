@@ -1,0 +1,306 @@
+import { Worker } from "node:worker_threads";
+import type { ResourceLimits } from "node:worker_threads";
+import type { Backoff, Broker, Message } from "../index.js";
+import type { Allow } from "./allow-list.js";
+import { ExposedBroker } from "./expose.js";
+import type { WorkerLostEvent } from "./expose.js";
+import { Fifo } from "./fifo.js";
+import type { RemoteConsumer } from "./remote-consumer.js";
+import type { PoolWorkerData } from "./serve-pool.js";
+import { textOf } from "./wire-error.js";
+
+/** What a worker of a pool is made with. */
+export interface PoolWorkerSettings {
+  readonly broker: Broker;
+  readonly slot: number;
+  readonly bootstrap: URL;
+  readonly module: string;
+  readonly concurrency: number;
+  readonly prefetch: number;
+  readonly ackTimeoutMs: number;
+  readonly allow: Allow;
+  readonly restart: Backoff;
+  readonly idleTimeoutMs: number;
+  readonly resourceLimits: ResourceLimits | undefined;
+  readonly workerData: unknown;
+  readonly execArgv: string[] | undefined;
+  readonly env: NodeJS.ProcessEnv | undefined;
+}
+
+/** What a worker tells its pool. */
+export interface PoolWorkerHost {
+  /** It may be sent more. */
+  room(worker: PoolWorker): void;
+  lost(worker: PoolWorker, event: WorkerLostEvent): void;
+}
+
+/** Milliseconds that a silent worker has after an ack timeout to show that its event loop turns. */
+const silenceMs = 1_000;
+
+/**
+ * idle      no thread: not needed yet, or sent away for having nothing to do
+ * starting  its thread loads the module
+ * running   its thread takes work
+ * waiting   its thread has died; another starts after the backoff
+ * closed    over
+ */
+export type PoolWorkerState = "idle" | "starting" | "running" | "waiting" | "closed";
+
+/**
+ * One place of a pool, and the thread that fills it at the moment.
+ *
+ * When a thread dies, what it was working on goes back to the broker as failed, so that a message which kills workers is
+ * dead-lettered in the end; what only waited in it stays here for the next thread, and is not counted.
+ */
+export class PoolWorker {
+  readonly slot: number;
+  readonly #settings: PoolWorkerSettings;
+  readonly #host: PoolWorkerHost;
+  readonly #waiting = new Fifo<Message>();
+  #state: PoolWorkerState = "idle";
+  #thread: Worker | null = null;
+  #exposed: ExposedBroker | null = null;
+  #consumer: RemoteConsumer | null = null;
+  #working: Int32Array = new Int32Array(0);
+  #left: readonly (readonly [number, Message])[] = [];
+  #timer: NodeJS.Timeout | null = null;
+  #keepAlive: NodeJS.Timeout | null = null;
+  #idleTimer: NodeJS.Timeout | null = null;
+  #failures = 0;
+  #startWaiters: { resolve: () => void; reject: (error: unknown) => void }[] = [];
+  done = 0;
+  failed = 0;
+  crashes = 0;
+  starts = 0;
+
+  constructor(settings: PoolWorkerSettings, host: PoolWorkerHost) {
+    this.slot = settings.slot;
+    this.#settings = settings;
+    this.#host = host;
+  }
+
+  get state(): PoolWorkerState {
+    return this.#state;
+  }
+  get threadId(): number | undefined {
+    return this.#thread?.threadId;
+  }
+  /** Messages that wait here for a thread. */
+  get queued(): number {
+    return this.#waiting.length;
+  }
+  /** Messages its thread has. */
+  get inFlight(): number {
+    return this.#consumer?.inFlight ?? 0;
+  }
+  /** How many messages it would take now. */
+  get room(): number {
+    if (this.#state === "closed") return 0;
+    const { concurrency, prefetch } = this.#settings;
+    const credits = this.#consumer === null ? concurrency + prefetch : this.#consumer.credits;
+    return credits - this.#waiting.length;
+  }
+
+  /** Starts its thread. Resolves once that takes work, rejects where it dies before. */
+  start(): Promise<void> {
+    if (this.#state === "running") return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#startWaiters.push({ resolve, reject });
+      if (this.#state === "idle") this.#spawn();
+    });
+  }
+
+  take(message: Message): void {
+    this.#waiting.push(message);
+    if (this.#state === "idle") this.#spawn();
+    this.#pump();
+  }
+
+  /** Ends its thread; what it had goes back to the broker. */
+  async close(): Promise<void> {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    for (const timer of [this.#timer, this.#keepAlive, this.#idleTimer]) if (timer !== null) clearTimeout(timer);
+    for (const { reject } of this.#startWaiters.splice(0)) reject(new Error("the pool is closed"));
+    for (const message of this.#waiting.clear()) void message.nack({ delay: 0, reason: "the pool was closed" });
+    await this.#exposed?.close();
+    for (const [, message] of this.#left) void message.nack({ delay: 0, reason: "the pool was closed" });
+    await this.#thread?.terminate();
+    this.#thread = null;
+  }
+
+  #spawn(): void {
+    const { broker, bootstrap, module, concurrency, prefetch, allow, resourceLimits, workerData, execArgv, env } =
+      this.#settings;
+    this.#state = "starting";
+    this.starts += 1;
+    this.#left = [];
+    this.#working = new Int32Array(new SharedArrayBuffer(4 * concurrency));
+    const data: PoolWorkerData = {
+      inprocBrokerPool: { module, slot: this.slot, concurrency, prefetch, working: this.#working, workerData },
+    };
+    const thread = new Worker(bootstrap, {
+      workerData: data,
+      ...(resourceLimits === undefined ? {} : { resourceLimits }),
+      ...(execArgv === undefined ? {} : { execArgv }),
+      ...(env === undefined ? {} : { env }),
+    });
+    this.#thread = thread;
+    const exposed = new ExposedBroker(
+      broker,
+      thread,
+      { allow },
+      {
+        feed: (consumer) => this.#begin(consumer),
+        feedAckTimeoutMs: this.#settings.ackTimeoutMs,
+      },
+    );
+    this.#exposed = exposed;
+    let lost: WorkerLostEvent | null = null;
+    let error: unknown;
+    exposed.on("worker-lost", (event) => {
+      lost = event;
+    });
+    exposed.on("worker-silent", () => this.#watchSilence(exposed, thread));
+    thread.on("error", (thrown: unknown) => {
+      error = thrown;
+    });
+    thread.once("exit", (exitCode) => {
+      // After the handle's own listener, which tells what was lost.
+      if (this.#thread === thread)
+        this.#exited(lost ?? { reason: error === undefined ? "exit" : "error", exitCode, error, returned: 0 });
+    });
+    this.#hold();
+  }
+
+  #begin(consumer: RemoteConsumer): void {
+    this.#consumer = consumer;
+    this.#state = "running";
+    consumer.onRoom = () => {
+      this.#pump();
+      this.#host.room(this);
+    };
+    consumer.onEnd = (left) => {
+      this.#left = left;
+      this.#consumer = null;
+    };
+    consumer.onSettled = (_message, decision) => {
+      if (decision === "ack") {
+        this.done += 1;
+        this.#failures = 0;
+      } else if (decision !== "extend") this.failed += 1;
+      this.#hold();
+    };
+    for (const { resolve } of this.#startWaiters.splice(0)) resolve();
+    this.#pump();
+    this.#host.room(this);
+    this.#hold();
+  }
+
+  #pump(): void {
+    const consumer = this.#consumer;
+    while (consumer !== null && consumer.credits > 0) {
+      const message = this.#waiting.shift();
+      if (message === undefined) break;
+      consumer.take(message);
+    }
+    this.#hold();
+    this.#keepWaiting();
+  }
+
+  /** The process lives for as long as there is work; a thread without any may be sent away. */
+  #hold(): void {
+    const isBusy = this.#waiting.length > 0 || this.inFlight > 0 || this.#startWaiters.length > 0;
+    if (isBusy) this.#thread?.ref();
+    else this.#thread?.unref();
+    if (isBusy && this.#idleTimer !== null) {
+      clearTimeout(this.#idleTimer);
+      this.#idleTimer = null;
+    } else if (
+      !isBusy &&
+      this.#idleTimer === null &&
+      this.#state === "running" &&
+      this.#settings.idleTimeoutMs < Infinity
+    ) {
+      this.#idleTimer = setTimeout(() => void this.#sendAway(), this.#settings.idleTimeoutMs);
+      this.#idleTimer.unref();
+    }
+  }
+
+  async #sendAway(): Promise<void> {
+    this.#idleTimer = null;
+    const thread = this.#thread;
+    if (this.#state !== "running" || this.inFlight > 0 || thread === null) return;
+    this.#state = "idle";
+    this.#thread = null;
+    await this.#exposed?.close();
+    await thread.terminate();
+  }
+
+  /** A thread that hangs is ended: what it worked on has timed out already. */
+  #watchSilence(exposed: ExposedBroker, thread: Worker): void {
+    const timer = setTimeout(
+      () => {
+        if (this.#thread === thread && exposed.isSilent) void thread.terminate();
+      },
+      Math.min(silenceMs, this.#settings.ackTimeoutMs),
+    );
+    timer.unref();
+    thread.once("exit", () => clearTimeout(timer));
+  }
+
+  #exited(event: WorkerLostEvent): void {
+    if (this.#state === "closed" || this.#state === "idle") return;
+    const wasStarting = this.#state === "starting";
+    this.#thread = null;
+    this.#exposed = null;
+    this.#consumer = null;
+    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
+    this.#idleTimer = null;
+    this.crashes += 1;
+    this.#failures += 1;
+    const reason = `its worker died: ${event.error === undefined ? `exit code ${event.exitCode}` : textOf(event.error)}`;
+    const culprits = new Set(this.#working);
+    const others = this.#waiting.clear();
+    for (const [number, message] of this.#left) {
+      if (culprits.has(number)) {
+        this.failed += 1;
+        void message.nack({ reason });
+      } else this.#waiting.push(message);
+    }
+    for (const message of others) this.#waiting.push(message);
+    this.#left = [];
+    if (wasStarting) {
+      const error = event.error ?? new Error(`the worker ended with exit code ${event.exitCode} before it took work`);
+      for (const { reject } of this.#startWaiters.splice(0)) reject(error);
+    }
+    this.#state = "waiting";
+    this.#keepWaiting();
+    this.#host.lost(this, event);
+    if ((this.#state as PoolWorkerState) === "closed") return;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null;
+        this.#spawn();
+      },
+      Math.min(this.#settings.restart(this.#failures, Math.random), 2 ** 31 - 1),
+    );
+  }
+
+  /** What no handler has begun with is still wanted: its time starts again, well before it is over. */
+  #keepWaiting(): void {
+    const { ackTimeoutMs } = this.#settings;
+    if (this.#keepAlive !== null || ackTimeoutMs === Infinity || (this.#waiting.length === 0 && this.inFlight === 0))
+      return;
+    this.#keepAlive = setTimeout(
+      () => {
+        this.#keepAlive = null;
+        for (const message of this.#waiting) void message.extend(ackTimeoutMs);
+        this.#consumer?.keepAllBut(new Set(this.#working));
+        this.#keepWaiting();
+      },
+      Math.min(ackTimeoutMs / 3, 2 ** 31 - 1),
+    );
+    this.#keepAlive.unref();
+  }
+}
