@@ -28,6 +28,8 @@ export default {
     "Template",
     "namedPriorities",
     "Dialect",
+    "TakerHost",
+    "RemoteOrigin",
   ],
   validation: {
     notExported: true,

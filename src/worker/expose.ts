@@ -13,7 +13,14 @@ import { Session } from "./session.js";
 import { brokerError } from "./wire-error.js";
 
 /** What can be given a broker: a worker thread, a port that somebody else has the other end of, a child process, a cluster worker. */
-export type ExposeTarget = Worker | MessagePort | ChildProcess | { readonly process: ChildProcess };
+export type ExposeTarget =
+  | Worker
+  | MessagePort
+  | ChildProcess
+  | {
+      /** The child process of a cluster worker. */
+      readonly process: ChildProcess;
+    };
 
 /** How to expose a broker. */
 export interface ExposeOptions {

@@ -88,7 +88,12 @@ export interface WorkerPoolStats {
 /** The events of a pool. */
 export interface WorkerPoolEvents {
   /** A worker's thread has died; another takes its place. */
-  "worker-lost": [event: WorkerLostEvent & { readonly slot: number }];
+  "worker-lost": [
+    event: WorkerLostEvent & {
+      /** Whose place in the pool it had. */
+      readonly slot: number;
+    },
+  ];
 }
 
 /** How to end a pool. */

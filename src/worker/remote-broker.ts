@@ -147,7 +147,14 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   }
 
   /** Calls with the broker, calls that wait here for their turn, and open subscriptions. */
-  get figures(): { readonly calls: number; readonly waiting: number; readonly subscriptions: number } {
+  get figures(): {
+    /** Calls that are with the broker. */
+    readonly calls: number;
+    /** Calls that wait here for their turn. */
+    readonly waiting: number;
+    /** Subscriptions that are open. */
+    readonly subscriptions: number;
+  } {
     return { calls: this.#calls.open, waiting: this.#calls.waiting, subscriptions: this.#subscriptions.size };
   }
 
