@@ -21,7 +21,7 @@ export interface TurnWatcher {
   onTurnEnd(): void;
 }
 
-/** Running a step from here costs a fifth of what queueMicrotask does, which makes an async resource of each call. */
+/** Running a step from here costs a third of what queueMicrotask does, which makes an async resource of each call. */
 const ready = Promise.resolve();
 
 /** Most units of work between two looks at the time, and before another queue has its turn: a look costs as much as a unit. */
