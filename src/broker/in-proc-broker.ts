@@ -12,7 +12,7 @@ import type { Health } from "../observe/health.js";
 import type { Metrics } from "../observe/metrics.js";
 import { prometheusText } from "../observe/metrics.js";
 import { systemClock } from "../platform/clock.js";
-import { nodeEventLoop } from "../platform/event-loop.js";
+import { eventLoopOf } from "../platform/event-loop.js";
 import { systemRandom } from "../platform/random.js";
 import { checkPattern, matchesPattern } from "../topic/grammar.js";
 import type { BatchEntry, Broker, CloseOptions, CloseResult, Handler, MessageOf } from "./broker.js";
@@ -108,7 +108,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
       settings,
       clock: options.clock ?? systemClock,
       random: options.random ?? systemRandom,
-      loop: nodeEventLoop,
+      loop: eventLoopOf(options.clock ?? systemClock),
     });
     this.#transactions =
       settings.transactions === null

@@ -17,6 +17,12 @@ export interface Clock {
    * false: a clock that a test moves must be read each time.
    */
   readonly readOncePerTurn?: boolean;
+  /**
+   * Milliseconds from an arbitrary start, for the budget of a turn of the event loop: what is left of a flood when it is
+   * spent goes on in the next turn. Absent: real time. A clock that a test moves counts its calls instead, so that the
+   * order of events does not depend on how fast the machine is.
+   */
+  turnTime?(): number;
 }
 
 /**

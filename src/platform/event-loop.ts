@@ -10,7 +10,20 @@ export interface EventLoop {
   warn(message: string, code: string): void;
 }
 
+/** The loop, with the budgets of its turns in the time of `clock` where that keeps one. */
+export function eventLoopOf(clock: { turnTime?(): number }): EventLoop {
+  return clock.turnTime === undefined ? nodeEventLoop : { ...nodeEventLoop, elapsed: () => clock.turnTime?.() ?? 0 };
+}
+
 const longestTimerMs = 2 ** 31 - 1;
+
+/**
+ * The loop's own functions, taken before any test can put fake timers in their place: a test that stops time must not
+ * stop the deliveries, which wait for no time.
+ */
+const { setImmediate, setInterval, clearInterval } = globalThis;
+const monotonic = performance.now.bind(performance);
+
 let holders = 0;
 let anchor: ReturnType<typeof setInterval> | undefined;
 
@@ -18,7 +31,7 @@ export const nodeEventLoop: EventLoop = {
   afterTurn: (run) => {
     setImmediate(run);
   },
-  elapsed: () => performance.now(),
+  elapsed: monotonic,
   hold() {
     holders += 1;
     anchor ??= setInterval(() => undefined, longestTimerMs);
