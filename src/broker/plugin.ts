@@ -36,6 +36,8 @@ export interface Plugin {
   onPublish?(draft: PublishDraft): void;
   /** A message was accepted: `matched` subscriptions get it. */
   onPublished?(message: Message, matched: number): void;
+  /** A message was accepted and waits until `deliverAt` (milliseconds since 1970); `onPublished` follows then. */
+  onScheduled?(message: Message, deliverAt: number): void;
   /** A message is handed to a consumer. */
   onDeliver?(message: Message, subscription: string): void;
   /** Runs around a handler: call `run` once and return what it returns. For context that a handler should see. */

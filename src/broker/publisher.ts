@@ -157,6 +157,7 @@ export class Publisher {
   readonly #stamps: TurnStamp;
   readonly #isTransparent: boolean;
   readonly #plugins: readonly Plugin[];
+  readonly #schedulePlugins: readonly Plugin[];
   #lastSeq = 0;
 
   constructor(host: PublisherHost, drafter: Drafter) {
@@ -166,6 +167,7 @@ export class Publisher {
     this.#drafter = drafter;
     this.#stamps = host.stamps;
     this.#plugins = host.settings.plugins.filter((plugin) => plugin.onPublished !== undefined);
+    this.#schedulePlugins = host.settings.plugins.filter((plugin) => plugin.onScheduled !== undefined);
     this.#isTransparent = drafter.isTransparent && this.#plugins.length === 0 && !host.router.limitsTopics;
   }
 
@@ -350,7 +352,9 @@ export class Publisher {
       const { id, seq } = message;
       dedup.remember(draft.dedupId, { id, seq, matched, duplicate: false });
     }
-    if (draft.due === null && this.#plugins.length > 0) this.#tellPublished(message, matched);
+    if (draft.due === null) {
+      if (this.#plugins.length > 0) this.#tellPublished(message, matched);
+    } else this.#tellScheduled(message, draft.due);
     return { receipt, waits: waits ?? nothing };
   }
 
@@ -415,6 +419,19 @@ export class Publisher {
     for (const plugin of this.#plugins) {
       try {
         isLate(plugin.onPublished?.(message, matched), (error) => this.#host.pluginFailed(plugin, error));
+      } catch (error) {
+        this.#host.pluginFailed(plugin, error);
+      }
+    }
+  }
+
+  #tellScheduled(message: PublishedMessage, due: NonNullable<Draft["due"]>): void {
+    if (this.#schedulePlugins.length === 0) return;
+    const { timers } = this.#host;
+    const deliverAt = timers.dates.now() + (due.at - timers[due.on].now());
+    for (const plugin of this.#schedulePlugins) {
+      try {
+        plugin.onScheduled?.(message, deliverAt);
       } catch (error) {
         this.#host.pluginFailed(plugin, error);
       }
