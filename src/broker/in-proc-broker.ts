@@ -257,6 +257,38 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   }
 
   /**
+   * Empties the broker and keeps its subscriptions: drops what is queued, in backoff, in flight, scheduled or retained,
+   * and forgets every `dedupId`. Publishers that are held back go on. Dead letters stay; `deadLetters.purge()` is for those.
+   *
+   * Each copy dropped is counted under `purged`, each scheduled message as cancelled. A delivery that was in flight can no
+   * longer be settled: that rejects with `ERR_DELIVERY_EXPIRED`. What a handler is doing goes on.
+   *
+   * @returns how many copies and scheduled messages were dropped
+   */
+  purge(): number {
+    this.#requireOpen();
+    const { registry, delayed, memory, tracker, retained, dedup, publisher } = this.#core;
+    let purged = 0;
+    for (const { consumer } of registry.subscriptions()) {
+      for (const delivery of consumer.flights()) {
+        tracker.forget(delivery);
+        (delivery.source as DeliveryQueue).finish(delivery, "purged");
+        purged += 1;
+      }
+    }
+    for (const queue of registry.queues) purged += queue.purge();
+    for (const message of delayed.clear()) {
+      memory.release(message);
+      publisher.counters.scheduledCancelled += 1;
+      purged += 1;
+    }
+    retained.clear();
+    dedup.clear();
+    this.#idle.look();
+    return purged;
+  }
+
+  /**
    * Subscribes to a pattern, or to several without getting a message twice. With a handler, messages are pushed into it;
    * without one, iterate over the subscription or `fetch` from it.
    *

@@ -45,6 +45,12 @@ export class DedupWindow<Receipt extends object> {
     return this.#receipts.get(dedupId);
   }
 
+  /** Forgets every id. */
+  clear(): void {
+    this.#receipts.clear();
+    this.#oldestFirst.clear();
+  }
+
   /** Enters an id that `find` does not find. */
   remember(dedupId: string, receipt: Receipt): void {
     this.#receipts.set(dedupId, receipt);

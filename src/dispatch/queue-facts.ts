@@ -5,7 +5,7 @@ import type { Message } from "../message/message.js";
 export type OverflowPolicy = "wait" | "drop-oldest" | "drop-newest" | "error" | "close";
 
 /** Why a message did not reach a subscription that it matched. */
-export type DropReason = "overflow" | "unsubscribed" | "closed" | "aborted" | "rejected" | "max-deliveries";
+export type DropReason = "overflow" | "unsubscribed" | "closed" | "purged" | "aborted" | "rejected" | "max-deliveries";
 
 /** The settings of a queue, complete and checked. */
 export interface QueueSettings {

@@ -344,6 +344,14 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     return items;
   }
 
+  /** Drops everything that waits or is delayed; consumers and what they have in flight stay. Returns how many. */
+  purge(): number {
+    const items = this.takeAll();
+    for (const item of items) this.#countDrop(messageOf(item), "purged", deliveryOf(item));
+    this.settled();
+    return items.length;
+  }
+
   /**
    * Removes and returns everything that waits or is delayed, without counting it anywhere. Publishers that are held back
    * go on, or fail where there is an error for them.

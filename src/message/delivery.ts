@@ -35,7 +35,7 @@ export interface Settler {
 
 /** How a delivery in flight ended for good: the counter it goes to. */
 export type FlightOutcome =
-  "delivered" | "deadLettered" | "expired" | "unsubscribed" | "closed" | "rejected" | "max-deliveries";
+  "delivered" | "deadLettered" | "expired" | "unsubscribed" | "closed" | "purged" | "rejected" | "max-deliveries";
 
 /** Milliseconds until the next delivery, after `deliveryCount` failed ones. */
 export type Backoff = (deliveryCount: number, random: () => number) => number;
