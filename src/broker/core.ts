@@ -318,8 +318,8 @@ export class BrokerCore {
       failed: (queue, error, message, during) => this.fail(error, { during, subscription: queue.name, message }),
       undone: (queue, message, error) => this.#undone(queue, message, error),
       slow: (queue) => this.#tellSlow(queue),
-      idle: (queue) => {
-        this.registry.tellIdle(queue);
+      quiet: (queue) => {
+        if (queue.isIdle) this.registry.tellIdle(queue);
         this.#onQuiet?.();
       },
       overflowed: (queue) => {

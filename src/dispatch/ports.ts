@@ -69,8 +69,8 @@ export interface DispatchHost {
   /** A handler threw on a message that nothing will deliver again: the last chance to keep it. */
   undone(queue: QueueFacts, message: Message, error: unknown): void;
   slow(queue: QueueFacts): void;
-  /** The queue has nothing queued, in flight, delayed or running any more. */
-  idle(queue: QueueFacts): void;
+  /** The queue has nothing queued, in flight or running any more; messages may be in their backoff. */
+  quiet(queue: QueueFacts): void;
   /** The queue is full and its policy is to close. */
   overflowed(queue: QueueFacts): void;
 }

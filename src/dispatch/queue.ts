@@ -332,7 +332,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   settled(): void {
     if (this.queued > 0) {
       if (!this.isScheduled) this.#host.scheduler.schedule(this);
-    } else if (this.inFlight === 0 && this.delayed === 0 && this.running === 0) this.#host.idle(this);
+    } else if (this.inFlight === 0 && this.running === 0) this.#host.quiet(this);
   }
 
   /** Drops everything that waits, and ends the queue. Counters and events tell; so does what it returns. */
