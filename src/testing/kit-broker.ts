@@ -1,0 +1,133 @@
+import type {
+  BrokerEventName,
+  BrokerListener,
+  CloseOptions,
+  CloseResult,
+  DataOf,
+  Handler,
+  MessageOf,
+  PublishOptions,
+  Receipt,
+  SubscribeOptions,
+  Subscription,
+  SubscriptionEntry,
+  TopicName,
+} from "../index.js";
+import { InProcBroker } from "../index.js";
+import { afterRealTime } from "../platform/real-time.js";
+import type { Kit } from "./kit.js";
+
+/**
+ * An `InProcBroker` that the kit looks into: the real one, with its real semantics. What it overrides calls the broker's own
+ * method, before or after which the kit does its part.
+ */
+export class KitBroker<Topics> extends InProcBroker<Topics> {
+  readonly #kit: Kit;
+  /** What a test leaves behind fails it when its broker ends. */
+  readonly #onDispose: () => void;
+  #errorListeners = 0;
+
+  constructor(kit: Kit, onDispose: () => void) {
+    super(kit.brokerOptions);
+    this.#kit = kit;
+    this.#onDispose = onDispose;
+    kit.attach(this as unknown as InProcBroker<never>);
+  }
+
+  override publish<Topic extends TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options?: PublishOptions,
+  ): Promise<Receipt> {
+    if (this.#kit.isPlainPublish() || options?.transaction !== undefined || this.#kit.isInternal(topic)) {
+      return super.publish(topic, data, options);
+    }
+    return this.#kit.publish(topic, (more) => super.publish(topic, data, { ...options, ...more }));
+  }
+
+  override subscribe<const Pattern extends string>(
+    pattern: Pattern | readonly Pattern[],
+    options?: SubscribeOptions<MessageOf<Topics, Pattern>>,
+  ): Subscription<MessageOf<Topics, Pattern>>;
+  override subscribe<const Pattern extends string>(
+    pattern: Pattern | readonly Pattern[],
+    handler: Handler<MessageOf<Topics, Pattern>>,
+    options?: SubscribeOptions<MessageOf<Topics, Pattern>>,
+  ): Subscription<MessageOf<Topics, Pattern>>;
+  override subscribe(
+    pattern: string | readonly string[],
+    handlerOrOptions?: Handler<never> | SubscribeOptions<never>,
+    options?: SubscribeOptions<never>,
+  ): Subscription<never> {
+    const isPush = typeof handlerOrOptions === "function";
+    const subscription = super.subscribe(
+      pattern,
+      handlerOrOptions as never,
+      options as never,
+    ) as unknown as Subscription<never>;
+    this.#kit.subscribed(subscription, isPush, isPush ? options : handlerOrOptions);
+    return subscription;
+  }
+
+  override subscribeBatch(entries: readonly SubscriptionEntry<Topics>[]): Subscription<MessageOf<Topics, string>>[] {
+    const subscriptions = super.subscribeBatch(entries);
+    for (const [index, subscription] of subscriptions.entries()) {
+      const { handler, pattern: _, ...options } = entries[index] as SubscriptionEntry<Topics>;
+      this.#kit.subscribed(subscription as never, handler !== undefined, options);
+    }
+    return subscriptions;
+  }
+
+  override ack(deliveryId: string): Promise<void> {
+    return this.#kit.ackById(deliveryId, () => super.ack(deliveryId));
+  }
+
+  override async cancel(id: string): Promise<boolean> {
+    const isCancelled = await super.cancel(id);
+    if (isCancelled) this.#kit.recorder.cancelled(id);
+    return isCancelled;
+  }
+
+  override on<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
+    if (name === "error") this.#countErrorListeners(1);
+    return super.on(name, listener);
+  }
+
+  override off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
+    if (name === "error") this.#countErrorListeners(-1);
+    return super.off(name, listener);
+  }
+
+  /**
+   * As the broker's. On a manual clock its deadline would never come: where it waits for longer than the kit's `timeoutMs`,
+   * the clock is moved on by the `timeout` of the call, as time would.
+   */
+  override async close(options: CloseOptions = {}): Promise<CloseResult> {
+    const { clock, settings } = this.#kit;
+    const closing = super.close(options);
+    if (clock.mode !== "manual" || options.drain === false) return closing;
+    const cancel = afterRealTime(settings.timeoutMs, () => void clock.advance(options.timeout ?? 5_000));
+    try {
+      return await closing;
+    } finally {
+      cancel();
+    }
+  }
+
+  /** Closes without waiting for what is left, and throws where strict mode finds that something is. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    const { clock } = this.#kit;
+    try {
+      if (this.state === "open") this.#onDispose();
+    } finally {
+      await (clock.mode === "real" ? super.close() : super.close({ drain: false }));
+    }
+  }
+
+  #countErrorListeners(by: number): void {
+    // The kit's own listener is there before it is attached.
+    if (!this.#kit.isAttached) return;
+    this.#errorListeners += by;
+    this.#kit.hasErrorListener = this.#errorListeners > 0;
+  }
+}

@@ -1,0 +1,423 @@
+import type { BrokerOptions, Clock, InProcBroker, Message, Plugin, Receipt, SubscribeOptions } from "../index.js";
+import type { Subscription } from "../index.js";
+import type { AsyncContext } from "../platform/async-context.js";
+import { asyncContext } from "../platform/async-context.js";
+import { nextTurn } from "../platform/real-time.js";
+import { FaultRules } from "./faults.js";
+import { History } from "./history.js";
+import { Ledger } from "./ledger.js";
+import type { KitSettings, TestBrokerOptions } from "./options.js";
+import { unmovedClock } from "./other-clocks.js";
+import type { SubscriptionFacts } from "./recorder.js";
+import { inboxPrefix, Recorder } from "./recorder.js";
+import { seededRandom } from "./seeded-random.js";
+import type { PendingTimer, TestClock } from "./test-clock.js";
+import { VirtualClock } from "./virtual-clock.js";
+import { overTheWire } from "./wire.js";
+
+/** Chance for faults is apart from the broker's, so that a fault more does not change the jitter of everything else. */
+const faultSeed = 0x5eed;
+
+interface HeldPublish {
+  readonly run: () => void;
+}
+
+/**
+ * The parts behind a test broker, and what they do to the broker's traffic: a plugin that records, and strikes with faults;
+ * the ways in which a publish may be delayed; the handlers that are held back in manual mode.
+ */
+export class Kit {
+  readonly settings: KitSettings;
+  readonly history: History;
+  readonly ledger: Ledger;
+  readonly faults: FaultRules;
+  readonly recorder: Recorder;
+  readonly clock: TestClock;
+  /** The options of the broker itself. */
+  readonly brokerOptions: BrokerOptions;
+  /** Publishes that a fault delays. */
+  heldPublishes = 0;
+  /** What faults hold back until time moves. */
+  readonly faultWaits = new Set<{ readonly at: number; readonly what: string }>();
+  /** True while somebody of the application listens for errors. */
+  hasErrorListener = false;
+  readonly #causes: AsyncContext<readonly string[]> | null;
+  readonly #facts = new Map<string, SubscriptionFacts>();
+  /** Handlers by subscription name, in the order they were subscribed. */
+  readonly #handlers = new Map<string, Set<Subscription<never>>>();
+  readonly #lostAcks = new WeakSet<Message>();
+  readonly #byDeliveryId = new Map<string, { readonly message: Message; readonly subscription: string }>();
+  readonly #left = new Set<(seq: number, subscription: string) => void>();
+  readonly #ended = new WeakSet<Subscription<never>>();
+  #shuffling: HeldPublish[] | null = null;
+  #broker: InProcBroker<never> | null = null;
+  #deadLetterTopic: string;
+  #random = seededRandom(0);
+
+  constructor(settings: KitSettings, now: TestBrokerOptions["now"], broker: BrokerOptions) {
+    this.settings = settings;
+    this.history = new History(settings.historyLimit);
+    this.ledger = new Ledger(settings.historyLimit);
+    this.faults = new FaultRules(settings.seed ^ faultSeed);
+    this.#deadLetterTopic = broker.deadLetter === undefined ? "" : (broker.deadLetter.topic ?? "dlq");
+    this.#causes = settings.mode === "inline" ? asyncContext() : null;
+    let brokerClock: Clock;
+    if (settings.clock === "manual") {
+      const clock = new VirtualClock(now === undefined ? {} : { now });
+      brokerClock = clock.forBroker({
+        activity: () => this.history.added + this.heldPublishes,
+        isWorking: () => this.recorder.running + this.heldPublishes > 0,
+        fingerprint: () => this.fingerprint(),
+        agenda: () => this.agenda(),
+      });
+      this.clock = clock;
+    } else {
+      this.clock = unmovedClock(settings.clock, () => this.agenda());
+      brokerClock = this.clock;
+    }
+    this.recorder = new Recorder({
+      history: this.history,
+      ledger: this.ledger,
+      now: () => this.clock.now(),
+      factsOf: (name) => this.#facts.get(name) ?? unknownFacts,
+      causes: this.#causes,
+      left: (seq, subscription) => {
+        for (const tell of [...this.#left]) tell(seq, subscription);
+      },
+    });
+    this.#random = seededRandom(settings.seed);
+    this.brokerOptions = {
+      ...broker,
+      clock: brokerClock,
+      random: () => this.#random(),
+      payloads: settings.payloads === "reference" ? "reference" : "clone",
+      plugins: [...(broker.plugins ?? []), this.#faultPlugin(), this.recorder.plugin],
+    };
+  }
+
+  get broker(): InProcBroker<never> {
+    return this.#broker as InProcBroker<never>;
+  }
+
+  /** The broker is there: listens to it. */
+  attach(broker: InProcBroker<never>): void {
+    this.recorder.listen(broker);
+    this.#broker = broker;
+  }
+
+  /** True once `attach` is over: what listens now is the application. */
+  get isAttached(): boolean {
+    return this.#broker !== null;
+  }
+
+  /** What waits for time. */
+  agenda(): PendingTimer[] {
+    const now = this.clock.now();
+    const held = [...this.faultWaits].map(({ at, what }) => ({ at, inMs: at - now, what }));
+    return [...this.ledger.agenda(now), ...held];
+  }
+
+  /** Whether there is something that time alone would bring on: a backoff, a lost acknowledgement, a fault. */
+  waitsForTime(withRetries: boolean, withScheduled: boolean): boolean {
+    const { delayed, scheduled } = this.broker.metrics.snapshot();
+    let held = this.heldPublishes;
+    let isAckLost = false;
+    for (const { deliveries } of this.ledger.messages()) {
+      for (const state of deliveries.values()) {
+        held += state.held;
+        isAckLost ||= state.isAckLost && state.where === "in flight";
+      }
+    }
+    if (this.recorder.running > held - this.heldPublishes) return false;
+    return held > 0 || (withRetries && (delayed > 0 || isAckLost)) || (withScheduled && scheduled > 0);
+  }
+
+  /** Differs where anything has happened. */
+  fingerprint(): string {
+    const { uptime: _, ...figures } = this.broker.metrics.snapshot();
+    return `${this.history.added} ${JSON.stringify(figures)}`;
+  }
+
+  /** Whether a topic carries the broker's own messages, which tests do not publish. */
+  isInternal(topic: string): boolean {
+    return topic === this.#deadLetterTopic || topic.startsWith(inboxPrefix);
+  }
+
+  // --- subscriptions
+
+  subscribed(subscription: Subscription<never>, isPush: boolean, options: SubscribeOptions<never> = {}): void {
+    const { ack: brokerAck } = this.brokerOptions;
+    const mode = options.ack ?? (brokerAck === undefined ? "none" : isPush ? "auto" : "manual");
+    this.#facts.set(subscription.name, {
+      acknowledges: mode !== "none",
+      isAuto: mode === "auto",
+      ackTimeoutMs: options.ackTimeout ?? brokerAck?.timeout ?? 30_000,
+    });
+    if (!isPush) return;
+    const handlers = this.#handlers.get(subscription.name);
+    if (handlers === undefined) this.#handlers.set(subscription.name, new Set([subscription]));
+    else handlers.add(subscription);
+    if (this.settings.mode === "manual") subscription.pause();
+    void subscription.closed.then(() => {
+      this.#ended.add(subscription);
+      this.#handlers.get(subscription.name)?.delete(subscription);
+    });
+  }
+
+  /** Has one message handed to one handler: of those that wait, the one that was published first. */
+  async deliverOne(): Promise<boolean> {
+    await this.clock.settle();
+    const candidates = this.broker
+      .subscriptions()
+      .filter(({ name, queued }) => queued > 0 && (this.#handlers.get(name)?.size ?? 0) > 0)
+      .map(({ name }) => ({ name, seq: this.broker.peek(name, 1)[0]?.seq ?? Infinity }))
+      .sort((a, b) => a.seq - b.seq);
+    for (const { name } of candidates) {
+      const before = this.#handedTo(name);
+      for (const handler of this.#handlers.get(name) ?? []) {
+        handler.resume();
+        await nextTurn();
+        handler.pause();
+        if (this.#handedTo(name) > before) {
+          await this.clock.settle();
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  #handedTo(name: string): number {
+    const [handler] = this.#handlers.get(name) ?? [];
+    return handler?.stats().handedOver ?? 0;
+  }
+
+  // --- publishing
+
+  /** Carries out a publish, with what faults and inline mode do to it. */
+  async publish(topic: string, publish: (options: { report?: true }) => Promise<Receipt>): Promise<Receipt> {
+    await this.#holdPublish(topic);
+    if (this.settings.mode !== "inline") {
+      const receipt = await publish({});
+      if (this.faults.isPublishedTwice(topic)) {
+        this.recorder.fault({ topic }, "published twice");
+        await publish({});
+      }
+      return receipt;
+    }
+    const causes = this.#causes?.get() ?? [];
+    const receipt = await publish({ report: true });
+    const targets = (receipt.report ?? [])
+      .filter(({ outcome }) => outcome === "queued" || outcome === "waiting")
+      .map(({ subscription }) => subscription)
+      .filter((name) => !causes.includes(name) && (this.#handlers.get(name)?.size ?? 0) > 0);
+    await Promise.all(targets.map((name) => this.#handled(receipt.seq, name)));
+    return receipt;
+  }
+
+  /** True where `publish` of this topic is nothing but the broker's. */
+  isPlainPublish(): boolean {
+    return this.settings.mode !== "inline" && this.faults.isEmpty;
+  }
+
+  async #holdPublish(topic: string): Promise<void> {
+    const delayMs = this.faults.publishDelay(topic);
+    const isReordered = this.faults.isPublishReordered(topic);
+    if (delayMs === 0 && !isReordered) return;
+    this.heldPublishes += 1;
+    try {
+      if (delayMs > 0) {
+        this.recorder.fault({ topic }, `the publish was delayed by ${delayMs} ms`);
+        await this.#wait(delayMs, `a fault lets a publish on ${topic} go on`);
+      }
+      if (isReordered) {
+        this.recorder.fault({ topic }, "the publish was reordered");
+        await this.#shuffled();
+      }
+    } finally {
+      this.heldPublishes -= 1;
+    }
+  }
+
+  /** Resolves in random order with all that wait for it in this turn. */
+  #shuffled(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#shuffling === null) {
+        this.#shuffling = [];
+        void nextTurn().then(() => {
+          const held = this.#shuffling ?? [];
+          this.#shuffling = null;
+          this.faults.shuffle(held);
+          for (const { run } of held) run();
+        });
+      }
+      this.#shuffling.push({ run: resolve });
+    });
+  }
+
+  /** Resolves once a handler has come back from a message, or it will not get it. */
+  async #handled(seq: number, subscription: string): Promise<void> {
+    const isHandled = (): boolean => {
+      const state = this.ledger.get(seq)?.deliveries.get(subscription);
+      return state !== undefined && state.running === 0 && (state.attempts > 0 || state.where === "done");
+    };
+    if (isHandled()) return;
+    await new Promise<void>((resolve) => {
+      const tell = (leftSeq: number, name: string): void => {
+        if (leftSeq !== seq || name !== subscription || !isHandled()) return;
+        this.#left.delete(tell);
+        resolve();
+      };
+      this.#left.add(tell);
+    });
+  }
+
+  // --- faults on the way out
+
+  /** Acknowledges a delivery by its id, unless a fault loses that. */
+  ackById(deliveryId: string, ack: () => Promise<void>): Promise<void> {
+    const delivery = this.#byDeliveryId.get(deliveryId);
+    if (delivery === undefined || !this.#loseAck(delivery.message, delivery.subscription)) return ack();
+    return Promise.resolve();
+  }
+
+  /** Forgets what is under way: for a broker that was emptied. */
+  reset(): void {
+    this.faults.clear();
+    this.ledger.clear();
+    this.history.clear();
+    this.#byDeliveryId.clear();
+    this.#random = seededRandom(this.settings.seed);
+  }
+
+  #faultPlugin(): Plugin {
+    return {
+      name: "test-kit",
+      onPublish: (draft) => {
+        const { topic } = draft;
+        if (this.settings.payloads === "wire" && draft.headers["reply-failed"] === undefined) {
+          draft.data = overTheWire(topic, draft.data);
+        }
+        if (this.faults.isEmpty || this.isInternal(topic)) return;
+        const failure = this.faults.publishFailure(topic);
+        if (failure !== undefined) {
+          this.recorder.fault({ topic, data: draft.data }, "the publish was refused");
+          throw failure.error;
+        }
+        draft.priority = this.faults.shuffledPriority(topic) ?? draft.priority;
+      },
+      onDeliver: (message, subscription) => {
+        if (!this.#factsOf(subscription).acknowledges) return;
+        this.#byDeliveryId.set(message.deliveryId, { message, subscription });
+        // The consumer's own hand: what it calls is this object's, whoever passes it on.
+        const ack = message.ack.bind(message);
+        Object.defineProperty(message, "ack", {
+          value: () => (this.#loseAck(message, subscription) ? Promise.resolve() : ack()),
+        });
+      },
+      around: (message, subscription, run) => this.#around(message, subscription, run),
+      onSettle: (message) => void this.#byDeliveryId.delete(message.deliveryId),
+    };
+  }
+
+  #around(message: Message, subscription: string, run: () => unknown): unknown {
+    const inContext =
+      this.#causes === null
+        ? run
+        : () => this.#causes?.run([...(this.ledger.get(message.seq)?.causedIn ?? []), subscription], run);
+    if (this.settings.mode === "manual") for (const one of this.#handlers.get(subscription) ?? []) one.pause();
+    const cameBack = this.recorder.handlerBegins(message, subscription);
+    let result: unknown;
+    try {
+      result = this.faults.isEmpty ? inContext() : this.#struck(message, subscription, inContext);
+    } catch (error) {
+      cameBack();
+      throw error;
+    }
+    if (!isThenable(result)) {
+      if (this.#losesReturn(message, subscription)) result = never();
+      cameBack();
+      return result;
+    }
+    return Promise.resolve(result).then(
+      (value: unknown) => {
+        const isLost = this.#losesReturn(message, subscription);
+        cameBack();
+        return isLost ? never() : value;
+      },
+      (error: unknown) => {
+        cameBack();
+        throw error;
+      },
+    );
+  }
+
+  /** Runs a handler with what the faults do to it. */
+  #struck(message: Message, subscription: string, run: () => unknown): unknown {
+    const { topic } = message;
+    const delayMs = this.faults.deliverDelay(topic, subscription);
+    const failure = this.faults.deliverFailure(topic, subscription);
+    const isTwice = this.faults.isDeliveredTwice(topic, subscription);
+    const strike = (): unknown => {
+      if (failure !== undefined) {
+        this.recorder.fault(message, "the delivery failed", subscription);
+        throw failure.error;
+      }
+      if (!isTwice) return run();
+      this.recorder.fault(message, "delivered twice", subscription);
+      return (async () => {
+        await run();
+        return run();
+      })();
+    };
+    if (delayMs === 0) return strike();
+    this.recorder.fault(message, `the delivery was delayed by ${delayMs} ms`, subscription);
+    const state = this.ledger.get(message.seq)?.deliveries.get(subscription);
+    if (state !== undefined) state.held += 1;
+    return this.#wait(delayMs, `a fault lets a delivery of ${topic} to ${subscription} go on`).then(() => {
+      if (state !== undefined) state.held -= 1;
+      return strike();
+    });
+  }
+
+  /** Whether the acknowledgement that a handler's return is goes astray. */
+  #losesReturn(message: Message, subscription: string): boolean {
+    if (!this.#factsOf(subscription).isAuto) return false;
+    return this.#lostAcks.has(message) || this.#loseAck(message, subscription);
+  }
+
+  #loseAck(message: Message, subscription: string): boolean {
+    if (this.#lostAcks.has(message)) return true;
+    if (this.faults.isEmpty || !this.faults.isAckLost(message.topic, subscription)) return false;
+    this.#lostAcks.add(message);
+    this.recorder.ackLost(message, subscription);
+    return true;
+  }
+
+  #factsOf(subscription: string): SubscriptionFacts {
+    return this.#facts.get(subscription) ?? unknownFacts;
+  }
+
+  /** Resolves after so long, by the broker's clock. Who asks for the agenda is told what it leads to. */
+  #wait(ms: number, what: string): Promise<void> {
+    const wait = { at: this.clock.now() + ms, what };
+    this.faultWaits.add(wait);
+    return new Promise((resolve) => {
+      this.brokerOptions.clock?.schedule(ms, () => {
+        this.faultWaits.delete(wait);
+        resolve();
+      });
+    });
+  }
+}
+
+const unknownFacts: SubscriptionFacts = { acknowledges: false, isAuto: false, ackTimeoutMs: 30_000 };
+
+/** What a handler returns of which the broker never hears again. */
+function never(): Promise<never> {
+  return new Promise(() => undefined);
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+}

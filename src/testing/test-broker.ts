@@ -1,0 +1,240 @@
+import type { AnyTopics, DataOf, InProcBroker, PublishOptions, TopicName } from "../index.js";
+import { KitAssertionError } from "./assertion-error.js";
+import { expectEntries, expectNothing, expectOrder } from "./assertions.js";
+import type { Faults } from "./faults.js";
+import type { HistoryEntry, HistoryKind, HistoryView } from "./history.js";
+import { Kit } from "./kit.js";
+import { KitBroker } from "./kit-broker.js";
+import { leftovers } from "./leftovers.js";
+import type { Expectation } from "./matching.js";
+import type { TestBrokerOptions } from "./options.js";
+import { kitSettings } from "./options.js";
+import type { SendResult } from "./send.js";
+import { outcomeOf } from "./send.js";
+import { Session } from "./session.js";
+import { Tap } from "./tap.js";
+import type { TestClock } from "./test-clock.js";
+import type { KitIdleOptions } from "./waits.js";
+import { whenEntry, whenIdle } from "./waits.js";
+
+/** How `t.waitFor` waits. */
+export interface WaitForOptions {
+  /** What has to have happened; default `"published"`. */
+  readonly state?: HistoryKind;
+  /** Real milliseconds after which it rejects with `ERR_TIMEOUT`; default the kit's `timeoutMs`. */
+  readonly timeoutMs?: number;
+}
+
+/** How `t.send` publishes and waits. */
+export interface SendOptions extends PublishOptions {
+  /** Real milliseconds after which it rejects with `ERR_TIMEOUT`; default the kit's `timeoutMs`. */
+  readonly timeoutMs?: number;
+}
+
+/**
+ * A broker for a test, and all there is to know about it: what `createTestBroker` returns.
+ *
+ * Nothing of it is global: any number of them in one process do not meet, and none leaves anything behind.
+ */
+export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposable {
+  /**
+   * The broker: the real one, in memory, for the code under test. `await using broker = t.broker` ends it, and with it the
+   * test broker.
+   */
+  readonly broker: InProcBroker<Topics>;
+  /** The broker's time. Give it to the application too where that takes a `Clock`. */
+  readonly clock: TestClock;
+  /** What chance comes from. */
+  readonly seed: number;
+  /** What may go wrong, when the test says so. */
+  readonly fault: Faults;
+  readonly #kit: Kit;
+
+  /** @internal */
+  constructor(options: TestBrokerOptions) {
+    const { settings, now, broker } = kitSettings(options);
+    this.#kit = new Kit(settings, now, broker);
+    this.broker = new KitBroker<Topics>(this.#kit, () => {
+      if (settings.isStrict) this.assertClean();
+    });
+    this.clock = this.#kit.clock;
+    this.seed = settings.seed;
+    this.fault = this.#kit.faults;
+  }
+
+  /** What happened since the broker was made or reset, in causal order: a copy. */
+  history(): readonly HistoryEntry[] {
+    return this.#kit.history.slice();
+  }
+
+  /**
+   * Resolves once there is nothing to do: nothing queued, in flight, running, or in backoff. Exact: it counts, and no quiet
+   * period can fool it. What is scheduled for later counts as done, unless `includeScheduled`.
+   *
+   * Rejects with `ERR_TIMEOUT` after `timeoutMs` real milliseconds; its text says what is outstanding, and, where time stands
+   * still, what would happen next and when.
+   */
+  idle(options: KitIdleOptions = {}): Promise<void> {
+    return whenIdle(this.#kit, options);
+  }
+
+  /**
+   * Runs something, waits until what it led to is done, and resolves to what happened meanwhile. Rejects with what `run`
+   * threw. What is scheduled for later is in `scheduled()`, and not waited for unless `includeScheduled`.
+   *
+   * On a manual clock, time is moved on through backoffs, so that retries happen; not for a handler that hangs.
+   *
+   * @example
+   * ```ts
+   * const s = await t.track(() => api.signUp(user));
+   * s.published("user.created").one();
+   * ```
+   */
+  async track<Result>(run: () => Result | Promise<Result>, options: KitIdleOptions = {}): Promise<Session<Result>> {
+    const kit = this.#kit;
+    const begin = kit.history.end;
+    const running = Promise.resolve().then(run);
+    // What the test runs may itself wait for what only time brings on: a publish that a fault delays.
+    await Promise.race([running, kit.clock.settle()]).catch(() => undefined);
+    if (kit.clock.mode === "manual" && kit.heldPublishes > 0) await this.#playBackoffs(options);
+    const result = await running;
+    await kit.clock.settle();
+    if (kit.settings.mode === "manual") while (await kit.deliverOne());
+    if (kit.clock.mode === "manual") await this.#playBackoffs(options);
+    await whenIdle(kit, options);
+    return new Session(result, kit.history.slice(begin));
+  }
+
+  /**
+   * Publishes a message, waits for its end in every subscription, and resolves to what became of it. Retries are played: a
+   * manual clock is moved on through its backoffs (and its `delay`), and stays where it got to.
+   *
+   * @example
+   * ```ts
+   * const { outcome, attempts } = await t.send("order.placed", order);
+   * ```
+   */
+  async send<Topic extends TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options: SendOptions = {},
+  ): Promise<SendResult> {
+    const { timeoutMs = this.#kit.settings.timeoutMs, ...publishOptions } = options;
+    const receipt = await this.broker.publish(topic, data, publishOptions);
+    return outcomeOf(this.#kit, receipt, timeoutMs);
+  }
+
+  /**
+   * Resolves once a message on a topic that matches, of which the predicate says true, has come to a state: at once where
+   * that has happened already since the last reset. Rejects with `ERR_TIMEOUT`, and lists what there was.
+   *
+   * @example
+   * ```ts
+   * await t.waitFor("order.shipped", (m) => m.data.id === 7, { state: "acked" });
+   * ```
+   */
+  waitFor<Data = unknown>(
+    pattern: string,
+    predicate: (entry: HistoryEntry<Data>) => boolean = () => true,
+    options: WaitForOptions = {},
+  ): Promise<HistoryEntry<Data>> {
+    const { state = "published", timeoutMs = this.#kit.settings.timeoutMs } = options;
+    const isWanted = predicate as (entry: HistoryEntry) => boolean;
+    return whenEntry(this.#kit, state, pattern, isWanted, timeoutMs) as Promise<HistoryEntry<Data>>;
+  }
+
+  /**
+   * With `mode: "manual"`: has so many messages handed to handlers, one after the other, in the order they were published,
+   * and waits until nothing more happens. Resolves to how many there were.
+   */
+  async deliver(count = 1): Promise<number> {
+    let delivered = 0;
+    while (delivered < count && (await this.#kit.deliverOne())) delivered += 1;
+    return delivered;
+  }
+
+  /** The messages published on topics that match. Throws unless there is at least one, or `times`; lists what there was. */
+  expectPublished<Data = unknown>(pattern: string, expectation: Expectation<Data> = {}): HistoryEntry<Data>[] {
+    return expectEntries(this, "published", pattern, expectation) as HistoryEntry<Data>[];
+  }
+
+  /** As `expectPublished`, for any kind of event: `t.expect("deadLettered", "order.*", { reason: "rejected" })`. */
+  expect<Data = unknown>(kind: HistoryKind, pattern = ">", expectation: Expectation<Data> = {}): HistoryEntry<Data>[] {
+    return expectEntries(this, kind, pattern, expectation) as HistoryEntry<Data>[];
+  }
+
+  /** Throws where anything was published or scheduled on topics that match, and lists it. */
+  expectNothing(pattern = ">"): void {
+    expectNothing(this, pattern);
+  }
+
+  /** Throws where messages on these topics (or patterns) were not published in this order. Others may come in between. */
+  expectOrder(patterns: readonly string[]): void {
+    expectOrder(this, patterns);
+  }
+
+  /** Looks at what is published, without competing for it and without counting in `matched`. */
+  tap<Data = unknown>(pattern = ">"): Tap<Data> {
+    return new Tap(this.#kit.history, pattern);
+  }
+
+  /** What a strict test would fail for, now: a line each. */
+  leftovers(): string[] {
+    return leftovers(this.#kit, this.#kit.settings.strict);
+  }
+
+  /** Throws where the test has left something behind, and says what: see `StrictOptions`. */
+  assertClean(): void {
+    const lines = this.leftovers();
+    if (lines.length === 0) return;
+    throw new KitAssertionError(
+      `the test broker is not clean (seed ${this.seed}):\n${lines.map((line) => `  ${line}`).join("\n")}`,
+    );
+  }
+
+  /**
+   * Clears messages (waiting, in flight, scheduled, retained), dead letters, deduplication, history and faults; chance starts
+   * again from the seed. Subscriptions, taps, the clock and counters stay.
+   */
+  async reset(): Promise<void> {
+    const { broker } = this.#kit;
+    broker.purge();
+    if (this.#kit.brokerOptions.deadLetter !== undefined) await broker.deadLetters.purge();
+    this.#kit.reset();
+  }
+
+  /** Ends the broker at once. Throws where strict mode finds that something is left behind. A repeat does nothing. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.broker[Symbol.asyncDispose]();
+  }
+
+  /** Moves a manual clock through backoffs (and schedules) for as long as nothing else is to do. */
+  async #playBackoffs({ includeScheduled = false, includeRetries = true }: KitIdleOptions): Promise<void> {
+    const kit = this.#kit;
+    for (;;) {
+      if (kit.settings.mode === "manual") while (await kit.deliverOne());
+      if (!kit.waitsForTime(includeRetries, includeScheduled)) return;
+      if ((await kit.clock.runNext()) === undefined) return;
+    }
+  }
+}
+
+/**
+ * Makes a broker for a test: the real one, in memory, on a clock that the test moves.
+ *
+ * Takes well under a millisecond. Throws `ERR_INVALID_OPTION` for an option that neither the kit nor the broker knows.
+ *
+ * @example
+ * ```ts
+ * import { createTestBroker } from "inproc-broker/testing";
+ *
+ * const t = createTestBroker({ ack: { maxDeliveries: 3 }, deadLetter: {}, strict: { subscriptions: false } });
+ * await using broker = t.broker;
+ * startBilling(broker);
+ * const { outcome, attempts } = await t.send("orders.placed", { id: 7 });
+ * t.expectPublished("invoices.created", { match: { order: 7 } });
+ * ```
+ */
+export function createTestBroker<Topics = AnyTopics>(options: TestBrokerOptions = {}): TestBroker<Topics> {
+  return new TestBroker<Topics>(options);
+}

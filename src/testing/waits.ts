@@ -1,0 +1,136 @@
+import type { InProcBroker } from "../index.js";
+import { TimeoutError } from "../index.js";
+import { afterRealTime } from "../platform/real-time.js";
+import type { HistoryEntry, HistoryKind } from "./history.js";
+import { isEntry } from "./history.js";
+import type { Kit } from "./kit.js";
+import { durationText } from "./duration.js";
+import { showEntries } from "./show.js";
+
+/** What `t.idle` waits for. */
+export interface KitIdleOptions {
+  /** A topic or pattern; absent: everything. */
+  readonly topic?: string;
+  /** Also waits for messages that are published with a `delay` or `deliverAt`; default false. */
+  readonly includeScheduled?: boolean;
+  /** Also waits for messages in their backoff; default true. */
+  readonly includeRetries?: boolean;
+  /** Real milliseconds after which it rejects with `ERR_TIMEOUT`; default the kit's `timeoutMs`. */
+  readonly timeoutMs?: number;
+}
+
+/** Things that wait for time that a failure text lists. */
+const listed = 5;
+
+/** Resolves once nothing is left to do; on timeout says what is, and who would have to move time. */
+export async function whenIdle(kit: Kit, options: KitIdleOptions): Promise<void> {
+  const { topic, includeScheduled = false, includeRetries = true, timeoutMs = kit.settings.timeoutMs } = options;
+  const { broker } = kit;
+  const timeout = new AbortController();
+  const cancel = afterRealTime(timeoutMs, () => {
+    const what = `not idle after ${timeoutMs} real milliseconds${topic === undefined ? "" : ` (${topic})`}`;
+    timeout.abort(timedOut(kit, `${what}; outstanding:\n${outstanding(kit, broker)}`));
+  });
+  const wait = (): Promise<void> =>
+    broker.idle({
+      ...(topic === undefined ? {} : { topic }),
+      scheduled: includeScheduled,
+      retries: includeRetries,
+      signal: timeout.signal,
+    });
+  try {
+    await wait();
+    // What a fault holds back is on its way too.
+    while (kit.heldPublishes > 0) {
+      await activity(kit, timeout.signal);
+      await wait();
+    }
+  } finally {
+    cancel();
+  }
+}
+
+/** Resolves to the first entry, past or to come, that is of that kind and topic and satisfies the predicate. */
+export async function whenEntry(
+  kit: Kit,
+  kind: HistoryKind,
+  pattern: string,
+  predicate: (entry: HistoryEntry) => boolean,
+  timeoutMs: number,
+): Promise<HistoryEntry> {
+  const isWanted = (entry: HistoryEntry): boolean => isEntry(entry, kind, pattern) && predicate(entry);
+  const past = kit.history.slice().find(isWanted);
+  if (past !== undefined) return past;
+  return new Promise((resolve, reject) => {
+    const cancel = afterRealTime(timeoutMs, () => {
+      stopWatching();
+      const there = kit.history.slice().filter((entry) => isEntry(entry, kind, ">"));
+      const what = `nothing ${kind} on ${pattern} after ${timeoutMs} real milliseconds\n`;
+      reject(timedOut(kit, what + showEntries(`${kind} so far`, there)));
+    });
+    const stopWatching = kit.history.watch((entry) => {
+      if (!isWanted(entry)) return;
+      cancel();
+      stopWatching();
+      resolve({ ...entry });
+    });
+  });
+}
+
+/** Resolves once something happens; rejects with the signal's reason. */
+export function activity(kit: Kit, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      stopWatching();
+      reject(signal.reason);
+    };
+    const stopWatching = kit.history.watch(() => {
+      stopWatching();
+      signal.removeEventListener("abort", onAbort);
+      resolve();
+    });
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
+/** An `ERR_TIMEOUT` that says who would have to move time, and what would happen then. */
+export function timedOut(kit: Kit, text: string): TimeoutError {
+  const { clock, faults, settings } = kit;
+  const lines = [text];
+  if (clock.mode !== "real") {
+    const agenda = clock.pending();
+    const at = new Intl.DateTimeFormat("sv-SE", { timeZone: "UTC", dateStyle: "short", timeStyle: "medium" });
+    const whose = clock.mode === "manual" ? "the clock is manual" : "the clock is the test runner's fake timers";
+    lines.push(`  time stands still: ${whose}, and it is ${at.format(clock.now())} UTC.`);
+    if (agenda.length === 0) lines.push("  nothing waits for time; a handler has not come back, or nobody reads.");
+    else {
+      const how =
+        clock.mode === "manual"
+          ? `await t.clock.advance(${Math.ceil((agenda[0] as { inMs: number }).inMs)})`
+          : "advance the fake timers";
+      lines.push(`  what happens next when time moves (${how}):`);
+      for (const { inMs, what } of agenda.slice(0, listed)) lines.push(`    in ${durationText(inMs)}: ${what}`);
+      if (agenda.length > listed) lines.push(`    and ${agenda.length - listed} more`);
+    }
+  }
+  if (!faults.isEmpty) lines.push(`  faults are in force, from seed ${settings.seed}.`);
+  return new TimeoutError("ERR_TIMEOUT", lines.join("\n"), { facts: { pending: clock.pending().slice(0, listed) } });
+}
+
+/** What is left to do, subscription by subscription. */
+function outstanding(kit: Kit, broker: InProcBroker<never>): string {
+  const lines: string[] = [];
+  for (const { name, queued, inFlight, delayed } of broker.subscriptions()) {
+    const running = [...kit.ledger.messages()].filter((one) => (one.deliveries.get(name)?.running ?? 0) > 0);
+    if (queued + inFlight + delayed + running.length === 0) continue;
+    lines.push(
+      `  ${name}: ${queued} queued, ${inFlight} in flight, ${delayed} in backoff, ${running.length} in a handler` +
+        (running.length === 0 ? "" : ` (${running.map(({ topic, id }) => `${topic} ${id}`).join(", ")})`),
+    );
+  }
+  const { scheduled } = broker.metrics.snapshot();
+  if (scheduled > 0) lines.push(`  ${scheduled} scheduled for later`);
+  if (kit.heldPublishes > 0) lines.push(`  ${kit.heldPublishes} publishes held back by faults`);
+  return lines.length === 0 ? "  (nothing any more)" : lines.join("\n");
+}
