@@ -21,14 +21,12 @@ export function globalClock(): Clock {
     now: () => Date.now(),
     monotonic,
     schedule(delayMs, run) {
-      const dueAt = monotonic() + Math.max(0, delayMs);
-      const timer = setTimeout(
-        () => {
-          reached = Math.max(reached, dueAt);
-          run();
-        },
-        Math.min(Math.max(0, Math.ceil(delayMs)), 2 ** 31 - 1),
-      );
+      const sleepMs = Math.min(Math.max(0, Math.ceil(delayMs)), 2 ** 31 - 1);
+      const firesAt = monotonic() + sleepMs;
+      const timer = setTimeout(() => {
+        reached = Math.max(reached, firesAt);
+        run();
+      }, sleepMs);
       // A fake timer need not be one of Node's.
       (timer as { unref?: () => unknown }).unref?.();
       return () => clearTimeout(timer);
