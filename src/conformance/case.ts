@@ -1,0 +1,124 @@
+import type { BrokerSubscription, Message, SubscribeOptions } from "../index.js";
+import { check, ConformanceError } from "./check.js";
+import type { ConformanceOptions, ConformantBroker, Feature, Implementation } from "./contract.js";
+
+/** One promise of the contract, and how it is checked. */
+export interface Case {
+  readonly feature: Feature;
+  /** Other features that the check needs. */
+  readonly needs: readonly Feature[];
+  readonly promise: string;
+  run(context: CaseContext): Promise<void>;
+}
+
+/** The cases of a feature, by the promise that each checks. */
+export function cases(
+  feature: Feature,
+  checks: Readonly<Record<string, (context: CaseContext) => Promise<void>>>,
+  needs: readonly Feature[] = [],
+): Case[] {
+  return Object.entries(checks).map(([promise, run]) => ({ feature, needs, promise, run }));
+}
+
+/** Times that a broker is given to do what is ready, before a wait counts as failed. */
+const patience = 2_000;
+/** The same, before it counts as quiet. */
+const quiet = 5;
+
+/** A broker that a case has opened. */
+export class Opened {
+  readonly broker: ConformantBroker;
+  readonly implementation: Implementation;
+
+  constructor(implementation: Implementation) {
+    this.implementation = implementation;
+    this.broker = implementation.broker;
+  }
+
+  /** Moves time on. */
+  advance(ms: number): Promise<void> {
+    return this.implementation.advance(ms);
+  }
+
+  /** Resolves once the condition holds, without time moving on. */
+  async until(what: string, condition: () => boolean): Promise<void> {
+    for (let turn = 0; turn < patience; turn += 1) {
+      if (condition()) return;
+      await this.advance(0);
+    }
+    throw new ConformanceError(`it did not happen: ${what}`);
+  }
+
+  /** Has happen what is ready; for checks that something does not. */
+  async settle(): Promise<void> {
+    for (let turn = 0; turn < quiet; turn += 1) await this.advance(0);
+  }
+
+  /** Subscribes, and keeps what comes. */
+  collect(pattern: string | readonly string[], options: SubscribeOptions = {}): Collected {
+    const messages: Message[] = [];
+    const subscription = this.broker.subscribe(pattern, (message) => void messages.push(message), options);
+    return {
+      messages,
+      subscription,
+      get data() {
+        return messages.map((message) => message.data);
+      },
+    };
+  }
+
+  /** A part of the broker that a feature brings along. */
+  part<Name extends keyof ConformantBroker>(name: Name): NonNullable<ConformantBroker[Name]> {
+    const { broker } = this;
+    const part: unknown = broker[name];
+    check(part !== undefined, `the broker supports this feature and has no ${String(name)}`);
+    return (typeof part === "function" ? (part.bind(broker) as unknown) : part) as NonNullable<ConformantBroker[Name]>;
+  }
+}
+
+/** What a subscription of a case has received. */
+export interface Collected {
+  readonly messages: Message[];
+  readonly data: unknown[];
+  readonly subscription: BrokerSubscription;
+}
+
+/** What a case runs in: opens brokers, and ends them. */
+export class CaseContext {
+  readonly #factory: (options: ConformanceOptions) => Promise<Implementation> | Implementation;
+  readonly #opened: Implementation[] = [];
+
+  constructor(factory: (options: ConformanceOptions) => Promise<Implementation> | Implementation) {
+    this.#factory = factory;
+  }
+
+  async open(options: ConformanceOptions = {}): Promise<Opened> {
+    return this.adopt(await this.#factory(options));
+  }
+
+  /** Takes over an implementation that came about in another way than `open`. */
+  adopt(implementation: Implementation): Opened {
+    this.#opened.push(implementation);
+    // Failures that cases bring about on purpose are no news.
+    implementation.broker.on("error", () => undefined);
+    return new Opened(implementation);
+  }
+
+  /** Ends what the case opened. */
+  async end(): Promise<void> {
+    for (const { broker, dispose } of this.#opened.splice(0).reverse()) {
+      await broker.close({ drain: false }).catch(() => undefined);
+      await dispose?.();
+    }
+  }
+}
+
+/** The payloads of some messages. */
+export function dataOf(messages: readonly Message[]): unknown[] {
+  return messages.map((message) => message.data);
+}
+
+/** Fails on purpose, in handlers. */
+export function boom(): never {
+  throw new Error("boom");
+}

@@ -1,0 +1,115 @@
+import { allCases } from "./all-cases.js";
+import type { Case } from "./case.js";
+import { CaseContext } from "./case.js";
+import type { CaseResult, ConformanceOptions, Feature, Implementation } from "./contract.js";
+import { features } from "./contract.js";
+import type { StressOptions } from "./stress.js";
+import { stress } from "./stress.js";
+
+/** What the suite runs on, and in. */
+export interface ConformanceSetup {
+  /** The runner's: registers a test of that name. vitest's `test`, node:test's `test`, jest's `test`. */
+  readonly test: (name: string, run: () => Promise<void>) => unknown;
+  /** Registers a case that is not run; default: nobody is told but `onResult`. */
+  readonly skip?: (name: string, reason: string) => unknown;
+  /** Opens a broker with these options. Called for each case, at least once; brokers must not share anything. */
+  readonly factory: (options: ConformanceOptions) => Promise<Implementation> | Implementation;
+  /** What it does not support: the reason, in words. What is not named, it does. */
+  readonly supports?: Readonly<Partial<Record<Feature, true | string>>>;
+  /** Single cases that it does not pass, by name, with the reason. A name that no case has throws. */
+  readonly except?: Readonly<Record<string, string>>;
+  /** Runs the stress mode too; off by default. */
+  readonly stress?: StressOptions;
+  /** Told what became of each case, for a report. */
+  readonly onResult?: (result: CaseResult) => void;
+}
+
+/** A case, to those who list them. */
+export interface CaseFacts {
+  /** `feature: promise`, the name of its test. */
+  readonly name: string;
+  readonly feature: Feature;
+  /** What it checks. */
+  readonly promise: string;
+}
+
+/** Every case of the suite, in order. */
+export function conformanceCases(): CaseFacts[] {
+  return allCases.map((one) => ({ name: nameOf(one), feature: one.feature, promise: one.promise }));
+}
+
+/**
+ * Registers the suite that every implementation of `Broker` passes: a test for each promise of the contract, by feature.
+ *
+ * @example
+ * ```ts
+ * import { test } from "node:test";
+ * import { conformance } from "inproc-broker/conformance";
+ *
+ * conformance({
+ *   test,
+ *   factory: async (options) => ({ broker: await MyBroker.open(options), advance: sleep }),
+ *   supports: { durables: "it has no store", replay: "it has no store", crash: "it has no store" },
+ * });
+ * ```
+ */
+export function conformance(setup: ConformanceSetup): void {
+  const { supports = {}, except = {}, onResult } = setup;
+  const names = new Set(allCases.map(nameOf));
+  for (const name of Object.keys(except)) {
+    if (!names.has(name)) throw new TypeError(`conformance: there is no case named ${JSON.stringify(name)}`);
+  }
+  for (const name of Object.keys(supports)) {
+    if (!features.includes(name as Feature)) {
+      throw new TypeError(
+        `conformance: there is no feature named ${JSON.stringify(name)}; known are ${features.join(", ")}`,
+      );
+    }
+  }
+  for (const one of allCases) {
+    const name = nameOf(one);
+    const facts = { name, feature: one.feature, promise: one.promise };
+    const reason = except[name] ?? unsupported(one, supports);
+    if (reason !== undefined) {
+      setup.skip?.(name, reason);
+      onResult?.({ ...facts, outcome: "skipped", reason });
+      continue;
+    }
+    setup.test(name, () =>
+      runCase(setup, (context) => one.run(context)).then(
+        () => onResult?.({ ...facts, outcome: "passed" }),
+        (error: unknown) => {
+          onResult?.({ ...facts, outcome: "failed", reason: error instanceof Error ? error.message : String(error) });
+          throw error;
+        },
+      ),
+    );
+  }
+  const { stress: stressOptions } = setup;
+  if (stressOptions !== undefined) {
+    setup.test(`stress: ${stressOptions.messages ?? 2_000} messages, seed ${stressOptions.seed ?? 1}`, () =>
+      runCase(setup, (context) => stress(context, stressOptions)),
+    );
+  }
+}
+
+async function runCase(setup: ConformanceSetup, run: (context: CaseContext) => Promise<void>): Promise<void> {
+  const context = new CaseContext(setup.factory);
+  try {
+    await run(context);
+  } finally {
+    await context.end();
+  }
+}
+
+function unsupported(one: Case, supports: NonNullable<ConformanceSetup["supports"]>): string | undefined {
+  for (const feature of [one.feature, ...one.needs]) {
+    const answer = supports[feature];
+    if (typeof answer === "string") return answer;
+  }
+  return undefined;
+}
+
+function nameOf(one: Case): string {
+  return `${one.feature}: ${one.promise}`;
+}
