@@ -1,5 +1,6 @@
 /** What a case throws that finds a promise broken. */
 export class ConformanceError extends Error {
+  /** Its class's. */
   override readonly name = "ConformanceError";
 }
 

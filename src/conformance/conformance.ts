@@ -28,6 +28,7 @@ export interface ConformanceSetup {
 export interface CaseFacts {
   /** `feature: promise`, the name of its test. */
   readonly name: string;
+  /** What it belongs to. */
   readonly feature: Feature;
   /** What it checks. */
   readonly promise: string;

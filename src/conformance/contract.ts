@@ -59,6 +59,7 @@ export type ConformanceOptions = Omit<BrokerOptions, "clock" | "random" | "plugi
 
 /** An open broker, and the little that a case needs besides. */
 export interface Implementation {
+  /** The broker under test. */
   readonly broker: ConformantBroker;
   /**
    * Moves the broker's time on by so many milliseconds, and has happen what comes due; 0: has happen what is ready.
@@ -79,8 +80,11 @@ export interface Implementation {
 export interface CaseResult {
   /** `feature: promise`. */
   readonly name: string;
+  /** What it belongs to. */
   readonly feature: Feature;
+  /** What it checks. */
   readonly promise: string;
+  /** Skipped: it was not run, since the implementation does not support what it needs. */
   readonly outcome: "passed" | "failed" | "skipped";
   /** Why it was skipped, or how it failed. */
   readonly reason?: string;

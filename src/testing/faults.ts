@@ -73,6 +73,7 @@ export interface Faults {
    * acknowledges by asking for the next message is not struck.
    */
   onAck(fault: AckFault): FaultHandle;
+  /** The same, for topics that match. */
   onAck(pattern: string, fault: AckFault): FaultHandle;
   /** Ends every fault. */
   clear(): void;
@@ -80,6 +81,7 @@ export interface Faults {
 
 /** What a fault fails with, unless the test names something else. */
 export class InjectedFault extends Error {
+  /** Its class's. */
   override readonly name = "InjectedFault";
 }
 

@@ -37,18 +37,23 @@ export type HistoryKind =
 export interface HistoryEntry<Data = unknown> {
   /** Its place in the history since the last reset, from 0; what leads to something comes before it. */
   readonly index: number;
+  /** What happened. */
   readonly kind: HistoryKind;
   /** When, in milliseconds since 1970 by the broker's clock. */
   readonly at: number;
   /** The message's topic; empty for an error that concerns no message. */
   readonly topic: string;
+  /** A copy of the payload. */
   readonly data: Data;
   /** The message's id. */
   readonly id: string;
   /** The message's sequence number; 0 for an error that concerns no message. */
   readonly seq: number;
+  /** The message's headers. */
   readonly headers: Headers;
+  /** What `orderBy: "key"` goes by. */
   readonly key: string | undefined;
+  /** 0 (lowest) to 9 (highest). */
   readonly priority: number;
   /** The subscription or group it concerns. */
   readonly subscription?: string;

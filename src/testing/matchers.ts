@@ -4,7 +4,9 @@ import type { Expectation } from "./matching.js";
 
 /** What a matcher answers to a runner. */
 export interface MatcherResult {
+  /** Whether what was expected is there. */
   readonly pass: boolean;
+  /** What was expected, and what there was instead. */
   readonly message: () => string;
 }
 
@@ -30,12 +32,17 @@ export interface BrokerMatchers<Result = void> {
   toHaveScheduled(pattern: string, expectation?: Expectation<never>): Result;
   /** Handed to a consumer. */
   toHaveDelivered(pattern: string, expectation?: Expectation<never>): Result;
+  /** Settled: done. */
   toHaveAcked(pattern: string, expectation?: Expectation<never>): Result;
   /** Given back, by the consumer or the ack timeout. */
   toHaveNacked(pattern: string, expectation?: Expectation<never>): Result;
+  /** Given up by its consumer. */
   toHaveRejected(pattern: string, expectation?: Expectation<never>): Result;
+  /** Given up on, and kept as a dead letter. */
   toHaveDeadLettered(pattern: string, expectation?: Expectation<never>): Result;
+  /** Will not reach a subscription that it matched. */
   toHaveDropped(pattern: string, expectation?: Expectation<never>): Result;
+  /** Its time to live was over. */
   toHaveExpired(pattern: string, expectation?: Expectation<never>): Result;
 }
 

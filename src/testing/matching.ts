@@ -13,8 +13,11 @@ export interface Expectation<Data = unknown> {
   readonly match?: unknown;
   /** Headers that must be there and be equal. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** Its key. */
   readonly key?: string;
+  /** Its priority, 0 to 9. */
   readonly priority?: number;
+  /** The subscription or group that it concerns; a publish concerns none. */
   readonly subscription?: string;
   /** Why it was dropped, dead-lettered, given back or rejected. */
   readonly reason?: string;

@@ -29,7 +29,7 @@ export interface TestBrokerOptions extends Omit<BrokerOptions, "clock" | "random
    */
   readonly clock?: "manual" | "real" | "timers";
   /** Where a manual clock starts, in milliseconds since 1970 or as a Date; default 2030-01-01T00:00:00Z. */
-  readonly now?: number | { getTime(): number };
+  readonly now?: number | Date;
   /** What chance comes from: jitter, ids, faults. The same seed, the same history; default 1. */
   readonly seed?: number;
   /**

@@ -7,7 +7,9 @@ import { activity, timedOut } from "./waits.js";
 
 /** What became of a message in one subscription. */
 export interface SendDelivery {
+  /** The subscription or group. */
   readonly subscription: string;
+  /** How it ended there. */
   readonly outcome: DeliveryOutcome;
   /** Hand-overs. */
   readonly attempts: number;
@@ -25,7 +27,9 @@ export interface SendResult {
   readonly outcome: DeliveryOutcome | "unhandled" | "duplicate";
   /** Hand-overs; of several subscriptions, the most. */
   readonly attempts: number;
+  /** What became of it in each subscription. */
   readonly deliveries: readonly SendDelivery[];
+  /** What the publish answered. */
   readonly receipt: Receipt;
 }
 

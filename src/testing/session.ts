@@ -52,6 +52,7 @@ export class Selection<Data = unknown> implements Iterable<HistoryEntry<Data>> {
     );
   }
 
+  /** Goes over all of them, in causal order. */
   [Symbol.iterator](): Iterator<HistoryEntry<Data>> {
     return this.#entries[Symbol.iterator]();
   }
@@ -83,6 +84,7 @@ export class Session<Result = unknown> implements HistoryView {
     return [...this.#entries];
   }
 
+  /** What was accepted and routed. */
   published<Data = unknown>(pattern?: string, expectation?: Expectation<Data>): Selection<Data> {
     return this.#select("published", pattern, expectation);
   }
@@ -90,9 +92,11 @@ export class Session<Result = unknown> implements HistoryView {
   scheduled<Data = unknown>(pattern?: string, expectation?: Expectation<Data>): Selection<Data> {
     return this.#select("scheduled", pattern, expectation);
   }
+  /** What was handed to a consumer, each hand-over. */
   delivered<Data = unknown>(pattern?: string, expectation?: Expectation<Data>): Selection<Data> {
     return this.#select("delivered", pattern, expectation);
   }
+  /** What was settled as done. */
   acked<Data = unknown>(pattern?: string, expectation?: Expectation<Data>): Selection<Data> {
     return this.#select("acked", pattern, expectation);
   }
@@ -100,15 +104,19 @@ export class Session<Result = unknown> implements HistoryView {
   nacked<Data = unknown>(pattern?: string, expectation?: Expectation<Data>): Selection<Data> {
     return this.#select("nacked", pattern, expectation);
   }
+  /** What a consumer gave up. */
   rejected<Data = unknown>(pattern?: string, expectation?: Expectation<Data>): Selection<Data> {
     return this.#select("rejected", pattern, expectation);
   }
+  /** What was given up on and kept as a dead letter. */
   deadLettered<Data = unknown>(pattern?: string, expectation?: Expectation<Data>): Selection<Data> {
     return this.#select("deadLettered", pattern, expectation);
   }
+  /** What will not reach a subscription that it matched. */
   dropped<Data = unknown>(pattern?: string, expectation?: Expectation<Data>): Selection<Data> {
     return this.#select("dropped", pattern, expectation);
   }
+  /** What was over its time to live. */
   expired<Data = unknown>(pattern?: string, expectation?: Expectation<Data>): Selection<Data> {
     return this.#select("expired", pattern, expectation);
   }

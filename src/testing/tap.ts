@@ -54,6 +54,7 @@ export class Tap<Data = unknown> implements AsyncIterable<HistoryEntry<Data>>, D
     for (const reader of this.#readers.splice(0)) reader({ value: undefined, done: true });
   }
 
+  /** Goes over what it sees, past and to come; ending the loop stops the tap. */
   [Symbol.asyncIterator](): AsyncIterator<HistoryEntry<Data>, undefined> {
     return {
       next: () => this.next(),
@@ -64,6 +65,7 @@ export class Tap<Data = unknown> implements AsyncIterable<HistoryEntry<Data>>, D
     };
   }
 
+  /** As `stop`. */
   [Symbol.dispose](): void {
     this.stop();
   }
