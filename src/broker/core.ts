@@ -102,7 +102,6 @@ export class BrokerCore {
   /** Aborted when the broker closes. */
   readonly abort = new AbortController();
   readonly #settleChannel: TraceChannel<SettleContext>;
-  readonly #slow = new WeakMap<QueueFacts, { toldAt: number; occurrences: number }>();
   readonly #confirmWaiters = new Set<(error: unknown) => void>();
   readonly #redrives = new WeakMap<PublishedMessage, number>();
   #isPublishingDeadLetter = false;
@@ -360,13 +359,13 @@ export class BrokerCore {
   }
 
   #tellSlow(queue: QueueFacts): void {
-    const now = this.clock.monotonic();
-    let told = this.#slow.get(queue);
-    if (told === undefined) {
-      told = { toldAt: -Infinity, occurrences: 0 };
-      this.#slow.set(queue, told);
-    }
+    const told = queue.slowness;
     told.occurrences += 1;
+    // A flood asks for every message: one look at the clock a turn is enough.
+    const { current } = this.stamps;
+    if (current !== null && told.stamp === current) return;
+    told.stamp = current;
+    const now = this.clock.monotonic();
     if (now - told.toldAt < slowEventIntervalMs) return;
     const { occurrences } = told;
     told.toldAt = now;

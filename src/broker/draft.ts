@@ -90,8 +90,8 @@ export class Drafter {
     return valid.then((value: unknown) => this.#finish({ ...draft, data: value }, options));
   }
 
-  /** Bytes of a payload. Throws `ERR_INVALID_MESSAGE` for what is no data, `ERR_MESSAGE_TOO_LARGE`. */
-  measure(topic: string, data: unknown): number {
+  /** Bytes of a payload, and of the key where there is one. Throws `ERR_INVALID_MESSAGE` for what is no data, `ERR_MESSAGE_TOO_LARGE`. */
+  measure(topic: string, data: unknown, extras: MessageExtras | null): number {
     let bytes: number;
     try {
       bytes = payloadBytes(data);
@@ -109,6 +109,7 @@ export class Drafter {
         topic,
       });
     }
+    if (extras?.key !== undefined) bytes += extras.key.length;
     if (bytes > this.#maxMessageBytes) throw this.#tooLarge(topic, bytes);
     return bytes;
   }
@@ -120,7 +121,7 @@ export class Drafter {
     for (const name of ["id", "dedupId", "replyTo", "correlationId"] as const) {
       if (options[name] !== undefined) requireText(name, options[name]);
     }
-    const bytes = this.measure(topic, draft.data) + headerBytes(headers) + (key?.length ?? 0);
+    const bytes = this.measure(topic, draft.data, null) + headerBytes(headers) + (key?.length ?? 0);
     if (bytes > this.#maxMessageBytes) throw this.#tooLarge(topic, bytes);
     const { confirm, confirmTimeout } = options;
     const due = this.#dueOf(options);

@@ -176,8 +176,9 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const { publisher, drafter, publishChannel } = this.#core;
     try {
       this.#requireOpen();
-      if (options === undefined && !publishChannel.isActive) {
-        const receipt = publisher.acceptPlain(topic, data);
+      if (!publishChannel.isActive) {
+        const receipt =
+          options === undefined ? publisher.acceptPlain(topic, data) : publisher.acceptSimple(topic, data, options);
         if (receipt !== null) return receipt;
       }
       const given = options ?? emptyOptions;
@@ -612,16 +613,14 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const { publisher, scheduler } = this.#core;
     try {
       if (this.#state !== "open") throw closedError();
-      if (options === undefined) {
-        const receipt = publisher.acceptPlain(topic, data);
-        if (receipt === null) {
-          const held = publisher.acceptHeld(topic, data);
-          if (held !== null) return held;
-        } else {
-          // A publisher that never lets go of the thread would keep I/O waiting; it gets its answer a turn later.
-          return scheduler.spend(1) ? scheduler.nextTurn().then(() => receipt) : Promise.resolve(receipt);
-        }
+      const receipt =
+        options === undefined ? publisher.acceptPlain(topic, data) : publisher.acceptSimple(topic, data, options);
+      if (receipt !== null) {
+        // A publisher that never lets go of the thread would keep I/O waiting; it gets its answer a turn later.
+        return scheduler.spend(1) ? scheduler.nextTurn().then(() => receipt) : Promise.resolve(receipt);
       }
+      const held = options === undefined ? publisher.acceptHeld(topic, data) : null;
+      if (held !== null) return held;
       return this.#publishFully(topic, data, options ?? emptyOptions);
     } catch (error) {
       publisher.counters.refused += 1;

@@ -9,12 +9,12 @@ import type { Route, Router } from "../dispatch/router.js";
 import { chooseTargets } from "../dispatch/router.js";
 import { brokerError, quote } from "../errors.js";
 import { messageId } from "../message/id.js";
-import type { Stamp } from "../message/message.js";
+import type { MessageExtras, Stamp } from "../message/message.js";
 import { PublishedMessage } from "../message/message.js";
-import { defaultPriority } from "../message/priority.js";
+import { defaultPriority, priorityNumber } from "../message/priority.js";
 import { isLate } from "../message/thenable.js";
 import type { Draft, Drafter } from "./draft.js";
-import type { Settings } from "./options.js";
+import type { PublishOptions, Settings } from "./options.js";
 import type { Plugin } from "./plugin.js";
 import type { Receipt, SubscriptionReport } from "./receipt.js";
 import { MessageReceipt } from "./receipt.js";
@@ -186,16 +186,32 @@ export class Publisher {
   /** The short way, for a message without options where nothing sets it apart; null: take another way. */
   acceptPlain(topic: string, data: unknown): Receipt | null {
     if (!this.#isTransparent || data === undefined) return null;
+    return this.#acceptPlain(topic, data, defaultPriority, null);
+  }
+
+  /** The same for a message with a priority or a key, and nothing else. */
+  acceptSimple(topic: string, data: unknown, options: PublishOptions): Receipt | null {
+    if (!this.#isTransparent || data === undefined || !isSimple(options)) return null;
+    const { key, priority } = options;
+    return this.#acceptPlain(
+      topic,
+      data,
+      priority === undefined ? defaultPriority : priorityNumber(priority),
+      key === undefined ? null : { key },
+    );
+  }
+
+  #acceptPlain(topic: string, data: unknown, priority: number, extras: MessageExtras | null): Receipt | null {
     const route = this.#router.route(topic);
     if (!route.isPlain || route.attachment.inbox !== null) return null;
-    const bytes = this.#drafter.measure(topic, data);
+    const bytes = this.#drafter.measure(topic, data, extras);
     const { targets } = route;
     const matched = targets.length;
     for (let index = 0; index < matched; index += 1) {
       if (!(targets[index] as DeliveryQueue).hasRoom(bytes)) return null;
     }
     if (matched > 0 && !this.#memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
-    const message = this.#plainMessage(topic, data, bytes);
+    const message = this.#plainMessage(topic, data, priority, bytes, extras);
     this.#countRouted(route, matched);
     if (matched > 0) this.#memory.holdFor(message, matched);
     for (let index = 0; index < matched; index += 1) (targets[index] as DeliveryQueue).put(message);
@@ -213,9 +229,9 @@ export class Publisher {
     const queue = route.targets[0] as DeliveryQueue;
     const { heldPublishers, settings } = this.#host;
     if (queue.settings.overflow !== "wait" || heldPublishers.count >= settings.limits.maxWaitingPublishers) return null;
-    const bytes = this.#drafter.measure(topic, data);
+    const bytes = this.#drafter.measure(topic, data, null);
     if (!this.#memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
-    const message = this.#plainMessage(topic, data, bytes);
+    const message = this.#plainMessage(topic, data, defaultPriority, bytes, null);
     this.#countRouted(route, 1);
     this.#host.slow(queue);
     return queue.offerHeld<Receipt>(message, undefined, new MessageReceipt(message, 1, false));
@@ -368,10 +384,16 @@ export class Publisher {
     return this.#stamps.current ?? this.#stamps.take();
   }
 
-  #plainMessage(topic: string, data: unknown, bytes: number): PublishedMessage {
+  #plainMessage(
+    topic: string,
+    data: unknown,
+    priority: number,
+    bytes: number,
+    extras: MessageExtras | null,
+  ): PublishedMessage {
     this.counters.published += 1;
     this.#lastSeq += 1;
-    return new PublishedMessage(topic, data, defaultPriority, this.#lastSeq, bytes, 0, this.#stamp(), null);
+    return new PublishedMessage(topic, data, priority, this.#lastSeq, bytes, 0, this.#stamp(), extras);
   }
 
   #messageOf(draft: Draft, confirmation: Confirmation | null): PublishedMessage {
@@ -447,6 +469,16 @@ export class Publisher {
       { topic, bytes, usedBytes, maxBytes },
     );
   }
+}
+
+/** True for options of which only `priority` and `key` are given, and the key is a text. */
+function isSimple(options: PublishOptions): boolean {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) return false;
+  for (const name in options) {
+    if (name === "priority") continue;
+    if (name !== "key" || !(options.key === undefined || typeof options.key === "string")) return false;
+  }
+  return true;
 }
 
 function expiredAlready(draft: Draft): Error {

@@ -63,7 +63,7 @@ export class Transactions {
       const draft = drafter.draft(topic, data, { ...options, id: messageId });
       // A refusal that comes later is commit's to report; it must not end the process before.
       if (draft instanceof Promise) draft.catch(() => undefined);
-      const bytes = draft instanceof Promise ? drafter.measure(topic, data) : draft.bytes;
+      const bytes = draft instanceof Promise ? drafter.measure(topic, data, null) : draft.bytes;
       publisher.requireMemory(topic, bytes);
       this.manager.stage(id, { kind: "publish", draft, reservedBytes: bytes });
       memory.reserve(bytes);

@@ -1,5 +1,5 @@
 import type { Backoff } from "../message/delivery.js";
-import type { Message } from "../message/message.js";
+import type { Message, Stamp } from "../message/message.js";
 
 /** What happens to a message that finds the queue full. */
 export type OverflowPolicy = "wait" | "drop-oldest" | "drop-newest" | "error" | "close";
@@ -46,6 +46,16 @@ export function addCounters(sums: QueueCounters, more: QueueCounters): void {
   for (const [reason, value] of Object.entries(more.dropped)) dropped[reason] = (dropped[reason] ?? 0) + value;
 }
 
+/** What was told of a queue at its bound, so that it is not told for every message. */
+export class Slowness {
+  /** When it was told last, on the monotonic clock. */
+  toldAt = -Infinity;
+  /** How often the queue was at its bound since. */
+  occurrences = 0;
+  /** The stamp of the turn in which the clock was last read for this. */
+  stamp: Stamp | null = null;
+}
+
 /** A queue, to those who only look at it. */
 export interface QueueFacts {
   readonly name: string;
@@ -53,6 +63,7 @@ export interface QueueFacts {
   readonly group: string | null;
   readonly settings: QueueSettings;
   readonly counters: QueueCounters;
+  readonly slowness: Slowness;
   /** Messages that wait to be taken, those of held publishers included. */
   readonly queued: number;
   readonly queuedBytes: number;

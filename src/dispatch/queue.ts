@@ -8,7 +8,7 @@ import { KeyOrder } from "./key-order.js";
 import type { MemoryBudget } from "./memory-budget.js";
 import type { DeliveryTracker, DispatchHost, QueueConsumer } from "./ports.js";
 import type { DropReason, QueueFacts, QueueSettings } from "./queue-facts.js";
-import { QueueCounters } from "./queue-facts.js";
+import { QueueCounters, Slowness } from "./queue-facts.js";
 import type { Runnable } from "./scheduler.js";
 
 /** What became of a message that was offered: in the queue; full, and nothing has changed; dropped and counted. */
@@ -48,6 +48,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   readonly settings: QueueSettings;
   readonly settler: DeliveryTracker;
   readonly counters = new QueueCounters();
+  readonly slowness = new Slowness();
   readonly consumers: QueueConsumer[] = [];
   /** Itself, as the targets of every route that leads to it alone. */
   readonly alone: readonly DeliveryQueue[] = [this];
@@ -218,7 +219,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     if (!this.#isPlain) return this.take(consumer);
     const item = this.#waiting.peek();
     if (item === undefined) return undefined;
-    if (item instanceof Delivery || item.extras !== null) return this.take(consumer);
+    if (item instanceof Delivery || item.extras?.onAcked !== undefined) return this.take(consumer);
     this.#waiting.shift();
     this.queued -= 1;
     this.queuedBytes -= item.bytes;
