@@ -14,7 +14,7 @@ import { Router } from "../dispatch/router.js";
 import { Scheduler } from "../dispatch/scheduler.js";
 import { brokerError, errorText, quote } from "../errors.js";
 import type { Attempt, Delivery, FlightOutcome } from "../message/delivery.js";
-import { idNonce } from "../message/id.js";
+import { idNonce, MessageIds } from "../message/id.js";
 import type { Message, MessageOrigin, MessageRecord, PublishedMessage, ReplyOptions } from "../message/message.js";
 import { messageRecord } from "../message/message.js";
 import { isLate } from "../message/thenable.js";
@@ -129,15 +129,15 @@ export class BrokerCore {
     this.publishChannel = openTraceChannel("inproc-broker:publish");
     this.#settleChannel = openTraceChannel("inproc-broker:settle");
 
-    const nonce = idNonce(random);
+    const ids = new MessageIds(idNonce(random));
     const origin: MessageOrigin = {
-      nonce,
+      ids,
       signal: this.abort.signal,
       reply: (request, data, options) => this.reply(request, data, options),
     };
     this.stamps = new TurnStamp(clock, origin, () => this.scheduler.watchTurn());
     const hold = (): (() => void) => loop.hold();
-    this.requests = new Requests(nonce, this.timers.deadlines, hold);
+    this.requests = new Requests(ids.nonce, this.timers.deadlines, hold);
     this.router = new Router<TopicFacts>({
       shards: settings.shards,
       limits: settings.limits,

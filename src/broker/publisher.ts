@@ -8,7 +8,6 @@ import { queueFull } from "../dispatch/queue.js";
 import type { Route, Router } from "../dispatch/router.js";
 import { chooseTargets } from "../dispatch/router.js";
 import { brokerError, quote } from "../errors.js";
-import { messageId } from "../message/id.js";
 import type { MessageExtras, Stamp } from "../message/message.js";
 import { PublishedMessage } from "../message/message.js";
 import { defaultPriority, priorityNumber } from "../message/priority.js";
@@ -17,7 +16,7 @@ import type { Draft, Drafter } from "./draft.js";
 import type { PublishOptions, Settings } from "./options.js";
 import type { Plugin } from "./plugin.js";
 import type { Receipt, SubscriptionReport } from "./receipt.js";
-import { MessageReceipt } from "./receipt.js";
+import { receiptOf } from "./receipt.js";
 import type { RetainedMessages } from "./retained.js";
 import type { TopicFacts } from "./topic-facts.js";
 import type { TurnStamp } from "./turn-stamp.js";
@@ -175,7 +174,7 @@ export class Publisher {
   newId(): string {
     const { at, origin } = this.#stamp();
     this.#lastSeq += 1;
-    return messageId(at, this.#lastSeq, origin.nonce);
+    return origin.ids.idOf(at, this.#lastSeq);
   }
 
   /** Throws `ERR_MEMORY_LIMIT` where so many bytes more would be too many. */
@@ -215,7 +214,7 @@ export class Publisher {
     this.#countRouted(route, matched);
     if (matched > 0) this.#memory.holdFor(message, matched);
     for (let index = 0; index < matched; index += 1) (targets[index] as DeliveryQueue).put(message);
-    return new MessageReceipt(message, matched, false);
+    return receiptOf(message, matched, false);
   }
 
   /**
@@ -234,7 +233,7 @@ export class Publisher {
     const message = this.#plainMessage(topic, data, defaultPriority, bytes, null);
     this.#countRouted(route, 1);
     this.#host.slow(queue);
-    return queue.offerHeld<Receipt>(message, undefined, new MessageReceipt(message, 1, false));
+    return queue.offerHeld<Receipt>(message, undefined, receiptOf(message, 1, false));
   }
 
   /**
@@ -328,7 +327,7 @@ export class Publisher {
     const bytes = (batch?.bytes ?? 0) + (isKept ? draft.bytes : 0);
     if (batch !== null) batch.bytes = bytes;
     if (!memory.hasRoom(bytes)) throw this.#noMemory(topic, draft.bytes);
-    if (dedupId !== undefined) batch?.firsts.set(dedupId, new MessageReceipt(message, targets.length, false));
+    if (dedupId !== undefined) batch?.firsts.set(dedupId, receiptOf(message, targets.length, false));
     return new Plan(draft, message, confirmation, route, targets, filtered);
   }
 
@@ -361,10 +360,9 @@ export class Publisher {
     if (confirmation !== null) (waits ??= []).push(this.#host.confirmed(confirmation, message, draft.signal));
     const receipt: Receipt =
       report === null
-        ? new MessageReceipt(message, matched, false)
+        ? receiptOf(message, matched, false)
         : { id: message.id, seq: message.seq, matched, duplicate: false, report };
     if (draft.dedupId !== undefined) {
-      // Plain facts: the receipt itself refers to its message, whose payload would stay for as long as the window.
       const { id, seq } = message;
       dedup.remember(draft.dedupId, { id, seq, matched, duplicate: false });
     }

@@ -25,30 +25,7 @@ export interface Receipt {
   readonly report?: readonly SubscriptionReport[];
 }
 
-/** The receipt of a message; its id is worked out when somebody reads it. */
-export class MessageReceipt implements Receipt {
-  /** Not private to the class: a private field would cost as much as the rest of the receipt. */
-  private readonly message: PublishedMessage;
-  readonly matched: number;
-  readonly duplicate: boolean;
-
-  constructor(message: PublishedMessage, matched: number, duplicate: boolean) {
-    this.message = message;
-    this.matched = matched;
-    this.duplicate = duplicate;
-  }
-
-  get id(): string {
-    return this.message.id;
-  }
-  get seq(): number {
-    return this.message.seq;
-  }
-
-  toJSON(): Receipt {
-    return { id: this.id, seq: this.seq, matched: this.matched, duplicate: this.duplicate };
-  }
-  [Symbol.for("nodejs.util.inspect.custom")](): Receipt {
-    return this.toJSON();
-  }
+/** The receipt of a message: plain data, so that it can be copied and sent, and keeps no payload in memory. */
+export function receiptOf(message: PublishedMessage, matched: number, duplicate: boolean): Receipt {
+  return { id: message.id, seq: message.seq, matched, duplicate };
 }

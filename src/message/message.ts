@@ -1,7 +1,7 @@
 import { brokerError } from "../errors.js";
 import type { Headers } from "./headers.js";
 import { noHeaders } from "./headers.js";
-import { messageId } from "./id.js";
+import type { MessageIds } from "./id.js";
 
 /** How to give a delivery back. */
 export interface NackOptions {
@@ -88,7 +88,7 @@ export interface Message<Data = unknown, Topic extends string = string> {
 
 /** What a message needs of the broker it came from. */
 export interface MessageOrigin {
-  readonly nonce: string;
+  readonly ids: MessageIds;
   /** Aborted when the broker closes. */
   readonly signal: AbortSignal;
   reply(request: Message, data: unknown, options: ReplyOptions | undefined): Promise<void>;
@@ -162,7 +162,7 @@ export class PublishedMessage implements Message {
   }
 
   get id(): string {
-    return this.extras?.id ?? messageId(this.stamp.at, this.seq, this.stamp.origin.nonce);
+    return this.extras?.id ?? this.stamp.origin.ids.idOf(this.stamp.at, this.seq);
   }
   get headers(): Headers {
     return this.extras?.headers ?? noHeaders;
