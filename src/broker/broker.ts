@@ -40,9 +40,9 @@ export type BatchEntry<Topics = AnyTopics> = {
 /** How to end a broker. */
 export interface CloseOptions {
   /** Wait for what is queued, in flight and in backoff; default true. */
-  readonly drain?: boolean;
+  readonly drain?: boolean | undefined;
   /** Milliseconds that may take; default 5,000. */
-  readonly timeout?: number;
+  readonly timeout?: number | undefined;
 }
 
 /** What a broker could not finish before it closed. A message that two subscriptions were to get is there twice. */

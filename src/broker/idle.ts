@@ -8,15 +8,15 @@ import { checkSignal, duration } from "./options.js";
 /** What to wait for. */
 export interface IdleOptions {
   /** A topic or pattern; absent: everything. */
-  readonly topic?: string;
+  readonly topic?: string | undefined;
   /** Milliseconds after which it rejects with `ERR_TIMEOUT`; absent: it waits as long as it takes. */
-  readonly timeout?: number;
+  readonly timeout?: number | undefined;
   /** Also waits for messages that are published with a `delay` or `deliverAt`; default false. */
-  readonly scheduled?: boolean;
+  readonly scheduled?: boolean | undefined;
   /** Also waits for messages in their backoff; default true. */
-  readonly retries?: boolean;
+  readonly retries?: boolean | undefined;
   /** Ends the wait: rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 interface Waiter {

@@ -43,7 +43,7 @@ export interface SubscriptionEntry<Topics = AnyTopics> extends SubscribeOptions<
   /** One pattern, or several. */
   readonly pattern: string | readonly string[];
   /** Absent: a subscription to pull from. */
-  readonly handler?: Handler<MessageOf<Topics, string>>;
+  readonly handler?: Handler<MessageOf<Topics, string>> | undefined;
 }
 
 /** A topic in use. */
@@ -516,7 +516,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   }
 
   /** The subscriptions; with `topic`, those that would receive a message published to it. */
-  subscriptions(options: { readonly topic?: string } = {}): SubscriptionInfo[] {
+  subscriptions(options: { readonly topic?: string | undefined } = {}): SubscriptionInfo[] {
     const { registry, router } = this.#core;
     const route = options.topic === undefined ? null : router.route(options.topic);
     const queues = route === null ? registry.queues : [...route.targets, ...route.choices.flat()];

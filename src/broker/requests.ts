@@ -7,19 +7,19 @@ import type { Inbox } from "./topic-facts.js";
 /** How to ask. */
 export interface RequestOptions {
   /** Milliseconds to wait for the answer; default 5,000. */
-  readonly timeout?: number;
+  readonly timeout?: number | undefined;
   /** Headers of the request. */
-  readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>>;
+  readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>> | undefined;
   /** Key of the request, for responders with `orderBy: "key"`. */
-  readonly key?: string;
+  readonly key?: string | undefined;
   /** Ends the wait: rejects with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** How to ask many. */
 export interface RequestManyOptions extends RequestOptions {
   /** Answers after which it is over; absent: all that come in time. */
-  readonly max?: number;
+  readonly max?: number | undefined;
 }
 
 /** The header that marks an answer as a responder's failure; its data is what the responder threw. */

@@ -6,9 +6,9 @@ import type { Receipt } from "./receipt.js";
 /** How to begin a transaction. */
 export interface TransactionOptions {
   /** Its name, for use where the object cannot travel; default one of its own. */
-  readonly id?: string;
+  readonly id?: string | undefined;
   /** Milliseconds until it is rolled back by itself; default the broker's `transactions.timeout`. */
-  readonly timeout?: number;
+  readonly timeout?: number | undefined;
 }
 
 /**

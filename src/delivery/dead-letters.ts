@@ -39,29 +39,29 @@ export interface DeadLetter {
 /** Which dead letters. Every condition given must hold. */
 export interface DeadLetterFilter {
   /** The dead letter's own id, not its message's. */
-  readonly id?: string;
+  readonly id?: string | undefined;
   /** A topic or a pattern. */
-  readonly topic?: string;
+  readonly topic?: string | undefined;
   /** Why it was given up on. */
-  readonly reason?: DeadLetterReason;
+  readonly reason?: DeadLetterReason | undefined;
   /** Who gave it up: a subscription's or a group's name. */
-  readonly subscription?: string;
+  readonly subscription?: string | undefined;
 }
 
 /** A page of dead letters, oldest first. */
 export interface DeadLetterListOptions extends DeadLetterFilter {
   /** How many at most; default 100. */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   /** Where the page before ended. */
-  readonly cursor?: string;
+  readonly cursor?: string | undefined;
 }
 
 /** How to drive dead letters again. */
 export interface RedriveOptions {
   /** Messages a second; absent: all at once. */
-  readonly rate?: number;
+  readonly rate?: number | undefined;
   /** Ends it between two messages; what was driven by then stays driven. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Figures of the dead letters. */

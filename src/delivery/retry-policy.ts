@@ -4,13 +4,13 @@ import type { Backoff } from "../message/delivery.js";
 /** Settings of an exponential backoff. */
 export interface ExponentialBackoffOptions {
   /** Milliseconds after the first failure; default 100. */
-  readonly initial?: number;
+  readonly initial?: number | undefined;
   /** The most it waits, in milliseconds; default 30,000. */
-  readonly max?: number;
+  readonly max?: number | undefined;
   /** How fast it grows; default 2. */
-  readonly factor?: number;
+  readonly factor?: number | undefined;
   /** The share of each wait that is left to chance, 0 to 1, so that failures do not come back together; default 0.2. */
-  readonly jitter?: number;
+  readonly jitter?: number | undefined;
 }
 
 /**

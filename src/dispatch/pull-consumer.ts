@@ -7,9 +7,9 @@ import { Consumer } from "./consumer.js";
 /** How `fetch` waits. */
 export interface FetchOptions {
   /** Milliseconds to wait for the batch to fill; default 1,000. What has come by then is the batch. */
-  readonly timeout?: number;
+  readonly timeout?: number | undefined;
   /** Ends the wait: rejects with the signal's reason, unless some messages are there already. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 interface Waiter {

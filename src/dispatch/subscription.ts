@@ -49,7 +49,7 @@ export type SubscriptionState = "open" | "draining" | "closed";
 /** How to end a subscription. */
 export interface UnsubscribeOptions {
   /** Forgets a durable's position and backlog too; without it they stay for the next time. */
-  readonly deleteDurable?: boolean;
+  readonly deleteDurable?: boolean | undefined;
 }
 
 /** Who opens and closes subscriptions; the broker. */

@@ -3,7 +3,7 @@ export interface RateLimit {
   /** Messages a second, on average. */
   readonly perSecond: number;
   /** Messages at once after a pause; default 1. */
-  readonly burst?: number;
+  readonly burst?: number | undefined;
 }
 
 /** A token bucket: `burst` at once, `perSecond` on average. Times are milliseconds of one monotonic clock. */

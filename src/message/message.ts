@@ -6,15 +6,15 @@ import type { MessageIds } from "./id.js";
 /** How to give a delivery back. */
 export interface NackOptions {
   /** Milliseconds until it is delivered again; absent: the subscription's backoff. */
-  readonly delay?: number;
+  readonly delay?: number | undefined;
   /** Why, for the delivery history of a dead letter. */
-  readonly reason?: string;
+  readonly reason?: string | undefined;
 }
 
 /** What a reply may carry besides its data. */
 export interface ReplyOptions {
   /** Headers of the answer. */
-  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+  readonly headers?: Readonly<Record<string, string | readonly string[]>> | undefined;
 }
 
 /**

@@ -3,7 +3,7 @@ import type { StrictOptions } from "./options.js";
 import { showData, showEntry } from "./show.js";
 
 /** What a test leaves behind that a strict one should not, a line each. */
-export function leftovers(kit: Kit, strict: Required<StrictOptions>): string[] {
+export function leftovers(kit: Kit, strict: Readonly<Record<keyof StrictOptions, boolean>>): string[] {
   const { broker, clock, history } = kit;
   const figures = broker.metrics.snapshot();
   const lines: string[] = [];

@@ -4,21 +4,21 @@ import { InvalidArgumentError } from "../index.js";
 /** Which leftovers fail a test. */
 export interface StrictOptions {
   /** A message that nobody subscribed to; default true. */
-  readonly unhandled?: boolean;
+  readonly unhandled?: boolean | undefined;
   /** A message that is queued, or handed out and not settled; default true. */
-  readonly unfinished?: boolean;
+  readonly unfinished?: boolean | undefined;
   /**
    * What waits for time: a scheduled message, one in backoff, an open transaction or request, a timer of the application on
    * `t.clock`; default true.
    */
-  readonly timers?: boolean;
+  readonly timers?: boolean | undefined;
   /** A subscription that nobody ended; default true. */
-  readonly subscriptions?: boolean;
+  readonly subscriptions?: boolean | undefined;
   /**
    * An `error` event that the application does not listen for, of a message that will not come again, or of no message;
    * default true.
    */
-  readonly errors?: boolean;
+  readonly errors?: boolean | undefined;
 }
 
 /** Settings of a test broker: those of an `InProcBroker`, with the kit's in place of clock, chance and payloads. */
@@ -27,27 +27,27 @@ export interface TestBrokerOptions extends Omit<BrokerOptions, "clock" | "random
    * manual: time stands still until `t.clock` moves it; the default. real: the machine's.
    * timers: the test runner's fake timers, which must be in place before the broker is made.
    */
-  readonly clock?: "manual" | "real" | "timers";
+  readonly clock?: "manual" | "real" | "timers" | undefined;
   /** Where a manual clock starts, in milliseconds since 1970 or as a Date; default 2030-01-01T00:00:00Z. */
-  readonly now?: number | Date;
+  readonly now?: number | Date | undefined;
   /** What chance comes from: jitter, ids, faults. The same seed, the same history; default 1. */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /**
    * auto: messages are delivered as the broker does it; the default. manual: a handler gets nothing until `t.deliver()`.
    * inline: `publish` resolves once every handler that gets the message has come back from it.
    */
-  readonly mode?: "auto" | "manual" | "inline";
+  readonly mode?: "auto" | "manual" | "inline" | undefined;
   /**
    * clone: everyone gets a copy; the default. wire: the same, as JSON would bring it, and what would not survive that is
    * refused. reference: everyone shares the publisher's object, as a broker does unless told otherwise.
    */
-  readonly payloads?: "clone" | "wire" | "reference";
+  readonly payloads?: "clone" | "wire" | "reference" | undefined;
   /** Fails the test at dispose, and in `assertClean()`, for what it leaves behind; default false. */
-  readonly strict?: boolean | StrictOptions;
+  readonly strict?: boolean | StrictOptions | undefined;
   /** Real milliseconds that a wait may take (`idle`, `waitFor`, `send`, `track`); default 2,000. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** Entries of history that are kept; beyond it the oldest half goes; default 100,000. */
-  readonly historyLimit?: number;
+  readonly historyLimit?: number | undefined;
 }
 
 /** The kit's own settings, complete and checked. */
@@ -58,7 +58,7 @@ export interface KitSettings {
   readonly payloads: "clone" | "wire" | "reference";
   /** Whether dispose throws for what is left behind. */
   readonly isStrict: boolean;
-  readonly strict: Required<StrictOptions>;
+  readonly strict: Readonly<Record<keyof StrictOptions, boolean>>;
   readonly timeoutMs: number;
   readonly historyLimit: number;
 }
@@ -99,10 +99,17 @@ export function kitSettings(options: TestBrokerOptions): {
   return { settings, now, broker };
 }
 
-function strictOptions(strict: boolean | StrictOptions): Required<StrictOptions> {
+function strictOptions(strict: boolean | StrictOptions): Readonly<Record<keyof StrictOptions, boolean>> {
   const given = typeof strict === "object" ? strict : {};
   for (const name of Object.keys(given)) oneOf("strict", name, strictKeys);
-  return { unhandled: true, unfinished: true, timers: true, subscriptions: true, errors: true, ...given };
+  const isOn = (name: keyof StrictOptions): boolean => given[name] ?? true;
+  return {
+    unhandled: isOn("unhandled"),
+    unfinished: isOn("unfinished"),
+    timers: isOn("timers"),
+    subscriptions: isOn("subscriptions"),
+    errors: isOn("errors"),
+  };
 }
 
 function oneOf(name: string, value: unknown, known: readonly string[]): void {

@@ -20,15 +20,15 @@ import { whenEntry, whenIdle } from "./waits.js";
 /** How `t.waitFor` waits. */
 export interface WaitForOptions {
   /** What has to have happened; default `"published"`. */
-  readonly state?: HistoryKind;
+  readonly state?: HistoryKind | undefined;
   /** Real milliseconds after which it rejects with `ERR_TIMEOUT`; default the kit's `timeoutMs`. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
 }
 
 /** How `t.send` publishes and waits. */
 export interface SendOptions extends PublishOptions {
   /** Real milliseconds after which it rejects with `ERR_TIMEOUT`; default the kit's `timeoutMs`. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
 }
 
 /**

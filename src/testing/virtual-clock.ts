@@ -9,7 +9,7 @@ import { TimerHeap } from "./timer-heap.js";
 /** Settings of a virtual clock. */
 export interface VirtualClockOptions {
   /** Where it starts, in milliseconds since 1970 or as a Date; default 2030-01-01T00:00:00Z. */
-  readonly now?: number | Date;
+  readonly now?: number | Date | undefined;
 }
 
 /** What a clock learns from the broker that it drives. */

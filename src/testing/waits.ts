@@ -10,13 +10,13 @@ import { showEntries } from "./show.js";
 /** What `t.idle` waits for. */
 export interface KitIdleOptions {
   /** A topic or pattern; absent: everything. */
-  readonly topic?: string;
+  readonly topic?: string | undefined;
   /** Also waits for messages that are published with a `delay` or `deliverAt`; default false. */
-  readonly includeScheduled?: boolean;
+  readonly includeScheduled?: boolean | undefined;
   /** Also waits for messages in their backoff; default true. */
-  readonly includeRetries?: boolean;
+  readonly includeRetries?: boolean | undefined;
   /** Real milliseconds after which it rejects with `ERR_TIMEOUT`; default the kit's `timeoutMs`. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
 }
 
 /** Things that wait for time that a failure text lists. */
