@@ -88,6 +88,25 @@ export class BrokerError extends Error {
 /** The caller's mistake: the same call fails again until the program is changed. */
 export class InvalidArgumentError extends BrokerError {}
 
+/** One thing that a schema found wrong with a message's data. */
+export interface SchemaIssue {
+  /** What is wrong, in the validator's words. */
+  readonly message: string;
+  /** Where: the names on the way down from the data, joined by dots; empty for the data itself. */
+  readonly path: string;
+}
+
+/** The data does not fit the topic's schema (`ERR_SCHEMA`); `facts.issues` says where and why. */
+export class SchemaError extends InvalidArgumentError {
+  /** The topic, and everything its schema found wrong. */
+  declare readonly facts: ErrorFacts & {
+    /** The topic it was to be published to. */
+    readonly topic: string;
+    /** At least one, unless the validator itself failed; that is the `cause` then. */
+    readonly issues: readonly SchemaIssue[];
+  };
+}
+
 /** A bound was reached (queue, memory, count, disk). Nothing has changed; the call may succeed later. */
 export class CapacityError extends BrokerError {}
 
@@ -127,7 +146,7 @@ const classByCode: Readonly<Record<BrokerErrorCode, BrokerErrorClass>> = {
   ERR_INVALID_MESSAGE: InvalidArgumentError,
   ERR_MESSAGE_TOO_LARGE: InvalidArgumentError,
   ERR_MESSAGE_EXPIRED: InvalidArgumentError,
-  ERR_SCHEMA: InvalidArgumentError,
+  ERR_SCHEMA: SchemaError,
   ERR_QUEUE_FULL: CapacityError,
   ERR_MEMORY_LIMIT: CapacityError,
   ERR_LIMIT_EXCEEDED: CapacityError,

@@ -55,7 +55,7 @@ export type {
 } from "./dispatch/subscription.js";
 export { Subscription } from "./dispatch/subscription.js";
 export type { RateLimit } from "./dispatch/token-bucket.js";
-export type { BrokerErrorCode, ErrorFacts, SerializedBrokerError } from "./errors.js";
+export type { BrokerErrorCode, ErrorFacts, SchemaIssue, SerializedBrokerError } from "./errors.js";
 export {
   BrokerError,
   CapacityError,
@@ -64,6 +64,7 @@ export {
   LifecycleError,
   ModuleDisabledError,
   RequestError,
+  SchemaError,
   SettleError,
   StoreError,
   TimeoutError,
@@ -91,4 +92,5 @@ export type { Health, HealthCheck, HealthStatus } from "./observe/health.js";
 export type { Metrics, MetricsSnapshot } from "./observe/metrics.js";
 export type { Clock } from "./platform/clock.js";
 export type { Random } from "./platform/random.js";
+export type { Dialect } from "./topic/grammar.js";
 export { matchesPattern } from "./topic/grammar.js";

@@ -1,4 +1,6 @@
-import { brokerError } from "../errors.js";
+import { brokerError, errorText, quote, SchemaError } from "../errors.js";
+import type { SchemaIssue } from "../errors.js";
+import { promiseOf } from "../message/thenable.js";
 
 /**
  * The interface that validators share (Standard Schema v1, standardschema.dev): zod, valibot, arktype and others
@@ -63,19 +65,43 @@ export function isStandardSchema(value: unknown): value is StandardSchema {
 
 /** The validated data: at once, or as a promise where the schema is asynchronous. Throws `ERR_SCHEMA`. */
 export function validate(schema: StandardSchema, topic: string, data: unknown): unknown {
-  const result = schema["~standard"].validate(data);
-  return result instanceof Promise ? result.then((settled) => outcome(settled, topic)) : outcome(result, topic);
+  try {
+    const result: unknown = schema["~standard"].validate(data);
+    const promise = promiseOf(result);
+    if (promise === null) return outcome(result, topic);
+    return promise.then(
+      (settled) => outcome(settled, topic),
+      (error: unknown) => validatorFailed(error, topic),
+    );
+  } catch (error) {
+    return validatorFailed(error, topic);
+  }
 }
 
-function outcome(result: StandardResult<unknown>, topic: string): unknown {
-  if (result.issues === undefined) return result.value;
-  const issues = result.issues.map((issue) => ({
-    message: issue.message,
-    path: (issue.path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join("."),
+function outcome(result: unknown, topic: string): unknown {
+  if (typeof result !== "object" || result === null) {
+    throw brokerError("ERR_SCHEMA", `the schema of ${quote(topic)} answered ${quote(result)}, which is no result`, {
+      topic,
+      issues: [],
+    });
+  }
+  const given = result as StandardResult<unknown>;
+  if (given.issues === undefined) return given.value;
+  const issues: SchemaIssue[] = given.issues.map(({ message, path }) => ({
+    message,
+    path: (path ?? []).map((part) => String(typeof part === "object" ? part.key : part)).join("."),
   }));
   const text = issues.map(({ message, path }) => (path === "" ? message : `${path}: ${message}`)).join("; ");
-  throw brokerError("ERR_SCHEMA", `the data for ${JSON.stringify(topic)} does not fit its schema: ${text}`, {
-    topic,
-    issues,
-  });
+  throw brokerError("ERR_SCHEMA", `the data for ${quote(topic)} does not fit its schema: ${text}`, { topic, issues });
+}
+
+/** A validator is the user's code: whatever it throws says that the data was not found to be valid. */
+function validatorFailed(error: unknown, topic: string): never {
+  if (error instanceof SchemaError) throw error;
+  throw brokerError(
+    "ERR_SCHEMA",
+    `the schema of ${quote(topic)} threw: ${errorText(error)}`,
+    { topic, issues: [] },
+    error,
+  );
 }
