@@ -9,14 +9,16 @@ import { HeldPublishers } from "../dispatch/held-publishers.js";
 import { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DispatchHost, ProcessContext } from "../dispatch/ports.js";
 import type { DropReason, QueueFacts } from "../dispatch/queue-facts.js";
+import type { DeliveryQueue } from "../dispatch/queue.js";
 import { queueFull } from "../dispatch/queue.js";
 import { Router } from "../dispatch/router.js";
 import { Scheduler } from "../dispatch/scheduler.js";
 import { brokerError, errorText, quote } from "../errors.js";
 import type { Attempt, Delivery, FlightOutcome } from "../message/delivery.js";
+import { deliveryOver } from "../message/delivery.js";
 import { idNonce, MessageIds } from "../message/id.js";
-import type { Message, MessageOrigin, MessageRecord, PublishedMessage, ReplyOptions } from "../message/message.js";
-import { messageRecord } from "../message/message.js";
+import type { Message, MessageOrigin, MessageRecord, ReplyOptions } from "../message/message.js";
+import { messageRecord, PublishedMessage } from "../message/message.js";
 import { isLate } from "../message/thenable.js";
 import { payloadBytes } from "../message/size.js";
 import { Events } from "../observe/events.js";
@@ -246,7 +248,8 @@ export class BrokerCore {
   #accepts(queue: QueueFacts, message: PublishedMessage): boolean {
     const { filter } = queue.settings;
     if (filter === null) return true;
-    const report = (error: unknown): void => this.fail(error, { during: "filter", subscription: queue.name, message });
+    const report = (error: unknown): void =>
+      this.fail(error, { during: "filter", subscription: queue.name, message: asSeenBy(queue, message) });
     try {
       const answer: unknown = filter(message);
       if (typeof answer !== "object" || !isLate(answer, report)) return Boolean(answer);
@@ -314,7 +317,8 @@ export class BrokerCore {
           : (message, queue) => this.#callHooks(deliverHooks, (plugin) => plugin.onDeliver?.(message, queue.name)),
       dropped: (queue, message, reason, from) => this.#dropped(queue, message, reason, from),
       expired: (queue, delivery) => this.#expired(queue, delivery),
-      failed: (queue, error, message, during) => this.fail(error, { during, subscription: queue.name, message }),
+      failed: (queue, error, message, during) =>
+        this.fail(error, { during, subscription: queue.name, message: asSeenBy(queue, message) }),
       undone: (queue, message, error) => this.#undone(queue, message, error),
       slow: (queue) => this.#tellSlow(queue),
       quiet: (queue) => {
@@ -375,7 +379,7 @@ export class BrokerCore {
   }
 
   #dropped(queue: QueueFacts, message: PublishedMessage, reason: DropReason, from: Delivery | null): void {
-    this.#tellDrop(from ?? message, reason, queue.name);
+    this.#tellDrop(from ?? asSeenBy(queue, message), reason, queue.name);
     if (reason === "overflow" && this.#keeps("overflow")) {
       this.#bury(message, recordFor(from ?? message, queue), "overflow", queue, undefined, from?.history ?? []);
     }
@@ -524,6 +528,11 @@ export class BrokerCore {
       { during: "dead-letter" },
     );
   }
+}
+
+/** The message under the name of the subscription it was meant for: one object may wait for several of them. */
+function asSeenBy(queue: QueueFacts, message: Message): Message {
+  return message instanceof PublishedMessage ? deliveryOver(message, queue as DeliveryQueue, "settled") : message;
 }
 
 /** Runs a handler within every plugin's `around`, the first plugin outermost. */

@@ -3,8 +3,8 @@ import type { Process } from "../dispatch/handler-consumer.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
 import { Subscription } from "../dispatch/subscription.js";
 import { brokerError, quote } from "../errors.js";
-import { Delivery } from "../message/delivery.js";
-import type { Message, MessageRecord, NackOptions, PublishedMessage } from "../message/message.js";
+import { Delivery, deliveryOver } from "../message/delivery.js";
+import type { Message, MessageRecord, NackOptions } from "../message/message.js";
 import { fulfilled, messageRecord, quietRejection } from "../message/message.js";
 import type { AnyTopics, DataOf, TopicName } from "../message/typed-topics.js";
 import type { BrokerEventName, BrokerListener } from "../observe/events.js";
@@ -242,12 +242,12 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    * Resolves once everything published so far has reached the store's durability level; in memory, once it is decided.
    */
   flush(): Promise<void> {
-    this.#requireOpen();
-    return this.#idle.whenDecided();
+    return this.#state === "open" ? this.#idle.whenDecided() : Promise.reject(closedError());
   }
 
   /** Takes back a message that waits for its `delay` or `deliverAt`. Resolves to false where none with that id waits. */
   cancel(id: string): Promise<boolean> {
+    if (this.#state !== "open") return Promise.reject(closedError());
     const { delayed, memory, publisher } = this.#core;
     const message = delayed.cancel(id);
     if (message === undefined) return Promise.resolve(false);
@@ -316,10 +316,13 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     options?: SubscribeOptions<never>,
   ): Subscription<never> {
     this.#requireOpen();
-    const prepared =
-      typeof handlerOrOptions === "function"
-        ? this.#prepare(pattern, handlerOrOptions, options)
-        : this.#prepare(pattern, undefined, handlerOrOptions);
+    const hasHandler = typeof handlerOrOptions === "function";
+    if (!hasHandler && handlerOrOptions !== undefined && options !== undefined) {
+      throw brokerError("ERR_INVALID_OPTION", `a handler must be a function; got ${quote(handlerOrOptions)}`);
+    }
+    const prepared = hasHandler
+      ? this.#prepare(pattern, handlerOrOptions, options)
+      : this.#prepare(pattern, undefined, handlerOrOptions === undefined ? options : handlerOrOptions);
     this.#core.registry.requireRoom(1);
     return this.#core.registry.add(prepared) as Subscription<never>;
   }
@@ -476,8 +479,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   }
 
   /** Rolls the transaction with that id back; see `Transaction.rollback`. */
-
   async rollbackTransaction(id: string): Promise<void> {
+    this.#requireNotClosed();
     this.#requireTransactions().manager.rollback(id);
   }
 
@@ -490,6 +493,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   /** The retained messages of the topics that match, in the order they were published. */
   retained(pattern = ">"): MessageRecord[] {
+    this.#requireNotClosed();
     const { retained, settings, clock } = this.#core;
     checkPattern(pattern, settings.limits);
     return retained.matching((topic) => matchesPattern(pattern, topic), clock.now()).map(messageRecord);
@@ -503,7 +507,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    * Rejects with `ERR_TIMEOUT` after `timeout` milliseconds (default: none), and says what is outstanding.
    */
   idle(options: IdleOptions = {}): Promise<void> {
-    return this.#idle.wait(options);
+    return this.#state === "open" ? this.#idle.wait(options) : Promise.reject(closedError());
   }
 
   /** The topics in use: published to lately, or subscribed to by name. */
@@ -533,6 +537,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   /** The first `count` messages that wait in a subscription, in the order it would get them. Changes nothing. */
   peek(subscription: Subscription<Message<unknown>> | string, count = 10): MessageRecord[] {
+    this.#requireNotClosed();
     const queue =
       subscription instanceof Subscription ? subscription.consumer.queue : this.#core.registry.queueNamed(subscription);
     if (queue === undefined) {
@@ -702,6 +707,11 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     if (this.#state !== "open") throw closedError();
   }
 
+  /** For what may still be looked at, or undone, while the broker drains. */
+  #requireNotClosed(): void {
+    if (this.#state === "closed") throw closedError();
+  }
+
   #requireTransactions(): Transactions {
     if (this.#transactions === null) throw moduleDisabled("transactions", "transactions");
     return this.#transactions;
@@ -749,7 +759,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     }
     for (const queue of registry.queues) {
       for (const item of queue.clear("closed", error)) {
-        undelivered.push(item instanceof Delivery ? item : asDelivery(item, queue));
+        undelivered.push(item instanceof Delivery ? item : deliveryOver(item, queue, "dropped"));
       }
     }
     for (const subscription of subscriptions) void registry.remove(subscription);
@@ -759,13 +769,6 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     }
     return { undelivered, unacked };
   }
-}
-
-/** A message that waited, under the name of the queue it waited in. */
-function asDelivery(message: PublishedMessage, queue: DeliveryQueue): Delivery {
-  const delivery = new Delivery(message, queue, message.data, 1, null);
-  delivery.moveTo("dropped");
-  return delivery;
 }
 
 async function closePlugins(plugins: readonly Plugin[]): Promise<unknown[]> {

@@ -206,7 +206,10 @@ export interface PublishOptions {
   readonly deliverAt?: number | Date | undefined;
   /** A second publish under the same id within the window is not delivered. */
   readonly dedupId?: string | undefined;
-  /** Resolves only once so many subscriptions have acknowledged it. */
+  /**
+   * Resolves only once so many subscriptions have acknowledged it. Where none would get it, it is not published:
+   * `ERR_NO_RESPONDERS` at once.
+   */
   readonly confirm?: number | undefined;
   /** Milliseconds to wait for `confirm`; default 5,000, then `ERR_TIMEOUT`. */
   readonly confirmTimeout?: number | undefined;

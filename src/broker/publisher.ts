@@ -309,6 +309,7 @@ export class Publisher {
     const isRouted = draft.due === null && route.attachment.inbox === null;
     const filtered: string[] | null = route.isPlain ? null : [];
     const targets = isRouted ? this.#targetsOf(route, message, filtered) : nothing;
+    if (confirmation !== null && isRouted && targets.length === 0) throw nobodyConfirms(topic, confirmation.wanted);
     for (let index = 0; index < targets.length; index += 1) {
       this.#requireRoom(targets[index] as DeliveryQueue, draft, batch, mayWait);
     }
@@ -484,6 +485,14 @@ function expiredAlready(draft: Draft): Error {
     "ERR_MESSAGE_EXPIRED",
     `the message for ${quote(draft.topic)} had expired before it was published (expiresAt ${draft.expiresAtMs}); give it a later expiresAt, or a ttl`,
     { topic: draft.topic, expiresAt: draft.expiresAtMs },
+  );
+}
+
+function nobodyConfirms(topic: string, wanted: number): Error {
+  return brokerError(
+    "ERR_NO_RESPONDERS",
+    `confirm: ${wanted} asks for acknowledgements of ${quote(topic)}, and 0 subscriptions would get it, so it was not published; subscribe first, or leave confirm out`,
+    { topic, wanted, matched: 0 },
   );
 }
 

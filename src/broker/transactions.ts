@@ -103,6 +103,7 @@ export class Transactions {
   /** Runs a step that may refuse; a refusal spoils the transaction, and may be left unlooked at until commit. */
   #staging<Result>(id: string, step: () => Result): Promise<Result> {
     try {
+      this.#host.requireOpen();
       this.manager.requireOpen(id);
       return Promise.resolve(step());
     } catch (error) {

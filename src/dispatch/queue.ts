@@ -70,6 +70,8 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   readonly #memory: MemoryBudget;
   /** True where taking a message is nothing but taking it: no keys, no copies, nobody to tell. */
   readonly #isPlain: boolean;
+  /** True where somebody sees each hand-over, who should find in the message whose it is. */
+  readonly #isObserved: boolean;
   readonly #maxMessages: number;
   readonly #maxBytes: number;
   readonly #waiting: PriorityQueue<Item>;
@@ -96,7 +98,8 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     this.settler = host.tracker;
     this.#host = host;
     this.#memory = host.memory;
-    this.#isPlain = !settings.isOrderedByKey && host.copyPayload === null && host.onDeliver === null;
+    this.#isObserved = host.onDeliver !== null || host.around !== null;
+    this.#isPlain = !settings.isOrderedByKey && host.copyPayload === null && !this.#isObserved;
     this.#maxMessages = settings.maxMessages;
     this.#maxBytes = settings.maxBytes;
     this.#waiting = new PriorityQueue<Item>(
@@ -286,6 +289,9 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     else this.counters.dropped[outcome] = (this.counters.dropped[outcome] ?? 0) + 1;
     this.#host.memory.release(delivery.message);
     this.#unpark(delivery);
+    if (outcome === "unsubscribed" || outcome === "purged" || outcome === "closed") {
+      this.#host.dropped(this, delivery.message, outcome, delivery);
+    }
     this.settled();
   }
 
@@ -517,7 +523,8 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
       counters.delivered += 1;
       const published = messageOf(item);
       this.#host.memory.release(published);
-      if (item instanceof Delivery || copy !== null) {
+      const needsOwn = this.#isObserved || copy !== null || this.#host.processChannel.isActive;
+      if (item instanceof Delivery || needsOwn) {
         const delivery = this.#deliveryFor(item, copy);
         delivery.moveTo("settled");
         message = delivery;

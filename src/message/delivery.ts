@@ -2,7 +2,7 @@ import type { TimerEntry } from "../collections/timer-queue.js";
 import { broken, brokerError } from "../errors.js";
 import type { Headers } from "./headers.js";
 import type { Message, MessageRecord, NackOptions, PublishedMessage, ReplyOptions } from "./message.js";
-import { messageRecord, quietRejection } from "./message.js";
+import { messageRecord, quietRejection, settledAtHandOver } from "./message.js";
 
 /** Something that a timer wakes. `lateMs` is how long after its time that happens. */
 export interface TimerTask {
@@ -156,6 +156,8 @@ export class Delivery implements Message, TimerTask {
         facts,
       );
     }
+    // Settled by nobody, so at the hand-over.
+    if (this.state === "settled" && this.consumer === null) return settledAtHandOver(topic);
     return brokerError(
       "ERR_ALREADY_SETTLED",
       `this delivery of ${JSON.stringify(topic)} to ${this.source.name} is settled already; settle each delivery once`,
@@ -242,6 +244,17 @@ export class Delivery implements Message, TimerTask {
   [Symbol.for("nodejs.util.inspect.custom")](): object {
     return messageRecord(this);
   }
+}
+
+/** A message under the name of a queue, for whoever looks at it when there is nothing left to settle. */
+export function deliveryOver(
+  message: PublishedMessage,
+  source: DeliverySource,
+  state: "settled" | "dropped",
+): Delivery {
+  const delivery = new Delivery(message, source, message.data, 1, null);
+  delivery.moveTo(state);
+  return delivery;
 }
 
 /** A settle that came too late, as a rejection that may be left unawaited. */

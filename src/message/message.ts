@@ -59,7 +59,10 @@ export interface Message<Data = unknown, Topic extends string = string> {
   readonly signal: AbortSignal;
   /** Names this hand-over, for `broker.ack(deliveryId)` where the object cannot travel. */
   readonly deliveryId: string;
-  /** The name of the subscription (group, durable) it was delivered to. */
+  /**
+   * The name of the subscription (group, durable) it was delivered to. Empty where that has `ack: "none"` and nobody watches
+   * (plugin, `process` channel, `payloads: "clone"`): one object serves every such subscription.
+   */
   readonly subscription: string;
 
   /**

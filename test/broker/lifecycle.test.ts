@@ -19,6 +19,9 @@ const refused: Readonly<Record<string, (broker: InProcBroker) => unknown>> = {
   transaction: (broker) => broker.transaction((tx) => tx.publish("t", 1)),
   beginTransaction: (broker) => broker.beginTransaction(),
   flush: (broker) => broker.flush(),
+  idle: (broker) => broker.idle({ topic: "nothing" }),
+  cancel: (broker) => broker.cancel("nobody's id"),
+  purge: (broker) => broker.purge(),
   ready: (broker) => broker.ready(),
 };
 
@@ -78,6 +81,32 @@ it.each(Object.entries(readable))("%s can be read in every state", async (_name,
   await (await takeOne(sub)).ack();
   await closing;
   expect(() => read(broker)).not.toThrow();
+});
+
+it("what may be looked at or undone while the broker drains is refused once it is closed", async () => {
+  const { broker } = manualBroker(everything);
+  const sub = broker.subscribe("t", { name: "s" });
+  await broker.publish("t", 1, { retain: true });
+  const tx = broker.beginTransaction();
+  const closing = broker.close();
+  expect([broker.peek("s").length, broker.retained().length]).toEqual([1, 1]);
+  await broker.rollbackTransaction(tx.id);
+  await (await takeOne(sub)).ack();
+  await closing;
+  expect([thrownCode(() => broker.peek(sub)), thrownCode(() => broker.retained())]).toEqual([
+    "ERR_BROKER_CLOSED",
+    "ERR_BROKER_CLOSED",
+  ]);
+  for (const refusal of [broker.rollbackTransaction(tx.id), tx.publish("t", 1), tx.rollback(), tx.commit()]) {
+    expect(await rejectionCode(refusal)).toBe("ERR_BROKER_CLOSED");
+  }
+});
+
+it("what returns a promise is refused by a rejection, and throws nothing", async () => {
+  const { broker } = manualBroker(everything);
+  await broker.close();
+  const calls = { flush: () => broker.flush(), idle: () => broker.idle(), cancel: () => broker.cancel("x") };
+  for (const call of Object.values(calls)) expect(await rejectionCode(call())).toBe("ERR_BROKER_CLOSED");
 });
 
 it("health says what state the broker is in", async () => {

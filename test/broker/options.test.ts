@@ -308,6 +308,15 @@ describe("a subscribe option", () => {
     },
   );
 
+  it("options after a handler that may be missing are not lost, and none is taken for a handler", async () => {
+    const { broker } = manualBroker();
+    const sub = broker.subscribe("t", undefined as never, { name: "mine" });
+    await broker.publish("t", 1);
+    expect([sub.name, (await takeOne(sub)).data]).toEqual(["mine", 1]);
+    expect(thrownCode(() => broker.subscribe("t", { name: "x" } as never, { name: "y" }))).toBe("ERR_INVALID_OPTION");
+    expect(thrownCode(() => broker.subscribe("t", null as never))).toBe("ERR_INVALID_OPTION");
+  });
+
   it("maxMessages, maxBytes, overflow override the broker's", async () => {
     const { broker } = manualBroker();
     const sub = broker.subscribe("t", { maxMessages: 2, overflow: "drop-oldest" });
@@ -597,6 +606,30 @@ describe("a publish option", () => {
     const code = rejectionCode(late);
     await clock.advance(200);
     expect(await code).toBe("ERR_TIMEOUT");
+  });
+
+  it("confirm is refused at once where nobody would get the message, and nothing has changed", async () => {
+    const { broker, clock } = manualBroker();
+    const filtered = broker.subscribe("t", { filter: () => false });
+    const error: unknown = await broker
+      .publish("t", 1, { confirm: 1, dedupId: "x" })
+      .catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: "ERR_NO_RESPONDERS", facts: { topic: "t", wanted: 1, matched: 0 } });
+    expect((error as Error).message).toContain("0 subscriptions");
+    const batch = broker.publishBatch([
+      { topic: "u", data: 1 },
+      { topic: "t", data: 1, confirm: 2 },
+    ]);
+    expect(await rejectionCode(batch)).toBe("ERR_NO_RESPONDERS");
+    expect(broker.metrics.snapshot()).toMatchObject({ published: 0, refused: 2 });
+    await filtered.unsubscribe();
+    broker.subscribe("t");
+    expect((await broker.publish("t", 1, { dedupId: "x" })).duplicate).toBe(false);
+    const delayed = broker.publish("later", 1, { confirm: 1, delay: 100 });
+    const sub = broker.subscribe("later");
+    const taken = sub.fetch(1);
+    await clock.advance(100);
+    expect([(await delayed).matched, await taken]).toMatchObject([0, [{ data: 1 }]]);
   });
 
   it("report says what became of it in each subscription", async () => {
