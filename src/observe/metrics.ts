@@ -109,7 +109,10 @@ interface Family {
 
 const families: readonly Family[] = [
   counter("published", "Messages accepted.", (s) => s.published),
+  counter("routed_messages", "Messages that went to at least one subscription.", (s) => s.routedMessages),
   counter("unrouted", "Messages nobody subscribed to.", (s) => s.unrouted),
+  counter("scheduled_expired", "Messages that expired before their time came.", (s) => s.scheduledExpired),
+  counter("scheduled_cancelled", "Messages taken back before their time came.", (s) => s.scheduledCancelled),
   counter("refused", "Publishes refused with an error.", (s) => s.refused),
   counter("duplicates", "Publishes whose dedupId was known.", (s) => s.duplicates),
   counter("routed", "Copies meant for subscriptions and groups.", (s) => s.routed),
@@ -141,6 +144,7 @@ const families: readonly Family[] = [
   gauge("memory_bytes", "Bytes of messages held.", (s) => s.memoryBytes),
   gauge("memory_max_bytes", "Bytes of messages that may be held.", (s) => s.memoryMaxBytes),
   gauge("pending_requests", "Requests that wait for an answer.", (s) => s.pendingRequests),
+  gauge("dedup_entries", "Values of dedupId that are remembered.", (s) => s.dedupEntries),
   gauge("transactions_open", "Transactions open.", (s) => s.transactions.open),
   gauge("dead_letters", "Dead letters kept.", (s) => s.deadLetters?.count ?? 0),
 ];
@@ -152,10 +156,15 @@ export function prometheusText(snapshot: MetricsSnapshot): string {
     const full = `inproc_broker_${name}${type === "counter" ? "_total" : ""}`;
     lines.push(`# HELP ${full} ${help}`, `# TYPE ${full} ${type}`);
     const value = read(snapshot);
-    if (typeof value === "number") lines.push(`${full} ${value}`);
-    else for (const [label, labelled] of value) lines.push(`${full}{${label}} ${labelled}`);
+    if (typeof value === "number") lines.push(`${full} ${sampleValue(value)}`);
+    else for (const [label, labelled] of value) lines.push(`${full}{${label}} ${sampleValue(labelled)}`);
   }
   return `${lines.join("\n")}\n`;
+}
+
+/** A limit may be Infinity, which the format spells in its own way. */
+function sampleValue(value: number): string {
+  return value === Infinity ? "+Inf" : String(value);
 }
 
 function counter(name: string, help: string, read: Family["read"]): Family {
