@@ -22,7 +22,6 @@ import type { IdleOptions } from "./idle.js";
 import { IdleWatch } from "./idle.js";
 import type { BrokerOptions, PublishOptions, SubscribeOptions } from "./options.js";
 import { brokerSettings, count, duration, moduleDisabled } from "./options.js";
-import type { Plugin } from "./plugin.js";
 import type { Receipt } from "./receipt.js";
 import type { RequestManyOptions, RequestOptions } from "./requests.js";
 import { noResponders } from "./requests.js";
@@ -720,6 +719,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   async #close(options: CloseOptions): Promise<CloseResult> {
     const timeoutMs = duration("timeout", options.timeout, 5_000);
     const core = this.#core;
+    const deadline = core.clock.monotonic() + timeoutMs;
     this.#state = "draining";
     core.deadLetters?.refuse("redrive", closedError());
     if (options.drain !== false) {
@@ -737,7 +737,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     core.deadLetters?.refuse("everything", closed);
     core.retained.clear();
     core.timers.close();
-    const failures = await closePlugins(core.settings.plugins);
+    const failures = await closePlugins(core, deadline);
     core.events.emit("closed");
     core.events.clear();
     if (failures.length > 0) throw new AggregateError(failures, "plugins failed while the broker closed");
@@ -771,8 +771,24 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   }
 }
 
-async function closePlugins(plugins: readonly Plugin[]): Promise<unknown[]> {
-  const results = await Promise.allSettled(plugins.map(async (plugin) => plugin.close?.()));
+/** Closes every plugin, and returns what failed or was not done by the deadline. */
+async function closePlugins({ settings, clock, loop }: BrokerCore, deadline: number): Promise<unknown[]> {
+  const { plugins } = settings;
+  if (plugins.length === 0) return [];
+  const release = loop.hold();
+  let stopTimer = (): void => undefined;
+  const isOver = new Promise<"late">((resolve) => {
+    stopTimer = clock.schedule(Math.max(0, deadline - clock.monotonic()), () => resolve("late"));
+  });
+  const closings = plugins.map(async (plugin) => {
+    if ((await Promise.race([plugin.close?.(), isOver])) !== "late") return;
+    throw brokerError("ERR_TIMEOUT", `plugin ${quote(plugin.name)} was not closed when the time of close was over`, {
+      plugin: plugin.name,
+    });
+  });
+  const results = await Promise.allSettled(closings);
+  stopTimer();
+  release();
   return results.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []));
 }
 

@@ -622,6 +622,17 @@ function checkSchemas(
   return schemas;
 }
 
+const pluginHooks = [
+  "onPublish",
+  "onPublished",
+  "onScheduled",
+  "onDeliver",
+  "around",
+  "onSettle",
+  "onDrop",
+  "close",
+] as const satisfies readonly (keyof Plugin)[];
+
 function checkPlugins(plugins: BrokerOptions["plugins"]): readonly Plugin[] {
   if (plugins === undefined) return [];
   if (!Array.isArray(plugins)) throw invalid("plugins", "an array", plugins);
@@ -629,6 +640,10 @@ function checkPlugins(plugins: BrokerOptions["plugins"]): readonly Plugin[] {
   for (const plugin of given) {
     requireObject("plugins", plugin);
     requireText("plugin.name", plugin.name);
+    for (const hook of pluginHooks) {
+      const given = (plugin as unknown as Readonly<Record<string, unknown>>)[hook];
+      if (given !== undefined) requireFunction(`plugins: ${hook} of ${quote(plugin.name)}`, given);
+    }
   }
   return given;
 }

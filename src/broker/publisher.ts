@@ -112,6 +112,11 @@ class Plan {
     this.targets = targets;
     this.filtered = filtered;
   }
+
+  /** True where the broker will hold the message: in a queue, for its time to come, or as its topic's last. */
+  get isKept(): boolean {
+    return this.targets.length > 0 || this.draft.due !== null || this.draft.isRetained;
+  }
 }
 
 interface Load {
@@ -244,13 +249,21 @@ export class Publisher {
   accept(drafts: readonly Draft[], mayWait: boolean): Accepted[] {
     const batch = new Batch();
     const plans = drafts.map((draft) => this.#plan(draft, mayWait, batch));
-    return plans.map((plan) => (plan instanceof Plan ? this.#carryOut(plan) : this.#duplicate(plan)));
+    // Held from before the first is carried out, so that whoever hears of it cannot take the memory of the next.
+    for (const plan of plans) if (plan instanceof Plan && plan.isKept) this.#host.memory.hold(plan.message);
+    const accepted = plans.map((plan) => (plan instanceof Plan ? this.#carryOut(plan) : this.#duplicate(plan)));
+    for (const plan of plans) if (plan instanceof Plan) this.#finish(plan);
+    return accepted;
   }
 
   /** The same for one draft. */
   acceptOne(draft: Draft, mayWait: boolean): Accepted {
     const plan = this.#plan(draft, mayWait, null);
-    return plan instanceof Plan ? this.#carryOut(plan) : this.#duplicate(plan);
+    if (!(plan instanceof Plan)) return this.#duplicate(plan);
+    if (plan.isKept) this.#host.memory.hold(plan.message);
+    const accepted = this.#carryOut(plan);
+    this.#finish(plan);
+    return accepted;
   }
 
   /** Routes a message whose time has come. */
@@ -324,12 +337,12 @@ export class Publisher {
       if (isNew) batch?.retainedTopics.add(topic);
       retained.requireRoom(topic, batch?.retainedTopics.size ?? (isNew ? 1 : 0));
     }
-    const isKept = targets.length > 0 || draft.due !== null || draft.isRetained;
-    const bytes = (batch?.bytes ?? 0) + (isKept ? draft.bytes : 0);
+    const plan = new Plan(draft, message, confirmation, route, targets, filtered);
+    const bytes = (batch?.bytes ?? 0) + (plan.isKept ? draft.bytes : 0);
     if (batch !== null) batch.bytes = bytes;
     if (!memory.hasRoom(bytes)) throw this.#noMemory(topic, draft.bytes);
     if (dedupId !== undefined) batch?.firsts.set(dedupId, receiptOf(message, targets.length, false));
-    return new Plan(draft, message, confirmation, route, targets, filtered);
+    return plan;
   }
 
   /** Carries out a plan. Nothing here can fail. */
@@ -367,10 +380,15 @@ export class Publisher {
       const { id, seq } = message;
       dedup.remember(draft.dedupId, { id, seq, matched, duplicate: false });
     }
-    if (draft.due === null) {
-      if (this.#plugins.length > 0) this.#tellPublished(message, matched);
-    } else this.#tellScheduled(message, draft.due);
     return { receipt, waits: waits ?? nothing };
+  }
+
+  /** Everything of the same call is carried out: lets go of what held its memory meanwhile, and tells the plugins. */
+  #finish(plan: Plan): void {
+    const { draft, message, targets } = plan;
+    if (plan.isKept) this.#host.memory.release(message);
+    if (draft.due !== null) this.#tellScheduled(message, draft.due);
+    else if (this.#plugins.length > 0) this.#tellPublished(message, targets.length);
   }
 
   #duplicate(first: Receipt): Accepted {
@@ -452,7 +470,7 @@ export class Publisher {
     const deliverAt = timers.dates.now() + (due.at - timers[due.on].now());
     for (const plugin of this.#schedulePlugins) {
       try {
-        plugin.onScheduled?.(message, deliverAt);
+        isLate(plugin.onScheduled?.(message, deliverAt), (error) => this.#host.pluginFailed(plugin, error));
       } catch (error) {
         this.#host.pluginFailed(plugin, error);
       }

@@ -191,7 +191,7 @@ describe("which schema", () => {
 describe("a validator that is broken", () => {
   const boom = new Error("boom");
   const checks: readonly [what: string, check: () => unknown, cause: unknown][] = [
-    ["throws", () => JSON.parse("{"), expect.any(SyntaxError)],
+    ["throws", (): unknown => JSON.parse("{"), expect.any(SyntaxError)],
     ["rejects", () => Promise.reject(boom), boom],
     ["answers nothing", () => undefined, undefined],
     ["answers a text", () => "fine", undefined],
