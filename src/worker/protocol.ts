@@ -94,7 +94,7 @@ export const tell = {
   threw: 4,
   /** call, id, seq, matched. */
   published: 5,
-  /** subscription, first delivery number, topic number, timestamp, count, then seq and data of each. */
+  /** subscription, first delivery number, topic number, timestamp, count, first seq, then the data of each. */
   deliver: 6,
   /** subscription, delivery number, topic number, timestamp, seq, data, facts. */
   deliverWithFacts: 7,

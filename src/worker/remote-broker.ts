@@ -607,11 +607,11 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         const topic = this.#topicNames.of(frames.number());
         const timestamp = frames.number();
         const count = frames.number();
+        const seq = frames.number();
         if (subscription !== undefined) this.#delivered.add(subscription);
         for (let index = 0; index < count; index += 1) {
-          const seq = frames.number();
           const data = frames.next();
-          subscription?.deliver(first + index, topic, timestamp, seq, data, null, at);
+          subscription?.deliver(first + index, topic, timestamp, seq + index, data, null, at);
         }
         break;
       }
