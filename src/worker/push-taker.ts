@@ -18,23 +18,27 @@ interface Waiting {
 /**
  * Pushes deliveries into a handler, up to `concurrency` at a time, and asks for as many ahead as keep it busy.
  *
- * The window (deliveries asked for or waiting here) adapts: it doubles, up to its bound, each time the handler has run dry, and
- * halves when one had to wait for long. So fast handlers do not wait for the way there and back, and slow ones do not
- * hoard what another worker could do.
+ * The window (deliveries asked for, waiting here, or worked on) begins at what the handler can work on, and adapts: it doubles, up
+ * to its bound, when a quick handler has run dry, and halves when a delivery had to wait for long. So fast handlers do not wait
+ * for the way there and back, and slow ones do not hoard what another worker could do.
  */
 export class PushTaker implements Taker {
   readonly #handler: (message: Message) => unknown;
   readonly #concurrency: number;
+  readonly #leastWindow: number;
   readonly #mostWindow: number;
   readonly #isByKey: boolean;
   readonly #waiting = new Fifo<Waiting>();
-  readonly #working = new Set<RemoteMessage>();
+  /** Deliveries that the handler has not come back from, and since when. */
+  readonly #working = new Map<RemoteMessage, number>();
   readonly #busyKeys = new Set<string>();
   #host: TakerHost | null = null;
   #window: number;
   /** Asked for and not come. */
   #granted: number;
   #running = 0;
+  /** When the last delivery came. */
+  #cameAt = 0;
   #isPaused = false;
   #isEnded = false;
   #perLook = 1;
@@ -46,12 +50,13 @@ export class PushTaker implements Taker {
 
   constructor(
     handler: (message: Message) => unknown,
-    settings: { concurrency: number; mostWindow: number; firstWindow: number; isByKey: boolean },
+    settings: { concurrency: number; leastWindow: number; mostWindow: number; isByKey: boolean },
   ) {
     this.#handler = handler;
     this.#concurrency = settings.concurrency;
-    this.#mostWindow = settings.mostWindow;
-    this.#window = Math.min(settings.mostWindow, settings.firstWindow);
+    this.#leastWindow = settings.leastWindow;
+    this.#mostWindow = Math.max(settings.leastWindow, settings.mostWindow);
+    this.#window = settings.leastWindow;
     this.#granted = this.#window;
     this.#isByKey = settings.isByKey && settings.concurrency > 1;
   }
@@ -73,19 +78,20 @@ export class PushTaker implements Taker {
   }
 
   *held(): Iterable<Message> {
-    yield* this.#working;
+    yield* this.#working.keys();
     for (const { message } of this.#waiting) yield message;
   }
 
   receive(message: RemoteMessage, at: number): void {
     this.#granted -= 1;
+    this.#cameAt = at;
     if (this.#isEnded) return;
     this.#waiting.push({ message, at });
     if (!this.#isDeferred) this.#run();
   }
 
   batchEnded(): void {
-    if (!this.#isDeferred) this.#ask(true);
+    if (!this.#isDeferred) this.#ask(performance.now() - this.#cameAt < tolerableWaitMs);
   }
 
   lost(message: RemoteMessage): void {
@@ -130,9 +136,9 @@ export class PushTaker implements Taker {
     if (this.#perLook === 1) {
       // Handlers are slow: what is decided must not wait for the next to come back.
       const waitedMs = performance.now() - at;
-      if (waitedMs > tolerableWaitMs) this.#window = Math.max(1, this.#window >> 1);
+      if (waitedMs > tolerableWaitMs) this.#window = Math.max(this.#leastWindow, this.#window >> 1);
       if (host.acknowledges && waitedMs > host.ackTimeoutMs / 10) host.keep([message]);
-      this.#ask(false);
+      this.#ask(false, 1);
       host.flush();
     }
     let result: unknown;
@@ -147,7 +153,7 @@ export class PushTaker implements Taker {
       return;
     }
     this.#running += 1;
-    this.#working.add(message);
+    this.#working.set(message, performance.now());
     if (this.#isByKey && message.key !== undefined) this.#busyKeys.add(message.key);
     result.then(
       () => {
@@ -162,10 +168,13 @@ export class PushTaker implements Taker {
   }
 
   #finish(message: RemoteMessage): void {
+    const since = this.#working.get(message) ?? -Infinity;
     this.#cameBack(message);
     if (this.#isDeferred) return;
+    const isQuick = performance.now() - since < tolerableWaitMs;
+    if (!isQuick) this.#window = Math.max(this.#leastWindow, this.#window >> 1);
     this.#run();
-    this.#ask(true);
+    this.#ask(isQuick);
   }
 
   #cameBack(message: RemoteMessage): void {
@@ -179,16 +188,17 @@ export class PushTaker implements Taker {
   }
 
   /**
-   * Asks for more, where that is worth a frame.
+   * Asks for more, where that is worth a frame: half a window, or where handlers have nothing to do.
    *
-   * @param mayGrow - a handler that has run dry, with most of the window used, could have done with more
+   * @param mayGrow - a quick handler that has run dry could have done with more
+   * @param starting - deliveries whose handler is about to be called
    */
-  #ask(mayGrow: boolean): void {
+  #ask(mayGrow: boolean, starting = 0): void {
     if (this.#isEnded || this.#isPaused || this.#host === null) return;
-    const ahead = this.#granted + this.#waiting.length;
-    if (ahead * 2 > this.#window) return;
+    const ahead = this.#granted + this.#waiting.length + this.#running + starting;
+    if (ahead * 2 > this.#window && ahead >= this.#concurrency) return;
     const isDry = this.#waiting.length === 0 && this.#running < this.#concurrency;
-    if (mayGrow && isDry) this.#window = Math.min(this.#mostWindow, this.#window * 2);
+    if (mayGrow && isDry && ahead * 2 <= this.#window) this.#window = Math.min(this.#mostWindow, this.#window * 2);
     const credits = this.#window - ahead;
     if (credits <= 0) return;
     this.#granted += credits;
@@ -220,7 +230,7 @@ export class PushTaker implements Taker {
     setImmediate(() => {
       this.#isDeferred = false;
       this.#run();
-      if (!this.#isDeferred) this.#ask(true);
+      if (!this.#isDeferred) this.#ask(false);
     });
   }
 

@@ -52,6 +52,11 @@ export interface WorkerPublishOptions extends PublishOptions {
  */
 export type RemoteBrokerState = "open" | "draining" | "closed";
 
+/** Milliseconds to wait for the other side's goodbye; it may be gone, or hang. */
+const goodbyeMs = 1_000;
+/** Ids of deliveries that were taken back which a client remembers. */
+const lostIdsKept = 10_000;
+
 type Listener = (...args: never[]) => void;
 
 /**
@@ -79,6 +84,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   readonly #subscriptions = new Map<number, RemoteSubscription>();
   readonly #listeners = new Map<BrokerEventName, Map<Listener, Listener>>();
   readonly #aborts = new AbortController();
+  /** Ids of deliveries that were taken back, to tell "too late" from "twice". */
+  readonly #lostIds = new Set<string>();
   /** Subscriptions that have deliveries in the batch being read. */
   readonly #delivered = new Set<RemoteSubscription>();
   /** What came before there was a link. */
@@ -92,6 +99,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   #resolveReady: () => void = () => undefined;
   #rejectReady: (error: unknown) => void = () => undefined;
   readonly #ready: Promise<void>;
+  #resolveOver: () => void = () => undefined;
+  readonly #over: Promise<void>;
   readonly #readOnly: RemoteOrigin;
   #onClosed: () => void = () => undefined;
 
@@ -124,6 +133,9 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
       this.#rejectReady = reject;
     });
     this.#ready.catch(() => undefined);
+    this.#over = new Promise((resolve) => {
+      this.#resolveOver = resolve;
+    });
     this.#readOnly = {
       name: "",
       acknowledges: false,
@@ -424,8 +436,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
       const mostWindow = ack === "none" && kind === "push" ? maxUnacknowledgedWindow : maxInFlight;
       taker = new PushTaker(kind === "respond" ? (message) => this.#respond(id, handler, message) : handler, {
         concurrency,
-        mostWindow: kind === "respond" ? Math.max(concurrency, 1) : mostWindow,
-        firstWindow: kind === "respond" ? concurrency : Math.min(concurrency * 2, 64),
+        leastWindow: kind === "feed" ? maxInFlight : concurrency,
+        mostWindow: kind === "respond" ? concurrency : mostWindow,
         isByKey: options.orderBy === "key",
       });
     }
@@ -449,6 +461,12 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
           if (kind !== "feed") this.#tellError(error, { during: "handler", subscription: of, message });
         },
         hold: () => this.#hold(),
+        lost: (deliveryId) => {
+          this.#lostIds.add(deliveryId);
+          if (this.#lostIds.size <= lostIdsKept) return;
+          const [oldest] = this.#lostIds;
+          this.#lostIds.delete(oldest as string);
+        },
         forget: (one) => this.#subscriptions.delete(one),
       },
       {
@@ -511,11 +529,20 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
       return settled as Promise<void>;
     }
     const message = this.#subscriptions.get(Number(subscription))?.find(Number(number));
+    if (message === undefined && this.#lostIds.has(deliveryId)) {
+      return quietly(
+        brokerError(
+          "ERR_DELIVERY_EXPIRED",
+          `delivery ${JSON.stringify(deliveryId)} was taken back (ack timeout or end of the subscription); raise ackTimeout, or extend it in time`,
+          { deliveryId },
+        ),
+      );
+    }
     if (message === undefined) {
       return quietly(
         brokerError(
           "ERR_ALREADY_SETTLED",
-          `no delivery ${JSON.stringify(deliveryId)} is in flight: it was settled or taken back`,
+          `no delivery ${JSON.stringify(deliveryId)} is in flight: it was settled already, or this client never had it`,
           { deliveryId },
         ),
       );
@@ -732,11 +759,25 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     const unacked = subscriptions.flatMap((subscription) => subscription.unsettled());
     if ((this.#state as RemoteBrokerState) !== "closed") {
       for (const subscription of subscriptions) subscription.flush();
-      this.#writer.write([ask.close]);
-      this.#writer.flush();
+      await this.#sayGoodbye();
       this.#end(brokerError("ERR_BROKER_CLOSED", "this client of the broker is closed; connect again"), false);
     }
     return { undelivered: [], unacked };
+  }
+
+  /** Waits until the broker's side has heard it: a thread that ended before would count as lost. */
+  async #sayGoodbye(): Promise<void> {
+    if (this.#link === null) return;
+    const release = this.#hold();
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, goodbyeMs);
+    });
+    this.#writer.write([ask.close]);
+    this.#writer.flush();
+    await Promise.race([this.#over, late]);
+    clearTimeout(timer);
+    release();
   }
 
   /** Over. An iteration ends quietly where somebody has closed something, and with the error where nobody meant to. */
@@ -751,6 +792,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     this.#unsent = [];
     this.#link?.close();
     this.#onClosed();
+    this.#resolveOver();
     this.#emit("closed", []);
     this.#listeners.clear();
   }

@@ -192,6 +192,13 @@ export class RemoteConsumer {
     else this.#watch(number, flight);
   }
 
+  /** The broker has given up on a message: a delivery of it that is still here has been taken back. */
+  givenUp(seq: number): void {
+    for (const [number, flight] of this.#flights) {
+      if (flight.message.seq === seq && flight.message.signal.aborted) this.#lose(number, flight);
+    }
+  }
+
   answer(number: number, hasFailed: boolean, answer: unknown): void {
     const waiting = this.#answers.get(number);
     this.#answers.delete(number);
@@ -270,7 +277,7 @@ export class RemoteConsumer {
     this.#sweep = setTimeout(
       () => {
         this.#sweep = null;
-        this.#lookForLost();
+        this.#lookAtOverdue();
       },
       Math.min(waitMs, 60_000),
     );
@@ -278,7 +285,7 @@ export class RemoteConsumer {
   }
 
   /** Deliveries do not say that they were taken back, unless one asks: this asks about those whose time is over. */
-  #lookForLost(): void {
+  #lookAtOverdue(): void {
     const now = performance.now();
     for (const [number, flight] of this.#flights) {
       if (!flight.isWatched && flight.dueAt <= now) this.#watch(number, flight);

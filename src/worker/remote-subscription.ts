@@ -29,6 +29,8 @@ export interface SubscriptionHost {
   failed(error: unknown, subscription: string, message: Message): void;
   /** Keeps the thread alive until the returned function is called. */
   hold(): () => void;
+  /** A delivery was taken back. */
+  lost(deliveryId: string): void;
   forget(id: number): void;
 }
 
@@ -81,6 +83,8 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   #figures: SubscriptionStats = noFigures;
   #handlerErrors = 0;
   #received = 0;
+  #acked = 0;
+  #nacked = 0;
   #isEnding = false;
   readonly #closed: Promise<void>;
   #resolveClosed: () => void = () => undefined;
@@ -239,14 +243,17 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   }
 
   /**
-   * What it did and holds: `inFlight` and `handlerErrors` of this instant, the broker's figures as they were when they were last
-   * asked for, which this call does anew. `refreshStats` waits for them.
+   * What it did and holds: what is known here (deliveries in flight, done, given back) as of this instant, the rest as the broker
+   * answered last, which this call asks for anew. `refreshStats` waits for the answer.
    */
   stats(): SubscriptionStats {
     if (this.#state !== "closed") this.refreshStats().catch(() => undefined);
+    const { handedOver, delivered, nacked } = this.#figures;
     return {
       ...this.#figures,
-      handedOver: Math.max(this.#figures.handedOver, this.#received),
+      handedOver: Math.max(handedOver, this.#received),
+      delivered: Math.max(delivered, this.acknowledges ? this.#acked : this.#received),
+      nacked: Math.max(nacked, this.#nacked),
       inFlight: this.#flights.size,
       handlerErrors: this.#handlerErrors,
     };
@@ -311,8 +318,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   lose(number: number): void {
     const message = this.#flights.get(number);
     if (message === undefined) return;
-    this.#flights.delete(number);
-    message.lose();
+    this.#lose(message);
     this.#taker.lost(message);
   }
 
@@ -332,8 +338,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     this.#stopListening();
     this.#host.forget(this.id);
     this.#taker.end(error);
-    for (const message of this.#flights.values()) message.lose();
-    this.#flights.clear();
+    for (const message of [...this.#flights.values()]) this.#lose(message);
     this.quiet();
     for (const resolve of this.#quietWaiters.splice(0)) resolve();
     this.#release();
@@ -356,6 +361,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     message.state = "settled";
     this.#flights.delete(message.number);
     if (this.#state === "closed") return;
+    this.#acked += 1;
     this.#acks.push(message.number);
     if (this.#isAckArmed) return;
     this.#isAckArmed = true;
@@ -367,6 +373,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     this.#handlerErrors += 1;
     this.#host.failed(error, this.name, message);
     if (!this.acknowledges || message.state !== "inFlight") return;
+    this.#nacked += 1;
     message.state = "settled";
     this.#flights.delete(message.number);
     if (this.#state !== "closed") this.#host.write([ask.failed, this.id, message.number, textOf(error)]);
@@ -427,14 +434,15 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     try {
       await this.#host.call((call) => [ask.settle, call, this.id, message.number, decision, argument]);
       if (!isFinal) return;
+      if (decision === "ack") this.#acked += 1;
+      else if (decision === "nack") this.#nacked += 1;
       message.state = "settled";
       this.#flights.delete(message.number);
     } catch (error) {
       if (isFinal && message.state === "settling") {
         const code = (error as { code?: unknown }).code;
         if (code === "ERR_DELIVERY_EXPIRED") {
-          this.#flights.delete(message.number);
-          message.lose();
+          this.#lose(message);
         } else if (code === "ERR_ALREADY_SETTLED") {
           this.#flights.delete(message.number);
           message.state = "settled";
@@ -442,6 +450,12 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
       }
       throw error;
     }
+  }
+
+  #lose(message: RemoteMessage): void {
+    this.#flights.delete(message.number);
+    this.#host.lost(this.idOf(message));
+    message.lose();
   }
 
   #sendAcks(): void {

@@ -3,6 +3,8 @@ import type {
   Broker,
   BrokerEventName,
   BrokerSubscription,
+  DeadLetter,
+  DropEvent,
   Message,
   PublishOptions,
   Receipt,
@@ -97,6 +99,8 @@ export class Session {
     });
     link.hold(false);
     host.broker.on("redeliver", this.#onRedeliver);
+    host.broker.on("dead-letter", this.#onGivenUp);
+    host.broker.on("drop", this.#onGivenUp);
     host.broker.on("closed", this.#onBrokerClosed);
   }
 
@@ -127,6 +131,8 @@ export class Session {
     this.#state = "ended";
     const { broker } = this.#host;
     broker.off("redeliver", this.#onRedeliver);
+    broker.off("dead-letter", this.#onGivenUp);
+    broker.off("drop", this.#onGivenUp);
     broker.off("closed", this.#onBrokerClosed);
     for (const stop of this.#stopEvents.values()) stop();
     this.#stopEvents.clear();
@@ -165,6 +171,14 @@ export class Session {
     for (const { consumer, subscription } of this.#entries.values()) {
       if (!consumer.acknowledges || subscription === null || consumer.inFlight === 0) continue;
       if (subscription.name === event.subscription && consumer.takenBack(event.message)) return;
+    }
+  };
+
+  /** A message that timed out for the last time is dead-lettered, or dropped, and not redelivered. */
+  readonly #onGivenUp = (event: DropEvent | DeadLetter): void => {
+    if (event.reason !== "max-deliveries") return;
+    for (const { consumer, subscription } of this.#entries.values()) {
+      if (consumer.acknowledges && subscription?.name === event.subscription) consumer.givenUp(event.message.seq);
     }
   };
 
@@ -332,7 +346,7 @@ export class Session {
       case ask.alive:
         break;
       case ask.close:
-        this.end(null);
+        this.end(brokerError("ERR_BROKER_CLOSED", "this client of the broker is closed; connect again"));
         this.#host.left(this);
         break;
       default:

@@ -8,6 +8,7 @@ import {
   RequestError,
   SettleError,
 } from "inproc-broker";
+import { ManualClock } from "../support/manual-clock.js";
 import { Collector, deferred, failure, openRig } from "./fixture.js";
 
 describe("publish", () => {
@@ -256,7 +257,66 @@ describe("subscribe with a handler", () => {
     const [first] = (await seen.until(2)) as [Message];
     expect(aborted.items).toMatchObject([{ code: "ERR_DELIVERY_EXPIRED" }]);
     expect(await failure(first.ack())).toMatchObject({ code: "ERR_DELIVERY_EXPIRED" });
+    expect(await failure(client.ack(first.deliveryId))).toMatchObject({ code: "ERR_DELIVERY_EXPIRED" });
     await broker.idle();
+  });
+
+  for (const deadLetter of [{}, undefined]) {
+    const fate = deadLetter === undefined ? "dropped" : "dead-lettered";
+    it(`is told of the last ack timeout, after which the message is ${fate}: the handler's place is free`, async () => {
+      const clock = new ManualClock();
+      const { client } = openRig({
+        clock,
+        ack: { timeout: 1_000, maxDeliveries: 1 },
+        ...(deadLetter === undefined ? {} : { deadLetter }),
+      });
+      const seen = new Collector<Message>();
+      const aborted = new Collector<unknown>();
+      client.subscribe("a", async (message) => {
+        seen.add(message);
+        if (message.data !== "hangs") return;
+        message.signal.addEventListener("abort", () => aborted.add(message.signal.reason));
+        await new Promise(() => undefined);
+      });
+      await client.publish("a", "hangs");
+      await client.publish("a", "next");
+      await seen.until(1);
+      await clock.advance(1_000);
+      expect((await seen.until(2)).map(({ data }) => data)).toEqual(["hangs", "next"]);
+      expect(await aborted.until(1)).toMatchObject([{ code: "ERR_DELIVERY_EXPIRED" }]);
+    });
+  }
+
+  it("leaves what its busy handler cannot begin with to the other members of the group", async () => {
+    const { broker, client, join } = openRig();
+    const [mine, others] = [new Collector<unknown>(), new Collector<unknown>()];
+    const busy = client.subscribe(
+      "a",
+      async ({ data }) => {
+        mine.add(data);
+        await new Promise(() => undefined);
+      },
+      { group: "g" },
+    );
+    await busy.ready;
+    const { client: other } = join();
+    await other.subscribe("a", ({ data }) => others.add(data), { group: "g" }).ready;
+    for (let data = 0; data < 10; data += 1) await broker.publish("a", data);
+    await others.until(9);
+    expect(mine.items).toHaveLength(1);
+  });
+
+  it("counts what it has done at once, and the rest as of the broker's last answer", async () => {
+    const { broker, client } = openRig({ ack: {}, subscription: { maxMessages: 2, overflow: "drop-newest" } });
+    const sub = client.subscribe("a", { ack: "manual" });
+    await sub.ready;
+    for (const data of [1, 2, 3]) await broker.publish("a", data);
+    const [one, two] = await sub.fetch(2);
+    await one?.ack();
+    await two?.nack();
+    expect(sub.stats()).toMatchObject({ delivered: 1, nacked: 1, inFlight: 0, dropped: {} });
+    expect(await sub.refreshStats()).toMatchObject({ delivered: 1, nacked: 1, dropped: { overflow: 1 } });
+    expect(sub.stats()).toMatchObject({ dropped: { overflow: 1 } });
   });
 
   it("keeps what waits for its handler from timing out", async () => {

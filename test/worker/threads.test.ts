@@ -104,6 +104,19 @@ describe("a worker thread", () => {
     expect(broker.subscriptions().map(({ patterns }) => patterns)).toEqual([["a"]]);
   });
 
+  it("that exits once it has closed its client is not lost", async () => {
+    const { peer: starting, worker } = startThread(openBroker());
+    const peer = await starting;
+    await peer.do("subscribe", { pattern: "a" });
+    const lost = new Collector<unknown>();
+    peer.handle.on("worker-lost", lost.add);
+    const exit = once(worker, "exit");
+    peer.tell("closeAndExit");
+    expect(await exit).toEqual([0]);
+    await peer.handle.closed;
+    expect(lost.items).toEqual([]);
+  });
+
   it("may connect before the broker is exposed", async () => {
     const broker = openBroker();
     const worker = new Worker(script);

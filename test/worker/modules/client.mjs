@@ -30,6 +30,10 @@ const actions = {
   },
   exit: () => process.exit(0),
   close: () => broker.close(),
+  closeAndExit: async () => {
+    await broker.close();
+    process.exit(0);
+  },
 };
 
 /** @param {string} what @param {unknown} [value] */
