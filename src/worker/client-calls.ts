@@ -7,6 +7,7 @@ import { brokerError } from "./wire-error.js";
 interface Call {
   readonly frame: (call: number) => readonly unknown[] | null;
   readonly transfer: readonly Transferable[] | undefined;
+  readonly answered: ((value: unknown) => void) | undefined;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -47,10 +48,15 @@ export class ClientCalls {
    * Makes a call.
    *
    * @param frame - makes its frame, when its turn has come; null: its caller has given up meanwhile
+   * @param answered - told of the answer before the next frame of its batch is read; promises are told later
    */
-  make(frame: (call: number) => readonly unknown[] | null, transfer?: readonly Transferable[]): Promise<unknown> {
+  make(
+    frame: (call: number) => readonly unknown[] | null,
+    transfer?: readonly Transferable[],
+    answered?: (value: unknown) => void,
+  ): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const call: Call = { frame, transfer, resolve, reject };
+      const call: Call = { frame, transfer, answered, resolve, reject };
       if (this.#open.size === 0) this.onBusy(true);
       if (this.#open.size < this.#window && this.#waiting.length === 0) this.#send(call);
       else if (this.#waiting.length < maxWaitingCalls) this.#waiting.push(call);
@@ -70,6 +76,7 @@ export class ClientCalls {
     const made = this.#open.get(call);
     if (made === undefined) return;
     this.#end(call);
+    made.answered?.(value);
     made.resolve(value);
   }
 

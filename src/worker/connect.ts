@@ -51,7 +51,7 @@ export function connectBroker<Topics = AnyTopics>(
   if (port instanceof MessagePort) broker.attach(new MessagePortLink(port), finish);
   else if (port !== undefined) broker.attach(new ProcessLink(port), finish);
   else if (parentPort !== null) stop = greet(broker as RemoteBroker, parentPort, id, finish);
-  else if (typeof process.send === "function") broker.attach(new ProcessLink(process as unknown as IpcChannel), finish);
+  else if (typeof process.send === "function") broker.attach(new ProcessLink(process), finish);
   else {
     throw brokerError(
       "ERR_INVALID_OPTION",

@@ -1,4 +1,4 @@
-import type { ChildProcess } from "node:child_process";
+import { ChildProcess } from "node:child_process";
 import { EventEmitter } from "node:events";
 import { MessageChannel, MessagePort, Worker } from "node:worker_threads";
 import type { Broker } from "../index.js";
@@ -12,11 +12,15 @@ import type { RemoteConsumer } from "./remote-consumer.js";
 import { Session } from "./session.js";
 import { brokerError } from "./wire-error.js";
 
-/** What can be given a broker: a worker thread, a port that somebody else has the other end of, a child process, a cluster worker. */
+/**
+ * What can be given a broker: a worker thread, a port that somebody else has the other end of, a child process, a cluster worker, or
+ * any other end of an IPC channel (`process` in a child whose parent is to use the child's broker).
+ */
 export type ExposeTarget =
   | Worker
   | MessagePort
   | ChildProcess
+  | IpcChannel
   | {
       /** The child process of a cluster worker. */
       readonly process: ChildProcess;
@@ -113,7 +117,9 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
     });
     if (target instanceof Worker) this.#exposeToThread(target);
     else if (target instanceof MessagePort) this.#open(new MessagePortLink(target));
-    else this.#exposeToProcess("process" in target ? target.process : target);
+    else if ("process" in target) this.#exposeToProcess(target.process);
+    else if (target instanceof ChildProcess) this.#exposeToProcess(target);
+    else this.#open(new ProcessLink(target));
   }
 
   /** `"open"`, then `"closed"`. */
@@ -200,7 +206,7 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
     this.#awaitsExit = true;
     child.on("exit", onExit);
     this.#stop = () => void child.off("exit", onExit);
-    this.#open(new ProcessLink(child as unknown as IpcChannel));
+    this.#open(new ProcessLink(child));
   }
 
   #open(link: Link): void {

@@ -8,10 +8,12 @@ export interface IpcChannel {
   readonly connected?: boolean;
   /** Sends a message. */
   send?(message: unknown, sendHandle: undefined, options: undefined, callback: (error: Error | null) => void): boolean;
-  /** Listens. */
-  on(event: string, listener: (...args: never[]) => void): unknown;
+  /** Listens to messages. */
+  on(event: "message", listener: (message: unknown) => void): unknown;
+  /** Listens to the end of the channel. */
+  on(event: "disconnect", listener: () => void): unknown;
   /** Stops listening. */
-  off(event: string, listener: (...args: never[]) => void): unknown;
+  off(event: string, listener: (message: unknown) => void): unknown;
 }
 
 /**

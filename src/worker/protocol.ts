@@ -100,7 +100,7 @@ export const tell = {
   deliverWithFacts: 7,
   /** subscription, delivery number: taken back. */
   lost: 8,
-  /** subscription, error | undefined: it is over. */
+  /** subscription, error | null: it is over. */
   ended: 9,
   /** event name, arguments. */
   event: 10,

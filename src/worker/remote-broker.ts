@@ -30,6 +30,7 @@ import { ask, callWindow, maxUnacknowledgedWindow, tell } from "./protocol.js";
 import type { SubscriptionKind, WireDecision } from "./protocol.js";
 import { PullTaker } from "./pull-taker.js";
 import { PushTaker } from "./push-taker.js";
+import type { Accepted } from "./remote-subscription.js";
 import { RemoteSubscription } from "./remote-subscription.js";
 import type { WorkerSubscribeOptions } from "./subscribe-options.js";
 import { checkSubscribe, toWireOptions } from "./subscribe-options.js";
@@ -448,7 +449,11 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         : options.group === undefined && options.name === undefined && options.durable === undefined
           ? { ...wire, options: { ...wire.options, name } }
           : wire;
-    const accepted = this.#calls.make((call) => [ask.subscribe, call, kind, id, patterns, sent, taker.firstCredits]);
+    const accepted = this.#calls.make(
+      (call) => [ask.subscribe, call, kind, id, patterns, sent, taker.firstCredits],
+      undefined,
+      (answer) => subscription.accept(answer as Accepted),
+    );
     const subscription: RemoteSubscription = new RemoteSubscription(
       {
         id: this.#id,
@@ -661,9 +666,12 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         this.#writer.write([ask.alive]);
         break;
       }
-      case tell.ended:
-        void this.#subscriptions.get(frames.number())?.endedByBroker();
+      case tell.ended: {
+        const subscription = this.#subscriptions.get(frames.number());
+        const error = frames.next() as WireError | null;
+        void subscription?.endedByBroker(error === null ? undefined : fromWireError(error));
         break;
+      }
       case tell.event:
         this.#tellEvent(frames.next() as BrokerEventName, frames.next() as readonly WireArgument[]);
         break;

@@ -34,6 +34,12 @@ export interface SubscriptionHost {
   forget(id: number): void;
 }
 
+/** What the broker answers a subscription that it accepts. */
+export interface Accepted {
+  readonly ack: AckMode;
+  readonly ackTimeout: number;
+}
+
 /** Figures that only the broker's side has, until it has told them. */
 const noFigures: SubscriptionStats = {
   queued: 0,
@@ -126,11 +132,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     this.#release = this.#taker instanceof PullTaker ? () => undefined : host.hold();
     this.#taker.begin(this);
     this.ready = settings.accepted.then(
-      (accepted) => {
-        const { ack, ackTimeout } = accepted as { ack: AckMode; ackTimeout: number };
-        this.#ack = ack;
-        this.#ackTimeoutMs = ackTimeout;
-      },
+      () => undefined,
       (error: unknown) => {
         this.close(error);
         throw error;
@@ -230,7 +232,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     if (this.#state === "draining") return this.#closed;
     this.#state = "draining";
     if (this.#isPaused) this.resume();
-    await this.#host.call((call) => [ask.drain, call, this.id]);
+    await unlessClosed(this.#host.call((call) => [ask.drain, call, this.id]));
     await this.#whenQuiet();
     this.close();
   }
@@ -239,7 +241,8 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   async unsubscribe(options: UnsubscribeOptions = {}): Promise<void> {
     if (this.#state === "closed") return;
     this.close();
-    await this.#host.call((call) => [ask.unsubscribe, call, this.id, options]);
+    const ended = this.#host.call((call) => [ask.unsubscribe, call, this.id, options]);
+    await (options.deleteDurable === true ? ended : unlessClosed(ended));
   }
 
   /**
@@ -292,6 +295,12 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     return this.#flights.size;
   }
 
+  /** @internal The broker has accepted it; deliveries may follow in the same batch. */
+  accept({ ack, ackTimeout }: Accepted): void {
+    this.#ack = ack;
+    this.#ackTimeoutMs = ackTimeout;
+  }
+
   /** @internal A delivery has come. */
   deliver(
     number: number,
@@ -323,11 +332,11 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   }
 
   /** @internal The broker has ended it; what came before is finished where nothing has to be acknowledged. */
-  async endedByBroker(): Promise<void> {
+  async endedByBroker(error: unknown): Promise<void> {
     if (this.#state === "closed" || this.#isEnding) return;
     this.#isEnding = true;
     if (!this.acknowledges && !(this.#taker instanceof PullTaker)) await this.#whenQuiet();
-    if (this.#state !== "draining") this.close();
+    if (this.#state !== "draining") this.close(error);
   }
 
   /** @internal Over, here. */
@@ -483,4 +492,13 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
 
 function badFetch(option: string, wanted: string, value: unknown): Error {
   return brokerError("ERR_INVALID_OPTION", `fetch's ${option} must be ${wanted}; got ${String(value)}`, { option });
+}
+
+/** Whoever ends a subscription has what he wants where its client ends meanwhile. */
+async function unlessClosed(ended: Promise<unknown>): Promise<void> {
+  try {
+    await ended;
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "ERR_BROKER_CLOSED") throw error;
+  }
 }

@@ -70,6 +70,8 @@ export class Session {
   readonly #iterations = new Map<number, AsyncIterableIterator<unknown>>();
   readonly #replyTopics = new Set<string>();
   readonly #stopEvents = new Map<BrokerEventName, () => void>();
+  /** Subscriptions that dropped for want of room in this turn. */
+  readonly #overflowed = new Set<string>();
   #eventCredits = eventWindow;
   #eventsDropped = 0;
   /** Deliveries of subscriptions that have gone. */
@@ -100,7 +102,7 @@ export class Session {
     link.hold(false);
     host.broker.on("redeliver", this.#onRedeliver);
     host.broker.on("dead-letter", this.#onGivenUp);
-    host.broker.on("drop", this.#onGivenUp);
+    host.broker.on("drop", this.#onDrop);
     host.broker.on("closed", this.#onBrokerClosed);
   }
 
@@ -132,7 +134,7 @@ export class Session {
     const { broker } = this.#host;
     broker.off("redeliver", this.#onRedeliver);
     broker.off("dead-letter", this.#onGivenUp);
-    broker.off("drop", this.#onGivenUp);
+    broker.off("drop", this.#onDrop);
     broker.off("closed", this.#onBrokerClosed);
     for (const stop of this.#stopEvents.values()) stop();
     this.#stopEvents.clear();
@@ -172,6 +174,14 @@ export class Session {
       if (!consumer.acknowledges || subscription === null || consumer.inFlight === 0) continue;
       if (subscription.name === event.subscription && consumer.takenBack(event.message)) return;
     }
+  };
+
+  readonly #onDrop = (event: DropEvent): void => {
+    this.#onGivenUp(event);
+    if (event.reason !== "overflow") return;
+    // A subscription that closes where it is full does so in this turn, and the broker's event does not say so.
+    if (this.#overflowed.size === 0) setImmediate(() => this.#overflowed.clear()).unref();
+    this.#overflowed.add(event.subscription);
   };
 
   /** A message that timed out for the last time is dead-lettered, or dropped, and not redelivered. */
@@ -527,7 +537,8 @@ export class Session {
     this.#entries.delete(id);
     this.#sentBefore += entry.consumer.sent;
     entry.consumer.end(noSubscription());
-    this.#writer.write([tell.ended, id]);
+    const name = entry.subscription?.name ?? "";
+    this.#writer.write([tell.ended, id, this.#overflowed.has(name) ? toWireError(overflowed(name)) : null]);
   }
 
   #unsubscribe(call: number, id: number, options: object | null): void {
@@ -683,6 +694,15 @@ function failing(error: unknown): AsyncIterableIterator<unknown> {
       return this;
     },
   };
+}
+
+function overflowed(subscription: string): Error {
+  return brokerError(
+    "ERR_QUEUE_FULL",
+    `the queue of ${subscription} was full, which ends it by its overflow policy "close"; ` +
+      "let its consumer catch up, raise maxMessages or maxBytes, or choose another policy",
+    { subscription },
+  );
 }
 
 function noSubscription(): Error {

@@ -306,6 +306,39 @@ describe("subscribe with a handler", () => {
     expect(mine.items).toHaveLength(1);
   });
 
+  it("acknowledges what comes in the same batch as the broker's acceptance", async () => {
+    const { broker, client } = openRig({ ack: {} });
+    await broker.publish("a", 1, { retain: true });
+    const seen = new Collector<Message>();
+    const sub = client.subscribe("a", seen.add, { from: "last" });
+    await seen.until(1);
+    await broker.idle();
+    expect([sub.ackMode, seen.items[0]?.subscription]).toEqual(["auto", sub.name]);
+  });
+
+  it("says why the broker has ended it: its queue was full, and closes then", async () => {
+    const { broker, client } = openRig();
+    const sub = client.subscribe("a", { maxMessages: 1, overflow: "close" });
+    await sub.ready;
+    for (const data of [1, 2]) await broker.publish("a", data);
+    await sub.closed;
+    expect(await failure(sub.next())).toMatchObject({ code: "ERR_QUEUE_FULL", facts: { subscription: sub.name } });
+    expect(await sub.next()).toEqual({ value: undefined, done: true });
+  });
+
+  it("is over for whoever ends it while its client closes, without an error", async () => {
+    const { client } = openRig();
+    const stop = new AbortController();
+    const subs = [client.subscribe("a"), client.subscribe("a", { signal: stop.signal })];
+    await subs[0]?.ready;
+    const ended = subs[0]?.unsubscribe();
+    // A rejection that nobody hears of would end the process.
+    stop.abort();
+    await client.close({ drain: false });
+    await ended;
+    expect(subs.map(({ state }) => state)).toEqual(["closed", "closed"]);
+  });
+
   it("counts what it has done at once, and the rest as of the broker's last answer", async () => {
     const { broker, client } = openRig({ ack: {}, subscription: { maxMessages: 2, overflow: "drop-newest" } });
     const sub = client.subscribe("a", { ack: "manual" });

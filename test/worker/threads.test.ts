@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import type { BrokerOptions } from "inproc-broker";
 import { InProcBroker } from "inproc-broker";
 import type { ExposedBroker, WorkerLostEvent } from "inproc-broker/worker";
-import { exposeBroker } from "inproc-broker/worker";
+import { connectBroker, exposeBroker } from "inproc-broker/worker";
 import { Collector } from "./fixture.js";
 
 const script = new URL("./modules/client.mjs", import.meta.url);
@@ -249,6 +249,16 @@ describe("a child process", () => {
     child.send({ action: "subscribe", argument: { pattern: "a" } });
     await once(child, "close");
     expect(text.join("")).toContain('serialization: "advanced"');
+  });
+
+  it("may be the one that has the broker", async () => {
+    const child = fork(new URL("./modules/host.mjs", import.meta.url), { serialization: "advanced" });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    const client = connectBroker(child);
+    expect(await client.request("double", 21)).toBe(42);
+    const exit = once(child, "exit");
+    await client.close();
+    expect(await exit).toEqual([0, null]);
   });
 
   it("may be a worker of a cluster", async () => {
