@@ -6,20 +6,32 @@
  * @typedef {{ name: string, results: CaseResult[] }} Run
  */
 
-/** Runs every case of the suite on an implementation. */
 /**
- * @param {typeof import("inproc-broker/conformance").conformance} conformance
- * @param {Pick<import("inproc-broker/conformance").ConformanceSetup, "factory" | "supports">} setup
+ * Runs every case of the suite on an implementation; in another thread or process where there is a `remote` that runs them.
+ *
+ * @param {typeof import("inproc-broker/conformance")} suite
+ * @param {Pick<import("inproc-broker/conformance").ConformanceSetup, "factory" | "supports" | "except">} setup
+ * @param {{ run(name: string): Promise<void> }} [remote]
  * @returns {Promise<CaseResult[]>}
  */
-export async function runAll(conformance, setup) {
+export async function runAll({ conformance, conformanceCases }, setup, remote) {
+  const facts = new Map(conformanceCases().map((one) => [one.name, one]));
   /** @type {Map<string, CaseResult>} */
   const results = new Map();
   /** @type {(() => Promise<void>)[]} */
   const tests = [];
+  const runThere = async (/** @type {string} */ name) => {
+    const one = facts.get(name);
+    if (one === undefined) return;
+    const outcome = await remote?.run(name).then(
+      () => ({ outcome: /** @type {const} */ ("passed") }),
+      (/** @type {unknown} */ error) => ({ outcome: /** @type {const} */ ("failed"), reason: String(error) }),
+    );
+    if (outcome !== undefined) results.set(name, { ...one, ...outcome });
+  };
   conformance({
     ...setup,
-    test: (_name, run) => tests.push(run),
+    test: (name, run) => tests.push(remote === undefined ? run : () => runThere(name)),
     onResult: (result) => results.set(result.name, result),
   });
   for (const test of tests) await test().catch(() => undefined);

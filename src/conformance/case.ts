@@ -1,5 +1,5 @@
-import type { BrokerSubscription, Message, SubscribeOptions } from "../index.js";
-import { check, ConformanceError } from "./check.js";
+import type { BrokerSubscription, Message, SubscribeOptions, SubscriptionStats } from "../index.js";
+import { check, ConformanceError, equal, isSame } from "./check.js";
 import type { ConformanceOptions, ConformantBroker, Feature, Implementation } from "./contract.js";
 
 /** One promise of the contract, and how it is checked. */
@@ -52,6 +52,19 @@ export class Opened {
   /** Has happen what is ready; for checks that something does not. */
   async settle(): Promise<void> {
     for (let turn = 0; turn < quiet; turn += 1) await this.advance(0);
+  }
+
+  /** Checks figures of a subscription. An implementation elsewhere may learn of them late: it is asked until they are as expected. */
+  async figures(subscription: BrokerSubscription, expected: Partial<SubscriptionStats>, what: string): Promise<void> {
+    const names = Object.keys(expected) as (keyof SubscriptionStats)[];
+    const pick = (): unknown => {
+      const stats = subscription.stats();
+      return Object.fromEntries(names.map((name) => [name, stats[name]]));
+    };
+    pick();
+    await this.settle();
+    for (let turn = 0; turn < quiet && !isSame(pick(), expected); turn += 1) await this.advance(0);
+    equal(pick(), expected, what);
   }
 
   /** Subscribes, and keeps what comes. */

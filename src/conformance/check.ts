@@ -31,7 +31,8 @@ export async function refused(
   throw new ConformanceError(`${what}: expected ${code}, and it resolved to ${show(result)}`);
 }
 
-function isSame(a: unknown, b: unknown): boolean {
+/** True where both are equal, all the way down. */
+export function isSame(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
   if (Array.isArray(a) !== Array.isArray(b)) return false;

@@ -43,7 +43,7 @@ export const acknowledgementCases = cases("acknowledgement", {
     await refused(() => message?.nack(), "ERR_ALREADY_SETTLED", "nack");
     await refused(() => message?.reject(), "ERR_ALREADY_SETTLED", "reject");
     await t.settle();
-    equal([sub.stats().delivered, sub.stats().queued], [1, 0], "done and queued");
+    await t.figures(sub, { delivered: 1, queued: 0 }, "done and queued");
   },
   "settling one delivery leaves the others of the same message alone": async (c) => {
     const t = await c.open({ ack: { timeout: 1_000, backoff: () => 0 } });
@@ -177,7 +177,7 @@ export const redeliveryCases = cases("redelivery", {
     await t.settle();
     await t.advance(1_000);
     equal(count, 3, "deliveries");
-    equal([sub.stats().queued, sub.stats().inFlight, sub.stats().delayed], [0, 0, 0], "left");
+    await t.figures(sub, { queued: 0, inFlight: 0, delayed: 0 }, "left");
   },
   "a redelivery is for the subscription that failed, and for no other": async (c) => {
     const t = await c.open({ ack: { backoff: () => 10 } });

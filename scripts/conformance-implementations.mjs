@@ -1,0 +1,48 @@
+// @ts-check
+// What docs/conformance.md has a column for, and how it runs.
+import { InProcBroker } from "inproc-broker";
+import { VirtualClock } from "inproc-broker/testing";
+import { remoteExcept, remoteSupports, startRemote } from "./conformance-remote.mjs";
+import { runAll } from "./conformance-table.mjs";
+
+const noStore = "no store";
+
+/** @type {Parameters<typeof runAll>[1]} */
+const inMemory = {
+  factory: (options) => {
+    const clock = new VirtualClock();
+    return {
+      broker: new InProcBroker({ ...options, clock }),
+      advance: (ms) => clock.advance(ms),
+      pendingTimers: () => clock.pending().length,
+    };
+  },
+  supports: { durables: noStore, replay: noStore, crash: noStore },
+};
+
+/** @type {Parameters<typeof runAll>[1]} */
+const remotely = {
+  factory: () => {
+    throw new Error("the other side opens brokers");
+  },
+  supports: remoteSupports,
+  except: remoteExcept,
+};
+
+/**
+ * Runs the suite on each implementation.
+ *
+ * @param {typeof import("inproc-broker/conformance")} suite
+ */
+export async function runEverywhere(suite) {
+  const runs = [{ name: "InProcBroker, in memory", results: await runAll(suite, inMemory) }];
+  for (const [name, kind] of /** @type {const} */ ([
+    ["through a worker", "thread"],
+    ["through IPC", "process"],
+  ])) {
+    const remote = await startRemote(kind);
+    runs.push({ name, results: await runAll(suite, remotely, remote) });
+    await remote.stop();
+  }
+  return runs;
+}
