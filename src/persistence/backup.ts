@@ -155,7 +155,19 @@ async function zipFolder(
 /** The earliest time that an archive can name. */
 const earliestZipTime = 315_619_200_000;
 
-function parentOf(path: string): string {
+/** The folder that a file or folder is in. */
+export function parentOf(path: string): string {
   const cut = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"));
   return cut > 0 ? path.slice(0, cut) : cut === 0 ? "/" : ".";
+}
+
+/** Bytes of the files in some of the store's folders. */
+export async function folderBytes({ path, machine }: StoreSettings, folders: readonly string[]): Promise<number> {
+  const { fileSystem } = machine;
+  let sum = 0;
+  for (const folder of folders) {
+    const names = await fileSystem.list(`${path}/${folder}`).catch(() => []);
+    for (const name of names) sum += (await fileSystem.stat(`${path}/${folder}/${name}`))?.size ?? 0;
+  }
+  return sum;
 }

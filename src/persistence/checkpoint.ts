@@ -1,47 +1,25 @@
+import { encodeAbout } from "./about.js";
+import type { About } from "./about.js";
+import { BlockWriter } from "./block-writer.js";
 import { encodeDurable } from "./durable-state.js";
 import type { Checksum } from "../platform/checksum.js";
 import type { History, Place } from "./history.js";
 import { operationsOf } from "./entry-mapping.js";
 import { indexFlag } from "./log-index.js";
 import type { Retention } from "./retention.js";
-import type { Generation, StoreState } from "./state.js";
-import { Block, BlockBuilder, encodeFacts } from "./store/block.js";
-import type { BlockFacts } from "./store/block.js";
-import { aboutKey, blockKey, factsKey, keyKind, namedKey } from "./store/keys.js";
+import { emptyTally, markOf, tallyOf, without } from "./ledger.js";
+import type { Ledger, Tally } from "./ledger.js";
+import { RetentionPass } from "./retention-pass.js";
+import type { RetentionResult } from "./retention-pass.js";
+import { Slices } from "./slices.js";
+import type { StoreState } from "./state.js";
+import type { Block } from "./store/block.js";
+import { aboutKey, keyKind, namedKey } from "./store/keys.js";
 import type { Change, KeyValueStore } from "./store/level-store.js";
 import type { Sealer } from "./store/sealer.js";
 import type { TableChanges } from "./side-table.js";
-import type { Topic } from "./durable.js";
 import type { PublishEntry } from "./wal/entries.js";
 import type { Wal } from "./wal/open.js";
-
-/** What the database says about itself, and about the last checkpoint. */
-export interface About {
-  /** The format's version. */
-  readonly format: number;
-  /** Everything through this record is in the database. */
-  readonly lsn: number;
-  /** The highest message number given out by then. */
-  readonly seq: number;
-  /** Blocks of a higher generation are leftovers of a checkpoint that did not come to its end. */
-  readonly generation: number;
-  /** For an encrypted store, in hex: the key's check, and the key that names are hashed with, encrypted. */
-  readonly key?: { readonly id: number; readonly check: string; readonly names: string } | undefined;
-}
-
-/** JSON, after its checksum: readable whatever the keys and the compression of the store are. */
-export function encodeAbout(about: About, crc32: Checksum): Buffer {
-  const text = Buffer.from(JSON.stringify(about));
-  const head = Buffer.alloc(4);
-  head.writeUInt32LE(crc32(text, 0, text.length));
-  return Buffer.concat([head, text]);
-}
-
-/** Undefined when the bytes are damaged. */
-export function decodeAbout(value: Buffer, crc32: Checksum): About | undefined {
-  if (value.length < 5 || value.readUInt32LE(0) !== crc32(value, 4, value.length)) return undefined;
-  return JSON.parse(value.toString("utf8", 4)) as About;
-}
 
 export interface CheckpointerOptions {
   readonly state: StoreState;
@@ -59,7 +37,6 @@ export interface CheckpointerOptions {
   /** Bytes of unfinished blocks in memory. */
   readonly bufferBytes: number;
   readonly about: About;
-  readonly onWritten: (about: About) => void;
 }
 
 /** What a checkpoint did. */
@@ -71,21 +48,6 @@ export interface CheckpointResult {
   readonly removedSegments: number;
   readonly durationMs: number;
 }
-
-/** What the pass over the blocks did. */
-export interface RetentionResult {
-  readonly removedBlocks: number;
-  readonly rewrittenBlocks: number;
-  /** Bytes of values that were removed or replaced. */
-  readonly freedBytes: number;
-}
-
-/** How long a slice of work may hold the event loop. */
-const sliceMs = 2;
-/** Changes that go into the database together, in bytes. */
-const batchBytes = 1024 * 1024;
-/** Blocks that a pass rewrites, so that it ends: the next pass goes on. */
-const rewritesPerPass = 64;
 
 /**
  * Moves what is still needed from the log into blocks, and lets the rest go with the log.
@@ -104,8 +66,9 @@ const rewritesPerPass = 64;
  */
 export class Checkpointer {
   readonly #options: CheckpointerOptions;
+  readonly #slices: Slices;
+  readonly #pass: RetentionPass;
   #about: About;
-  #sliceStart = 0;
   /** Keys that a failed checkpoint has left in the database. */
   #leftovers: Buffer[] = [];
   #nextOrdinal = 0;
@@ -113,6 +76,13 @@ export class Checkpointer {
   constructor(options: CheckpointerOptions) {
     this.#options = options;
     this.#about = options.about;
+    this.#slices = new Slices(options.monotonic, options.breathe);
+    this.#pass = new RetentionPass({
+      ...options,
+      slices: this.#slices,
+      syncApplied: () => this.#syncApplied(),
+      tallyChange: (gone, made) => this.#tallyChange(gone, made),
+    });
   }
 
   get about(): About {
@@ -135,14 +105,24 @@ export class Checkpointer {
     this.#nextOrdinal = 0;
     const blocks = await this.#move(lastSeq, generation);
     await this.#syncApplied();
-    const about = { ...this.#about, lsn, seq, generation };
-    const changes = [...durables.changes, ...(await this.#tableChanges(tables)), this.#aboutChange(about)];
+    const changes = [...durables.changes, ...(await this.#tableChanges(tables))];
+    const tableTally = tables.map(({ kept, puts }) => tallyOf(marksOf(puts), kept));
+    const [delayed = emptyTally, deadLetters = emptyTally, dedup = emptyTally, retained = emptyTally] = tableTally;
+    const ledger: Ledger = {
+      block: tallyOf(marksOf(blocks), tallyOf(marksOf(state.blocks()))),
+      durable: durables.tally,
+      delayed,
+      "dead-letter": deadLetters,
+      dedup,
+      retained,
+    };
+    const about = { ...this.#about, lsn, seq, generation, ledger };
+    changes.push(this.#aboutChange(about));
     await database().batch(changes);
     this.#leftovers = [];
     durables.confirm();
     for (const table of tables) table.confirm();
     this.#about = about;
-    this.#options.onWritten(about);
     state.addGeneration(generation, blocks, lastSeq);
     const removedSegments = await this.#tellLog(about);
     const moved = blocks.reduce((sum, { facts }) => sum + facts.count, 0);
@@ -187,7 +167,7 @@ export class Checkpointer {
         seesUnsynced: true,
       });
       durable.raiseFloor(Math.min((places[0]?.seq ?? Infinity) - 1, lastSeq));
-      await this.#slice();
+      await this.#slices.next();
     }
     const { consumed, lastSeq } = state;
     if (consumed === undefined) return;
@@ -202,19 +182,43 @@ export class Checkpointer {
     consumed.raiseFloor(Math.min((places[0]?.seq ?? Infinity) - 1, lastSeq));
   }
 
-  #durableChanges(): { readonly changes: readonly Change[]; readonly confirm: () => void } {
+  /** Goes over the blocks: see `RetentionPass`. */
+  retain(isThorough = false): Promise<RetentionResult> {
+    return this.#pass.run(isThorough);
+  }
+
+  /** After a checkpoint that failed, once the database is open again. */
+  resolveDoubt(): Promise<void> {
+    return this.#pass.resolveDoubt();
+  }
+
+  #tallyChange(gone: readonly Block[], made: readonly Block[]): { change: Change; confirm: () => void } {
+    const { ledger } = this.#about;
+    if (ledger === undefined) throw new Error("store: blocks without a ledger");
+    const block = tallyOf(marksOf(made), without(ledger.block, marksOf(gone)));
+    const about: About = { ...this.#about, ledger: { ...ledger, block } };
+    return { change: this.#aboutChange(about), confirm: () => void (this.#about = about) };
+  }
+
+  #durableChanges(): { readonly changes: readonly Change[]; readonly tally: Tally; readonly confirm: () => void } {
     const { state, sealer } = this.#options;
     const keyOf = (name: string): Buffer => namedKey(keyKind.durable, sealer.nameInKeys(name));
     const changes: Change[] = [];
     const names = new Set<string>();
+    const marks: number[] = [];
     for (const durable of state.everyDurable()) {
       const key = keyOf(durable.name);
       names.add(durable.name);
-      changes.push({ key, value: sealer.sealPlain(key, encodeDurable(durable)) });
+      const value = sealer.sealPlain(key, encodeDurable(durable));
+      changes.push({ key, value });
+      marks.push(markOf(value));
     }
     for (const name of state.storedDurables) if (!names.has(name)) changes.push({ key: keyOf(name), value: undefined });
+    // Whether or not the batch is reported to have succeeded, these may be there from now on.
+    for (const name of names) state.storedDurables.add(name);
     return {
       changes,
+      tally: tallyOf(marks),
       confirm: () => {
         state.storedDurables.clear();
         for (const name of names) state.storedDurables.add(name);
@@ -228,9 +232,11 @@ export class Checkpointer {
     for (const { puts, deletes } of tables) {
       // A key may be given up and taken again: the put comes last.
       for (const key of deletes) changes.push({ key, value: undefined });
-      for (const { key, value } of puts) {
-        changes.push({ key, value: await sealer.seal(key, value) });
-        await this.#slice();
+      for (const put of puts) {
+        const value = await sealer.seal(put.key, put.value);
+        put.mark = markOf(value);
+        changes.push({ key: put.key, value });
+        await this.#slices.next();
       }
     }
     return changes;
@@ -258,12 +264,12 @@ export class Checkpointer {
               await writer.add(state.topics.of(operation.topic), isUnclaimed, operation);
             }
           }
-          if (this.#isSliceOver()) await this.#slice();
+          if (this.#slices.isOver) await this.#slices.next();
         }
       }
       if (isEnd) break;
       afterSeq = throughSeq;
-      await this.#slice();
+      await this.#slices.next();
     }
     return writer.finish();
   }
@@ -310,210 +316,8 @@ export class Checkpointer {
       return 0;
     }
   }
-
-  /**
-   * Removes blocks that are not kept any more, and rewrites those of which less than half is kept.
-   *
-   * @param isThorough rewrites all there are to rewrite
-   */
-  async retain(isThorough = false): Promise<RetentionResult> {
-    const { state, retention, database, sealer } = this.#options;
-    const gone: Block[] = [];
-    const history: Block[] = [];
-    const sparse: Block[] = [];
-    for (const block of [...state.blocks()]) {
-      const { need, kept } = retention.inspect(block);
-      if (need === "gone") gone.push(block);
-      else if (!block.isDamaged && this.#isSparse(block, kept, isThorough)) sparse.push(block);
-      else if (need === "history") history.push(block);
-      if (this.#isSliceOver()) await this.#slice();
-    }
-    gone.push(...retention.beyondLimits(state, history));
-    const rewritten = isThorough ? sparse : sparse.slice(0, rewritesPerPass);
-    if (gone.length + rewritten.length === 0) return { removedBlocks: 0, rewrittenBlocks: 0, freedBytes: 0 };
-    // The acknowledgements that decided must be on the disk before what they settled is not.
-    await this.#syncApplied();
-    let freedBytes = 0;
-    for (let at = 0; at < gone.length; at += 500) {
-      const part = gone.slice(at, at + 500);
-      await database().batch(part.flatMap((block) => removalOf(block, sealer)));
-      for (const block of part) {
-        freedBytes += block.facts.storedBytes;
-        state.removeBlocks(block.generation, new Set([block]));
-      }
-    }
-    for (const group of groupsOf(rewritten)) freedBytes += await this.#rewrite(group);
-    return { removedBlocks: gone.length, rewrittenBlocks: rewritten.length, freedBytes };
-  }
-
-  /** Whether rewriting a block is worth it. For messages that expired among others it is done once, when the last has. */
-  #isSparse({ facts }: Block, kept: number, isThorough: boolean): boolean {
-    const { retention } = this.#options;
-    if (retention.isExpired(isThorough ? facts.firstExpiry : facts.lastExpiry)) return true;
-    return kept < facts.count / (isThorough ? 1 : 2);
-  }
-
-  /** Writes what is kept of blocks of one topic and generation into new ones, in one batch. */
-  async #rewrite(group: readonly Block[]): Promise<number> {
-    const { state, history, retention, database, sealer } = this.#options;
-    const first = group[0] as Block;
-    const { topic, generation } = first;
-    const builder = new BlockBuilder(first.facts.isUnclaimed);
-    const readable: Block[] = [];
-    const made: Block[] = [];
-    const puts: Change[] = [];
-    let ordinal = Math.max(...this.#ordinalsOf(generation)) + 1;
-    const finish = async (): Promise<void> => {
-      const block = await sealBlock(sealer, builder, topic, generation, ordinal++);
-      made.push(block.block);
-      puts.push(...block.changes);
-    };
-    for (const block of group) {
-      const entries = await history.entries(block);
-      if (entries === undefined) continue;
-      readable.push(block);
-      for (const entry of entries) {
-        if (retention.isExpired(entry.expiresAt)) continue;
-        if (retention.need(topic, entry.seq, block.facts.isUnclaimed) === "gone") continue;
-        builder.add(entry);
-        if (builder.bytes >= this.#options.blockBytes) await finish();
-      }
-      await this.#slice();
-    }
-    if (builder.count > 0) await finish();
-    if (readable.length === 0) return 0;
-    const kept = new Set(puts.map(({ key }) => key.toString("latin1")));
-    const removals = readable.flatMap((block) => removalOf(block, sealer));
-    await database().batch([...removals.filter(({ key }) => !kept.has(key.toString("latin1"))), ...puts]);
-    state.addBlocks(generation, made);
-    state.removeBlocks(generation, new Set(readable));
-    return readable.reduce((sum, { facts }) => sum + facts.storedBytes, 0);
-  }
-
-  #ordinalsOf(generation: number): number[] {
-    const found = this.#options.state.generations.find(({ number }) => number === generation) as Generation;
-    return found.blocks.map(({ ordinal }) => ordinal);
-  }
-
-  #isSliceOver(): boolean {
-    return this.#options.monotonic() - this.#sliceStart >= sliceMs;
-  }
-
-  async #slice(): Promise<void> {
-    if (!this.#isSliceOver()) return;
-    await this.#options.breathe();
-    this.#sliceStart = this.#options.monotonic();
-  }
 }
 
-/** Blocks that can be rewritten together. */
-function groupsOf(blocks: readonly Block[]): Block[][] {
-  const groups = new Map<string, Block[]>();
-  for (const block of blocks) {
-    const name = `${block.generation} ${block.facts.isUnclaimed} ${block.topic.name}`;
-    const group = groups.get(name);
-    if (group === undefined) groups.set(name, [block]);
-    else group.push(block);
-  }
-  return [...groups.values()];
-}
-
-function removalOf(block: Block, sealer: Sealer): Change[] {
-  return [
-    { key: blockKey(sealer.nameInKeys(block.topic.name), block.firstSeq), value: undefined },
-    { key: factsKey(block.generation, block.ordinal), value: undefined },
-  ];
-}
-
-async function sealBlock(
-  sealer: Sealer,
-  builder: BlockBuilder,
-  topic: Topic,
-  generation: number,
-  ordinal: number,
-): Promise<{ block: Block; changes: Change[] }> {
-  const { raw, facts: unsized } = builder.finish();
-  const key = blockKey(sealer.nameInKeys(topic.name), unsized.firstSeq);
-  const value = await sealer.seal(key, raw);
-  const facts: BlockFacts = { ...unsized, storedBytes: value.length };
-  const aboutIt = factsKey(generation, ordinal);
-  return {
-    block: new Block(generation, ordinal, topic, facts),
-    changes: [
-      { key, value },
-      { key: aboutIt, value: sealer.sealPlain(aboutIt, encodeFacts(topic.name, facts)) },
-    ],
-  };
-}
-
-/** Sorts messages by topic into blocks, and writes these to the database in batches. Memory is bounded. */
-class BlockWriter {
-  readonly #options: CheckpointerOptions;
-  readonly #generation: number;
-  readonly #written: (keys: readonly Buffer[]) => void;
-  readonly #nextOrdinal: () => number;
-  readonly #builders = new Map<Topic, { claimed: BlockBuilder; unclaimed: BlockBuilder }>();
-  #buffered = 0;
-  readonly #blocks: Block[] = [];
-  #pending: Promise<{ block: Block; changes: Change[] }>[] = [];
-  #pendingBytes = 0;
-
-  constructor(
-    options: CheckpointerOptions,
-    generation: number,
-    written: (keys: readonly Buffer[]) => void,
-    nextOrdinal: () => number,
-  ) {
-    this.#options = options;
-    this.#generation = generation;
-    this.#written = written;
-    this.#nextOrdinal = nextOrdinal;
-  }
-
-  async add(topic: Topic, isUnclaimed: boolean, entry: PublishEntry): Promise<void> {
-    let builders = this.#builders.get(topic);
-    if (builders === undefined) {
-      builders = { claimed: new BlockBuilder(false), unclaimed: new BlockBuilder(true) };
-      this.#builders.set(topic, builders);
-    }
-    const builder = isUnclaimed ? builders.unclaimed : builders.claimed;
-    const before = builder.bytes;
-    builder.add(entry);
-    this.#buffered += builder.bytes - before;
-    if (builder.bytes >= this.#options.blockBytes) this.#seal(topic, builder);
-    if (this.#buffered >= this.#options.bufferBytes) this.#sealAll();
-    if (this.#pendingBytes >= batchBytes) await this.#write();
-  }
-
-  async finish(): Promise<Block[]> {
-    this.#sealAll();
-    await this.#write();
-    return this.#blocks;
-  }
-
-  #sealAll(): void {
-    for (const [topic, { claimed, unclaimed }] of this.#builders) {
-      for (const builder of [claimed, unclaimed]) if (builder.count > 0) this.#seal(topic, builder);
-    }
-    this.#builders.clear();
-  }
-
-  #seal(topic: Topic, builder: BlockBuilder): void {
-    this.#buffered -= builder.bytes;
-    this.#pendingBytes += builder.bytes;
-    const sealing = sealBlock(this.#options.sealer, builder, topic, this.#generation, this.#nextOrdinal());
-    sealing.catch(() => undefined); // seen when it is written
-    this.#pending.push(sealing);
-  }
-
-  async #write(): Promise<void> {
-    const sealed = await Promise.all(this.#pending);
-    this.#pending = [];
-    this.#pendingBytes = 0;
-    if (sealed.length === 0) return;
-    const changes = sealed.flatMap((one) => one.changes);
-    this.#written(changes.map(({ key }) => key));
-    await this.#options.database().batch(changes);
-    for (const { block } of sealed) this.#blocks.push(block);
-  }
+function* marksOf(marked: Iterable<{ readonly mark: number }>): IterableIterator<number> {
+  for (const { mark } of marked) yield mark;
 }

@@ -21,6 +21,17 @@ export type CodecOption = "json" | "v8" | CustomCodec;
 /** The codec's number in the log; part of the format. */
 export const codecId = { bytes: 0, json: 1, v8: 2, custom: 3 } as const;
 
+/** A payload that some codec has made already, on its way from one store into another. */
+export class EncodedPayload {
+  readonly codec: number;
+  readonly payload: Uint8Array;
+
+  constructor(codec: number, payload: Uint8Array) {
+    this.codec = codec;
+    this.payload = payload;
+  }
+}
+
 /** Encodes with the chosen codec, and decodes what any of them made. */
 export class PayloadCodec {
   readonly #option: CodecOption;
@@ -39,6 +50,7 @@ export class PayloadCodec {
   encode(data: unknown): { readonly codec: number; readonly payload: Uint8Array } {
     const option = this.#option;
     if (data instanceof Uint8Array) return { codec: codecId.bytes, payload: data };
+    if (data instanceof EncodedPayload) return data;
     if (data === undefined) throw refused("undefined is no payload; use null", undefined);
     if (option === "json") return { codec: codecId.json, payload: encodeJson(data) };
     try {

@@ -1,89 +1,29 @@
 import { brokerError, quote } from "../errors.js";
-import { backUp } from "./backup.js";
+import { backlogOf, pendingPage } from "./backlog.js";
+import type { BacklogParts } from "./backlog.js";
+import { backUp, folderBytes } from "./backup.js";
 import type { BackupResult } from "./backup.js";
-import { Checkpointer } from "./checkpoint.js";
-import type { About, CheckpointResult } from "./checkpoint.js";
-import { PayloadCodec } from "./codec.js";
-import { unknownDurable } from "./durable-state.js";
-import type { Topic } from "./durable.js";
+import type { Checkpointer, CheckpointResult } from "./checkpoint.js";
+import type { PayloadCodec } from "./codec.js";
 import { toLogEntry } from "./entry-mapping.js";
-import { History } from "./history.js";
-import type { KeyRing } from "./key-ring.js";
-import type { PendingMessage, PendingPage, RecoveredState, StoredMessage, StoreOperation } from "./operations.js";
+import type { History } from "./history.js";
+import { openParts } from "./open-engine.js";
+import type { EngineHands, EngineParts } from "./open-engine.js";
+import type { PendingPage, RecoveredState, StoredMessage, StoreOperation } from "./operations.js";
 import { levels, resolveOptions } from "./options.js";
 import type { StoreOptions, StoreSettings } from "./options.js";
-import {
-  aboutKeys,
-  databaseFormat,
-  loadDatabase,
-  LogReplayer,
-  openDatabase,
-  openKeys,
-  recoveredState,
-} from "./recover.js";
-import type { DamagedEntry, DatabaseFinding, LoadedValues, OpenedDatabase } from "./recover.js";
 import { replay } from "./replay.js";
 import type { ReplayOptions } from "./replay.js";
-import { Retention } from "./retention.js";
-import { StoreState } from "./state.js";
-import type { KeyValueStore } from "./store/level-store.js";
-import { Sealer } from "./store/sealer.js";
+import type { BacklogStats, StoreReport, StoreStats } from "./reports.js";
+import type { Retention } from "./retention.js";
+import type { StoreState } from "./state.js";
 import type { WalEntry } from "./wal/entries.js";
-import { openWal } from "./wal/open.js";
-import type { RecoveryReport as LogReport, Wal } from "./wal/open.js";
-import type { Durability, WalState, WalStats } from "./wal/writer.js";
+import type { Wal } from "./wal/open.js";
+import type { Durability, WalState } from "./wal/writer.js";
 
-/** What opening the store found and did. Plain data. */
-export interface StoreReport {
-  readonly database: DatabaseFinding;
-  /** Where a broken database was moved to. */
-  readonly movedTo: string | undefined;
-  /** The database was lost: messages up to this number that were in it are gone. Undefined: nothing was lost that way. */
-  readonly lostThroughSeq: number | undefined;
-  /** Values of the database that cannot be read. */
-  readonly damaged: readonly DamagedEntry[];
-  readonly log: LogReport;
-  /** Messages in blocks, and in the log. */
-  readonly messagesInBlocks: number;
-  readonly messagesInLog: number;
-  readonly warnings: readonly string[];
-  readonly durationMs: number;
-}
-
-/** The store in numbers. */
-export interface StoreStats {
-  readonly lastSeq: number;
-  readonly topics: number;
-  readonly durables: number;
-  readonly blocks: number;
-  readonly messagesInBlocks: number;
-  readonly messagesInLog: number;
-  /** Bytes that blocks and the log take; what is not live any more is in `totalBytes`. */
-  readonly liveBytes: number;
-  /** Bytes of all files. */
-  readonly totalBytes: number;
-  readonly freeBytes: number;
-  readonly checkpoints: number;
-  readonly failedCheckpoints: number;
-  readonly lastCheckpoint: CheckpointResult | undefined;
-  readonly log: WalStats;
-}
-
-/** How much a durable has still to settle. */
-export interface BacklogStats {
-  readonly messages: number;
-  readonly attempted: number;
-  readonly floor: number;
-}
+export type { BacklogStats, StoreReport, StoreStats } from "./reports.js";
 
 type EngineState = "open" | "closing" | "closed";
-
-/** A record that is in the log's buffer and not in the log. */
-interface Unwritten {
-  readonly lsn: number;
-  readonly entry: WalEntry;
-  readonly needsSync: boolean;
-}
 
 const retryMs = 1000;
 
@@ -111,6 +51,7 @@ export class StoreEngine {
   readonly #wal: Wal;
   readonly #releaseLock: () => Promise<void>;
   readonly #hands: EngineHands;
+  readonly #backlog: BacklogParts;
   #state: EngineState = "open";
   #closing: Promise<void> | undefined;
   /** Checkpoints, backups and compactions take turns. */
@@ -129,7 +70,7 @@ export class StoreEngine {
   recovered: RecoveredState;
   readonly recoveryReport: StoreReport;
 
-  private constructor(parts: EngineParts) {
+  private constructor(parts: EngineParts, releaseLock: () => Promise<void>) {
     this.#settings = parts.settings;
     this.#store = parts.state;
     this.#payloads = parts.payloads;
@@ -138,7 +79,13 @@ export class StoreEngine {
     this.#checkpointer = parts.checkpointer;
     this.#wal = parts.wal;
     this.#hands = parts.hands;
-    this.#releaseLock = parts.releaseLock;
+    this.#releaseLock = releaseLock;
+    this.#backlog = {
+      state: parts.state,
+      history: parts.history,
+      retention: parts.retention,
+      requireOpen: () => this.#requireOpen(),
+    };
     this.recovered = parts.recovered;
     this.recoveryReport = parts.report;
     this.#lastAppendedSeq = parts.state.lastSeq;
@@ -167,11 +114,9 @@ export class StoreEngine {
         { path, pid, host },
       );
     }
-    let opened: OpenedDatabase | undefined;
     try {
-      opened = await openDatabase(settings);
-      const parts = await openParts(settings, opened);
-      const engine = new StoreEngine({ ...parts, releaseLock: () => lock.release() });
+      const parts = await openParts(settings);
+      const engine = new StoreEngine(parts, () => lock.release());
       // A database that was lost must not look like one that never had anything.
       if (parts.isRebuilt) {
         await engine.checkpoint().catch(async (error: unknown) => {
@@ -181,7 +126,6 @@ export class StoreEngine {
       }
       return engine;
     } catch (error) {
-      await opened?.database.close().catch(() => undefined);
       await lock.release();
       throw error;
     }
@@ -280,58 +224,14 @@ export class StoreEngine {
    *
    * @param maxBytes the page ends when its payloads reach this
    */
-  async pending(name: string, afterSeq: number, limit: number, maxBytes = 4 * 2 ** 20): Promise<PendingPage> {
-    const messages: PendingMessage[] = [];
-    let throughSeq = afterSeq;
-    let bytes = 0;
-    for (;;) {
-      this.#requireOpen();
-      const durable = this.#store.durables.get(name);
-      if (durable === undefined) throw unknownDurable(name);
-      const isWorkQueue = this.#retention.settings.policy === "work-queue";
-      const plan = this.#history.plan({
-        topics: durable.topics,
-        wants: (topic, seq, isUnclaimed) =>
-          durable.isPending(topic, seq) && (!isWorkQueue || this.#retention.need(topic, seq, isUnclaimed) !== "gone"),
-        skips: ({ facts }) => this.#retention.isExpired(facts.expiresAt),
-        afterSeq: Math.max(throughSeq, durable.floor),
-        throughSeq: Infinity,
-        limit: Math.min(limit - messages.length, 512),
-      });
-      for await (const found of this.#history.fetch(plan.places)) {
-        for (const message of found) {
-          // It may have been settled while it was read.
-          if (this.#retention.isExpired(message.expiresAt) || durable.settled.has(message.seq)) continue;
-          const attempt = durable.attempts.get(message.seq);
-          messages.push({ message, deliveryCount: attempt?.deliveryCount ?? 0, retryAt: attempt?.retryAt });
-          bytes += message.payload.length;
-          if (bytes >= maxBytes) return { messages, throughSeq: message.seq, hasMore: true };
-        }
-      }
-      throughSeq = Math.max(throughSeq, plan.throughSeq);
-      if (plan.isEnd || messages.length >= limit) return { messages, throughSeq, hasMore: !plan.isEnd };
-    }
+  pending(name: string, afterSeq: number, limit: number, maxBytes = 4 * 2 ** 20): Promise<PendingPage> {
+    return pendingPage(this.#backlog, name, afterSeq, limit, maxBytes);
   }
 
   /** How much a durable has still to settle. Costs by the number of its messages; expired ones count until they are removed. */
   backlog(name: string): BacklogStats {
     this.#requireOpen();
-    const durable = this.#store.durables.get(name);
-    if (durable === undefined) throw unknownDurable(name);
-    let messages = 0;
-    const isWorkQueue = this.#retention.settings.policy === "work-queue";
-    const isLeft = (topic: Topic, seq: number): boolean =>
-      durable.isPending(topic, seq) && (!isWorkQueue || this.#retention.need(topic, seq, false) !== "gone");
-    for (const block of this.#store.blocks()) {
-      const { topic, lastSeq } = block;
-      if (block.isDamaged || lastSeq <= durable.floor || !durable.topics.has(topic)) continue;
-      for (const seq of block.seqs()) if (isLeft(topic, seq)) messages++;
-    }
-    this.#store.index.scan(durable.floor, (seq, _lsn, topic) => {
-      if (durable.topics.has(topic) && isLeft(topic, seq)) messages++;
-      return true;
-    });
-    return { messages, attempted: durable.attempts.size, floor: durable.floor };
+    return backlogOf(this.#backlog, name);
   }
 
   /**
@@ -515,7 +415,10 @@ export class StoreEngine {
       this.#failedCheckpoints++;
       const message = "A checkpoint failed; the log keeps everything, and it is tried again";
       this.#settings.onProblem({ kind: "checkpoint-failed", message, cause });
-      await this.#hands.reopenDatabase(this.#settings).catch(() => undefined);
+      await this.#hands
+        .reopenDatabase(this.#settings)
+        .then(() => this.#checkpointer.resolveDoubt())
+        .catch(() => undefined);
       throw cause;
     }
   }
@@ -534,229 +437,4 @@ function seqError(seq: number, lastSeq: number): Error {
     seq,
     lastSeq,
   });
-}
-
-export async function folderBytes({ path, machine }: StoreSettings, folders: readonly string[]): Promise<number> {
-  const { fileSystem } = machine;
-  let sum = 0;
-  for (const folder of folders) {
-    const names = await fileSystem.list(`${path}/${folder}`).catch(() => []);
-    for (const name of names) sum += (await fileSystem.stat(`${path}/${folder}/${name}`))?.size ?? 0;
-  }
-  return sum;
-}
-
-interface EngineParts {
-  readonly settings: StoreSettings;
-  readonly state: StoreState;
-  readonly payloads: PayloadCodec;
-  readonly history: History;
-  readonly retention: Retention;
-  readonly checkpointer: Checkpointer;
-  readonly wal: Wal;
-  readonly hands: EngineHands;
-  readonly recovered: RecoveredState;
-  readonly report: StoreReport;
-  readonly releaseLock: () => Promise<void>;
-}
-
-/** What the log calls back into, and what can be exchanged under the engine: made before the engine is. */
-class EngineHands {
-  readonly #state: StoreState;
-  database: KeyValueStore;
-  /** In the log's buffer, in order. */
-  readonly unwritten: Unwritten[] = [];
-  onApplied: () => void = () => undefined;
-
-  constructor(state: StoreState, database: KeyValueStore) {
-    this.#state = state;
-    this.database = database;
-  }
-
-  /** Everything through `lsn` is in the log, but for what a full disk refused. */
-  onWritten(lsn: number, wasDropped: (lsn: number) => boolean): void {
-    const { unwritten } = this;
-    let count = 0;
-    for (; count < unwritten.length; count++) {
-      const record = unwritten[count] as Unwritten;
-      if (record.lsn > lsn) break;
-      if (!wasDropped(record.lsn)) this.#state.apply(record.lsn, record.entry, record.needsSync);
-    }
-    unwritten.splice(0, count);
-    // Also what changes nothing: a checkpoint's own record, and what a full disk refused.
-    this.#state.appliedLsn = lsn;
-    this.onApplied();
-  }
-
-  /** Whether there is anything that a checkpoint would write. */
-  hasNews({ lsn }: About): boolean {
-    return this.#state.changedLsn > lsn;
-  }
-
-  /** After a failed write, LevelDB takes no more until it is opened again. */
-  async reopenDatabase({ path, machine }: StoreSettings): Promise<void> {
-    await this.database.close().catch(() => undefined);
-    this.database = await machine.openDatabase(`${path}/level`);
-  }
-}
-
-async function openParts(
-  settings: StoreSettings,
-  opened: OpenedDatabase,
-): Promise<Omit<EngineParts, "releaseLock"> & { readonly isRebuilt: boolean }> {
-  const { clock, machine, path, recovery } = settings;
-  const startedAt = machine.elapsed();
-  const keys = await openKeys(settings, opened.about);
-  const { crc32, gzip } = machine;
-  const sealer = new Sealer(settings.compressor, { crc32, keys, gzip });
-  const payloads = new PayloadCodec(settings.codec, machine.structuredData);
-  const now = (): number => clock.now();
-  const state = new StoreState({
-    dedupWindowMs: settings.dedupWindowMs,
-    dedupMaxEntries: settings.dedupMaxEntries,
-    isWorkQueue: settings.retention.policy === "work-queue",
-    now,
-    nameInKeys: (name) => sealer.nameInKeys(name),
-  });
-  const hands = new EngineHands(state, opened.database);
-  const about = opened.about ?? { format: databaseFormat, lsn: 0, seq: 0, generation: 0 };
-  const { values, damaged } = await loadDatabase(opened.database, sealer, state, about, true);
-  if (damaged.length > 0 && recovery === "fail") {
-    const text = `${damaged.length} values of the database in ${path} are damaged. Open with recovery "quarantine" to go on without them, or restore a backup`;
-    throw brokerError("ERR_STORE_CORRUPT", text, { path, damaged });
-  }
-  const hasLostDurables = opened.about === undefined || damaged.some(({ what }) => what === "durable");
-  const replayer = new LogReplayer(state, hasLostDurables);
-  const wal: Wal = await openWal({
-    fileSystem: machine.fileSystem,
-    directory: `${path}/wal`,
-    clock,
-    afterTurn: machine.afterTurn,
-    random: settings.random,
-    crc32,
-    recovery,
-    checkpointLsn: opened.about?.lsn,
-    segmentBytes: Math.max(64 * 1024, Math.floor(settings.walBytes / 4)),
-    bufferBytes: settings.bufferBytes,
-    intervalMs: settings.intervalMs,
-    reserveBytes: settings.reserveBytes,
-    cipher: keys,
-    onRecords: (records) => replayer.take(records),
-    onStateChange: settings.onStateChange,
-    onWritten: (lsn) => hands.onWritten(lsn, (one) => wal.writer.wasDropped(one)),
-    onDamage: (damage) =>
-      settings.onProblem({
-        kind: "log-damaged",
-        message: `${damage.file} cannot be read at byte ${damage.offset}: records ${damage.fromLsn} to ${damage.toLsn}`,
-      }),
-  });
-  try {
-    return await finishParts({
-      settings,
-      opened,
-      about,
-      keys,
-      sealer,
-      payloads,
-      state,
-      hands,
-      values,
-      damaged,
-      replayer,
-      wal,
-      startedAt,
-    });
-  } catch (error) {
-    await wal.writer.close().catch(() => undefined);
-    throw error;
-  }
-}
-
-async function finishParts(parts: {
-  readonly settings: StoreSettings;
-  readonly opened: OpenedDatabase;
-  readonly about: About;
-  readonly keys: KeyRing | undefined;
-  readonly sealer: Sealer;
-  readonly payloads: PayloadCodec;
-  readonly state: StoreState;
-  readonly hands: EngineHands;
-  readonly values: LoadedValues;
-  readonly damaged: readonly DamagedEntry[];
-  readonly replayer: LogReplayer;
-  readonly wal: Wal;
-  readonly startedAt: number;
-}): Promise<Omit<EngineParts, "releaseLock"> & { readonly isRebuilt: boolean }> {
-  const { settings, opened, about, keys, sealer, payloads, state, hands, values, damaged, replayer, wal } = parts;
-  const { machine, clock } = settings;
-  const now = (): number => clock.now();
-  const warnings: string[] = [];
-  const { writer, reader } = wal;
-  state.appliedLsn = Math.max(state.appliedLsn, wal.report.lastLsn, about.lsn);
-  const isLost = opened.about === undefined && (replayer.checkpointSeq > 0 || (wal.segments[0]?.firstLsn ?? 1) > 1);
-  const finding = isLost && opened.finding === "new" ? "missing" : opened.finding;
-  if (isLost) warnings.push("the database was lost: what it had beyond the log's reach is gone");
-  const retention = new Retention(settings.retention, now, state);
-  const history = new History({
-    state,
-    database: () => hands.database,
-    sealer,
-    payloads,
-    log: {
-      readThese: (lsns) => reader.readThese(lsns),
-      get syncedLsn() {
-        return writer.syncedLsn;
-      },
-    },
-    cacheBytes: settings.cacheBytes,
-    onDamage: ({ topic, firstSeq, lastSeq }, cause) =>
-      settings.onProblem({
-        kind: "block-damaged",
-        message: `A block of ${topic.name}, messages ${firstSeq} to ${lastSeq}, cannot be read`,
-        cause,
-      }),
-  });
-  const checkpointer = new Checkpointer({
-    state,
-    wal,
-    database: () => hands.database,
-    sealer,
-    history,
-    retention,
-    crc32: machine.crc32,
-    monotonic: machine.elapsed,
-    breathe: () => new Promise((resolve) => machine.afterTurn(resolve)),
-    blockBytes: settings.blockBytes,
-    bufferBytes: 16 * 2 ** 20,
-    about: { ...about, key: aboutKeys(keys) },
-    onWritten: () => undefined,
-  });
-  if (opened.about === undefined && !isLost) await checkpointer.writeAbout();
-  const recovered = recoveredState(state, values, payloads);
-  let messagesInBlocks = 0;
-  for (const { facts } of state.blocks()) messagesInBlocks += facts.count;
-  const report: StoreReport = {
-    database: finding,
-    movedTo: opened.movedTo,
-    lostThroughSeq: isLost ? Math.max(replayer.checkpointSeq, 0) : undefined,
-    damaged,
-    log: wal.report,
-    messagesInBlocks,
-    messagesInLog: state.index.size,
-    warnings: [...warnings, ...wal.report.warnings],
-    durationMs: machine.elapsed() - parts.startedAt,
-  };
-  return {
-    settings,
-    state,
-    payloads,
-    history,
-    retention,
-    checkpointer,
-    wal,
-    hands,
-    recovered,
-    report,
-    isRebuilt: isLost,
-  };
 }

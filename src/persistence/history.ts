@@ -9,7 +9,7 @@ import { OpenBlock } from "./store/block.js";
 import type { Block } from "./store/block.js";
 import { blockKey } from "./store/keys.js";
 import type { KeyValueStore } from "./store/level-store.js";
-import { DamagedValue } from "./store/sealer.js";
+import { DamagedValue } from "./store/damaged-value.js";
 import type { Sealer } from "./store/sealer.js";
 import type { Topic } from "./durable.js";
 import { MalformedBytes } from "./wal/byte-reader.js";
@@ -208,12 +208,12 @@ export class History {
   async #load(block: Block): Promise<OpenBlock | undefined> {
     const { sealer, database } = this.#options;
     const key = blockKey(sealer.nameInKeys(block.topic.name), block.firstSeq);
-    const value = await database().get(key);
-    if (value === undefined) {
-      if (this.#isKnown(block)) this.#damaged(block, new DamagedValue("the block is not in the database"));
-      return undefined;
-    }
     try {
+      const value = await database().get(key);
+      if (value === undefined) {
+        if (this.#isKnown(block)) this.#damaged(block, new DamagedValue("the block is not in the database"));
+        return undefined;
+      }
       const open = new OpenBlock(block.topic.name, await sealer.open(key, value), block.facts.count);
       this.#cache.set(block, open);
       return open;

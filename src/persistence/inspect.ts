@@ -1,25 +1,74 @@
-import { brokerError, errorText } from "../errors.js";
-import { PayloadCodec } from "./codec.js";
-import { databaseFormat, loadDatabase, LogReplayer, openDatabase, openKeys, recoveredState } from "./recover.js";
-import type { DamagedEntry } from "./recover.js";
-import { History } from "./history.js";
-import type { RecoveredState, StoredMessage } from "./operations.js";
+import { brokerError } from "../errors.js";
+import type { LockHolder } from "../platform/lock-file.js";
+import { backlogOf } from "./backlog.js";
+import { exportLines } from "./export-lines.js";
+import type { ExportSelection } from "./export-lines.js";
+import { indexFlag } from "./log-index.js";
+import type { RecoveredDurable, RecoveredState, StoredMessage } from "./operations.js";
 import { resolveOptions } from "./options.js";
 import type { StoreOptions, StoreSettings } from "./options.js";
+import { readStore } from "./read-store.js";
+import type { ReadableStore } from "./read-store.js";
 import { replay } from "./replay.js";
 import type { ReplayOptions } from "./replay.js";
-import { Retention } from "./retention.js";
-import { StoreState } from "./state.js";
-import type { KeyValueStore } from "./store/level-store.js";
-import { Sealer } from "./store/sealer.js";
-import { WalReader } from "./wal/reader.js";
-import { scanLog } from "./wal/recovery.js";
-import type { LogScan } from "./wal/recovery.js";
+import type { Progress } from "./reports.js";
+import { retentionToStore } from "./retention.js";
+import type { StoredRetention } from "./retention.js";
+
+/** How to look at a store: what it is written with, of which only codec, compression and encryption matter. */
+export interface InspectOptions extends StoreOptions {
+  /** What to do where a process has the store open: refuse (`ERR_STORE_LOCKED`), or read it as it is at this moment. @default "refuse" */
+  readonly inUse?: "refuse" | "read" | undefined;
+}
 
 /** A topic in a store that is looked at. */
 export interface TopicSummary {
   readonly topic: string;
+  /** Messages that are kept. One that has expired counts until its whole block has. */
   readonly messages: number;
+}
+
+/** A durable in a store that is looked at. */
+export interface DurableSummary {
+  readonly name: string;
+  readonly patterns: readonly string[];
+  /** Everything through this number is settled, or was never its own. */
+  readonly floor: number;
+  /** Messages that it has still to settle, and those of them that were tried before. */
+  readonly pending: number;
+  readonly attempted: number;
+}
+
+/** Files in a part of a store. */
+export interface FileSummary {
+  readonly files: number;
+  readonly bytes: number;
+}
+
+/** A store in numbers. */
+export interface StoreSummary {
+  readonly path: string;
+  /** The format's version; undefined where the database is lost. */
+  readonly format: number | undefined;
+  /** The process that has the store open. */
+  readonly holder: LockHolder | undefined;
+  /** The id of the key that the database is encrypted with. */
+  readonly keyId: number | undefined;
+  readonly retention: StoredRetention;
+  readonly lastSeq: number;
+  readonly messages: number;
+  readonly topics: number;
+  readonly durables: number;
+  readonly deadLetters: number;
+  readonly delayed: number;
+  readonly retained: number;
+  readonly dedupIds: number;
+  readonly log: FileSummary;
+  readonly database: FileSummary;
+  /** What earlier openings set aside. */
+  readonly quarantine: FileSummary;
+  /** Damage that opening it found; `verify` looks further. */
+  readonly problems: readonly string[];
 }
 
 /** What a look at every byte of a store found. */
@@ -31,158 +80,139 @@ export interface VerifyReport {
   readonly records: number;
   /** Each damage in a line for people. */
   readonly problems: readonly string[];
+  /** What is no damage, and worth knowing. */
+  readonly notes: readonly string[];
 }
 
 /**
- * A store that is looked at and not touched: closed, broken, or on a disk that cannot be written. It reads a copy of
- * the database's files (LevelDB writes when it opens), and the log where it is.
+ * A store that is looked at and not touched: closed, broken, on a disk that cannot be written, or in use. It reads a copy
+ * of the database's files in the system's folder for temporary files (LevelDB writes when it opens), and the log where it
+ * is. What it shows is what a program would see that opens the store with the retention it was last opened with.
  *
- * Open until `close`; a store that a process has open is refused with `ERR_STORE_LOCKED`, as far as the lock tells.
+ * @example
+ * ```ts
+ * const inspector = await StoreInspector.open({ path: "./data" });
+ * console.log(inspector.topics(), await inspector.verify());
+ * await inspector.close();
+ * ```
  */
 export class StoreInspector {
   readonly #settings: StoreSettings;
-  readonly #store: StoreState;
-  readonly #history: History;
-  readonly #retention: Retention;
-  readonly #database: KeyValueStore;
-  readonly #copy: string;
-  readonly #scan: LogScan;
-  readonly #damaged: readonly DamagedEntry[];
-  readonly #problems: string[];
-  /** Durables, delayed messages, dead letters and what else a broker would be told at opening. */
-  readonly recovered: RecoveredState;
+  readonly #store: ReadableStore;
+  /** The process that has the store open: what is read is the store as it was when it was opened here. */
+  readonly holder: LockHolder | undefined;
 
-  private constructor(parts: {
-    settings: StoreSettings;
-    state: StoreState;
-    history: History;
-    retention: Retention;
-    database: KeyValueStore;
-    copy: string;
-    scan: LogScan;
-    damaged: readonly DamagedEntry[];
-    problems: string[];
-    recovered: RecoveredState;
-  }) {
-    this.#settings = parts.settings;
-    this.#store = parts.state;
-    this.#history = parts.history;
-    this.#retention = parts.retention;
-    this.#database = parts.database;
-    this.#copy = parts.copy;
-    this.#scan = parts.scan;
-    this.#damaged = parts.damaged;
-    this.#problems = parts.problems;
-    this.recovered = parts.recovered;
+  private constructor(settings: StoreSettings, store: ReadableStore, holder: LockHolder | undefined) {
+    this.#settings = settings;
+    this.#store = store;
+    this.holder = holder;
   }
 
   /**
-   * Opens a store's folder to look at it. Takes the options the store is written with, of which only codec, compression,
-   * encryption and retention matter.
+   * Opens a store's folder to look at it.
    *
-   * Throws `ERR_STORE_LOCKED`, `ERR_WRONG_KEY`, `ERR_STORE_FAILED` (a newer version's store, or no store at all).
+   * Throws `ERR_STORE_LOCKED` (as far as the lock file tells), `ERR_WRONG_KEY`, `ERR_STORE_FAILED` (a newer version's
+   * store, or no store at all), `ERR_INVALID_OPTION`.
    */
-  static async open(options: StoreOptions): Promise<StoreInspector> {
-    const given = resolveOptions(options);
-    const { machine, path, clock } = given;
-    const { fileSystem, folders } = machine;
+  static async open(options: InspectOptions): Promise<StoreInspector> {
+    const settings = resolveOptions({ ...options, retention: options.retention ?? "stored" });
+    const { machine, path } = settings;
+    const { folders } = machine;
     if (!(await folders.exists(`${path}/wal`)) && !(await folders.exists(`${path}/level`))) {
       throw brokerError("ERR_STORE_FAILED", `There is no store in ${path}`, { path });
     }
     const holder = await folders.lockHolder(`${path}/lock`);
-    if (holder !== undefined) {
+    if (holder !== undefined && options.inUse !== "read") {
       const { pid, host } = holder;
       const text = `The store in ${path} is open in process ${pid} on ${host}; close it there, or look at a backup`;
       throw brokerError("ERR_STORE_LOCKED", text, { path, pid, host });
     }
-    const copy = await folders.makeTemporary("inproc-broker-inspect-");
-    let database: KeyValueStore | undefined;
-    try {
-      await fileSystem.makeDirectory(`${copy}/level`);
-      for (const name of await fileSystem.list(`${path}/level`).catch(() => [])) {
-        // Not a second name: LevelDB may write to what it finds.
-        if (name !== "LOCK") await folders.copy(`${path}/level/${name}`, `${copy}/level/${name}`);
-      }
-      const settings: StoreSettings = { ...given, path: copy, recovery: "quarantine" };
-      const opened = await openDatabase(settings);
-      database = opened.database;
-      const problems: string[] = [];
-      if (opened.finding === "broken") problems.push(`the database cannot be opened: ${errorText(opened.cause)}`);
-      const keys = await openKeys(settings, opened.about);
-      const sealer = new Sealer(settings.compressor, { crc32: machine.crc32, keys, gzip: machine.gzip });
-      const payloads = new PayloadCodec(settings.codec, machine.structuredData);
-      const now = (): number => clock.now();
-      const { dedupWindowMs, dedupMaxEntries } = settings;
-      const isWorkQueue = settings.retention.policy === "work-queue";
-      const nameInKeys = (name: string): Uint8Array => sealer.nameInKeys(name);
-      const state = new StoreState({ dedupWindowMs, dedupMaxEntries, isWorkQueue, now, nameInKeys });
-      const about = opened.about ?? { format: databaseFormat, lsn: 0, seq: 0, generation: 0 };
-      const { values, damaged } = await loadDatabase(database, sealer, state, about, false);
-      const replayer = new LogReplayer(state, opened.about === undefined);
-      const directory = `${path}/wal`;
-      const chunkBytes = 256 * 1024;
-      const scan = await scanLog({
-        fileSystem,
-        directory,
-        crc32: machine.crc32,
-        policy: "quarantine",
-        checkpointLsn: opened.about?.lsn,
-        chunkBytes,
-        onRecords: (records) => replayer.take(records),
-        cipher: keys,
-      });
-      const readerOptions = {
-        fileSystem,
-        directory,
-        crc32: machine.crc32,
-        chunkBytes,
-        cipher: keys,
-        onDamage: () => undefined,
-      };
-      const reader = new WalReader(readerOptions, scan.segments, () => scan.lastLsn);
-      const openedDatabase = database;
-      const history = new History({
-        state,
-        database: () => openedDatabase,
-        sealer,
-        payloads,
-        log: { readThese: (lsns) => reader.readThese(lsns), syncedLsn: scan.lastLsn },
-        cacheBytes: settings.cacheBytes,
-        onDamage: ({ topic, firstSeq, lastSeq }) =>
-          problems.push(`a block of ${topic.name}, messages ${firstSeq} to ${lastSeq}, cannot be read`),
-      });
-      const recovered = recoveredState(state, values, payloads);
-      const retention = new Retention(settings.retention, now, state);
-      return new StoreInspector({
-        settings,
-        state,
-        history,
-        retention,
-        database,
-        copy,
-        scan,
-        damaged,
-        problems,
-        recovered,
-      });
-    } catch (error) {
-      await database?.close().catch(() => undefined);
-      await folders.removeTree(copy);
-      throw error;
-    }
+    return new StoreInspector(settings, await readStore(settings, holder), holder);
   }
 
-  /** Topics with messages, by name. */
+  /** Durables, delayed messages, dead letters and what else a broker would be told at opening. */
+  get recovered(): RecoveredState {
+    return this.#store.recovered;
+  }
+
+  /** Damage found so far, each in a line for people; reading finds more. */
+  get problems(): readonly string[] {
+    return [...this.#store.problems];
+  }
+
+  /** Topics with messages that are kept, by name. */
   topics(): TopicSummary[] {
+    const { loaded, retention } = this.#store;
+    const { state } = loaded;
     const counts = new Map<string, number>();
-    const count = (topic: string, messages: number): void =>
-      void counts.set(topic, (counts.get(topic) ?? 0) + messages);
-    for (const { topic, facts } of this.#store.blocks()) count(topic.name, facts.count);
-    this.#store.index.scan(0, (_seq, _lsn, topic) => {
-      count(topic.name, 1);
+    const count = (topic: string): void => void counts.set(topic, (counts.get(topic) ?? 0) + 1);
+    for (const block of state.blocks()) {
+      if (retention.isExpired(block.facts.expiresAt)) continue;
+      const { topic, facts } = block;
+      for (const seq of block.seqs()) {
+        if (retention.need(topic, seq, facts.isUnclaimed) !== "gone") count(topic.name);
+      }
+    }
+    state.index.scan(0, (seq, _lsn, topic, expiresAt, flags) => {
+      const isGone =
+        retention.isExpired(expiresAt) || retention.need(topic, seq, (flags & indexFlag.isUnclaimed) !== 0) === "gone";
+      if (!isGone) count(topic.name);
       return true;
     });
     return [...counts].map(([topic, messages]) => ({ topic, messages })).sort((a, b) => (a.topic < b.topic ? -1 : 1));
+  }
+
+  /** Durables, by name, with what they have still to settle. */
+  durables(): DurableSummary[] {
+    const { loaded, history, retention } = this.#store;
+    const parts = { state: loaded.state, history, retention, requireOpen: () => undefined };
+    return this.recovered.durables
+      .map(({ name, patterns }: RecoveredDurable) => {
+        const { messages, attempted, floor } = backlogOf(parts, name);
+        return { name, patterns, floor, pending: messages, attempted };
+      })
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** The store in numbers. */
+  async summary(): Promise<StoreSummary> {
+    const { loaded, problems } = this.#store;
+    const { opened, retention } = loaded;
+    const { deadLetters, delayed, retained, dedup, durables, lastSeq } = this.recovered;
+    const topics = this.topics();
+    return {
+      path: this.#settings.path,
+      format: opened.about?.format,
+      holder: this.holder,
+      keyId: opened.about?.key?.id,
+      retention: retentionToStore(retention),
+      lastSeq,
+      messages: topics.reduce((sum, { messages }) => sum + messages, 0),
+      topics: topics.length,
+      durables: durables.length,
+      deadLetters: deadLetters.length,
+      delayed: delayed.length,
+      retained: retained.length,
+      dedupIds: dedup.length,
+      log: await this.#files("wal"),
+      database: await this.#files("level"),
+      quarantine: await this.#files("wal/quarantine", "quarantine"),
+      problems: [...problems],
+    };
+  }
+
+  async #files(...folders: readonly string[]): Promise<FileSummary> {
+    const { path, machine } = this.#settings;
+    let files = 0;
+    let bytes = 0;
+    for (const folder of folders) {
+      for (const name of await machine.fileSystem.list(`${path}/${folder}`).catch((): string[] => [])) {
+        if (name === "quarantine") continue;
+        files++;
+        bytes += (await machine.fileSystem.stat(`${path}/${folder}/${name}`))?.size ?? 0;
+      }
+    }
+    return { files, bytes };
   }
 
   /** History, as `StoreEngine.replay`. */
@@ -190,8 +220,8 @@ export class StoreInspector {
     patterns: readonly string[],
     options: ReplayOptions = {},
   ): AsyncGenerator<StoredMessage, void, undefined> {
-    const parts = { state: this.#store, history: this.#history, retention: this.#retention };
-    for await (const page of replay(parts, patterns, options)) yield* page;
+    const { loaded, history, retention } = this.#store;
+    for await (const page of replay({ state: loaded.state, history, retention }, patterns, options)) yield* page;
   }
 
   /** The first messages of a topic or pattern. */
@@ -201,46 +231,33 @@ export class StoreInspector {
     return found;
   }
 
-  /** Every message of the patterns as a line of JSON; payloads that are no JSON are in base64, under `bytes`. */
-  async *exportLines(
-    patterns: readonly string[],
-    options: ReplayOptions = {},
-  ): AsyncGenerator<string, void, undefined> {
-    for await (const message of this.messages(patterns, options)) {
-      const { seq, timestamp, topic, id, key, headers, priority, expiresAt, replyTo, correlationId } = message;
-      const fields = { seq, timestamp, topic, id, key, headers, priority, expiresAt, replyTo, correlationId };
-      const isJson = message.codec === 1;
-      const payload = isJson ? { data: message.data } : { codec: message.codec, bytes: base64(message.payload) };
-      yield `${JSON.stringify({ ...fields, ...payload })}\n`;
-    }
+  /** The store as lines of JSON, each with its line break: see docs/format/export.md. `importStore` takes them. */
+  exportLines(selection: ExportSelection = {}): AsyncGenerator<string, void, undefined> {
+    return exportLines(this.#store, selection);
   }
 
   /** Reads everything there is, and tells what is damaged. */
-  async verify(): Promise<VerifyReport> {
+  async verify(onProgress?: (progress: Progress) => void): Promise<VerifyReport> {
+    const { loaded, history, scan, problems } = this.#store;
+    const { state } = loaded;
+    const blocks = [...state.blocks()];
     let messages = 0;
-    let blocks = 0;
-    for (const block of [...this.#store.blocks()]) {
-      blocks++;
-      messages += (await this.#history.entries(block))?.length ?? 0;
+    for (const [done, block] of blocks.entries()) {
+      onProgress?.({ done, total: blocks.length, unit: "blocks" });
+      messages += (await history.entries(block))?.length ?? 0;
     }
-    const problems = [
-      ...this.#problems,
-      ...this.#damaged.map(({ what, key }) => `a value of the database (${what}, key ${key}) is damaged`),
-      ...this.#scan.damage.map(
-        ({ file, offset, reason, fromLsn, toLsn }) =>
-          `${file} is damaged at byte ${offset} (${reason}): records ${fromLsn} to ${toLsn} cannot be read`,
-      ),
-    ];
-    const { records } = this.#scan;
-    return { isSound: problems.length === 0, messages: messages + this.#store.index.size, blocks, records, problems };
+    onProgress?.({ done: blocks.length, total: blocks.length, unit: "blocks" });
+    messages += state.index.size;
+    const notes = [...scan.warnings];
+    if (scan.cut?.reason === "torn") {
+      notes.push(`${scan.cut.file} ends with a write that was cut short, of ${scan.cut.bytes} bytes`);
+    }
+    const isSound = problems.length === 0;
+    return { isSound, messages, blocks: blocks.length, records: scan.records, problems: [...problems], notes };
   }
 
-  async close(): Promise<void> {
-    await this.#database.close();
-    await this.#settings.machine.folders.removeTree(this.#copy);
+  /** Gives back the copy's room. */
+  close(): Promise<void> {
+    return this.#store.close();
   }
-}
-
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
 }

@@ -40,9 +40,11 @@ export interface StoreOptions {
   /**
    * How long messages are kept that no durable has to settle. With a limit and no policy: `limits`. With neither, a message
    * is kept until every durable that matched it has settled it, and one that none matched for seven days and within
-   * 1 GiB.
+   * 1 GiB. `"stored"`: what the store was last opened with, for those who look after a store that is not theirs; a new one
+   * keeps everything.
    */
   readonly retention?:
+    | "stored"
     | {
         /** Milliseconds. */
         readonly maxAge?: number | undefined;
@@ -102,7 +104,7 @@ export interface StoreSettings {
   readonly path: string;
   readonly durability: Durability;
   readonly intervalMs: number;
-  readonly retention: RetentionSettings;
+  readonly retention: RetentionSettings | "stored";
   readonly codec: CodecOption;
   readonly compressor: Compressor | undefined;
   readonly keyProvider: KeyProvider | undefined;
@@ -177,7 +179,8 @@ export function resolveOptions(options: StoreOptions): StoreSettings {
 
 export const levels = ["memory", "os", "interval", "group", "always"] as const;
 
-function retentionOf(option: StoreOptions["retention"]): RetentionSettings {
+function retentionOf(option: StoreOptions["retention"]): RetentionSettings | "stored" {
+  if (option === "stored") return option;
   const { maxAge, maxBytes, maxMessages, policy } = option ?? {};
   if (policy !== undefined) oneOf("retention.policy", policy, ["limits", "interest", "work-queue"] as const);
   const limits = {

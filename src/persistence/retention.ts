@@ -15,6 +15,14 @@ import type { Topic } from "./durable.js";
  */
 export type RetentionPolicy = "limits" | "interest" | "work-queue";
 
+/** What a store was last opened with, as its database keeps it. No limit is left out. */
+export interface StoredRetention {
+  readonly policy: RetentionSettings["policy"];
+  readonly maxAge?: number | undefined;
+  readonly maxBytes?: number | undefined;
+  readonly maxMessages?: number | undefined;
+}
+
 export interface RetentionSettings {
   readonly policy: RetentionPolicy | "until-settled";
   /** Milliseconds; Infinity for no limit, as for the others. */
@@ -22,6 +30,18 @@ export interface RetentionSettings {
   /** As stored. */
   readonly maxBytes: number;
   readonly maxMessages: number;
+}
+
+/** The settings in the form that the database keeps: JSON has no Infinity. */
+export function retentionToStore({ policy, maxAgeMs, maxBytes, maxMessages }: RetentionSettings): StoredRetention {
+  const limit = (value: number): number | undefined => (value === Infinity ? undefined : value);
+  return { policy, maxAge: limit(maxAgeMs), maxBytes: limit(maxBytes), maxMessages: limit(maxMessages) };
+}
+
+/** What `retention: "stored"` means for a database; one that says nothing keeps everything. */
+export function retentionAsStored(stored: StoredRetention | undefined): RetentionSettings {
+  const { policy = "limits", maxAge = Infinity, maxBytes = Infinity, maxMessages = Infinity } = stored ?? {};
+  return { policy, maxAgeMs: maxAge, maxBytes, maxMessages };
 }
 
 /** `waited`: a durable has to settle it. `history`: kept within the limits. `gone`: not there any more, to whoever asks. */

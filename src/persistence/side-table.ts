@@ -1,3 +1,6 @@
+import { tallyOf } from "./ledger.js";
+import type { Tally } from "./ledger.js";
+
 interface Entry {
   /** Where it is, or will be, in the database. */
   readonly storedKey: Buffer;
@@ -5,12 +8,23 @@ interface Entry {
   value: Uint8Array | undefined;
   readonly at: number;
   isStored: boolean;
+  /** For the ledger: the checksum it is stored with. */
+  mark: number;
+}
+
+/** A value to be written. Whoever seals it says with which checksum. */
+export interface TablePut {
+  readonly key: Buffer;
+  readonly value: Uint8Array;
+  mark: number;
 }
 
 /** What a checkpoint has to write for a table. */
 export interface TableChanges {
-  readonly puts: readonly { readonly key: Buffer; readonly value: Uint8Array }[];
+  readonly puts: readonly TablePut[];
   readonly deletes: readonly Buffer[];
+  /** What the table has in the database and keeps there. */
+  readonly kept: Tally;
   /** Call it when they are in the database. */
   confirm(): void;
 }
@@ -36,15 +50,15 @@ export class SideTable<Key> {
   /** Adds or replaces; a replaced entry moves to the end. */
   put(key: Key, storedKey: Buffer, value: Uint8Array, at = 0): void {
     this.remove(key);
-    const entry: Entry = { storedKey, value, at, isStored: false };
+    const entry: Entry = { storedKey, value, at, isStored: false, mark: 0 };
     this.#removed.delete(storedKey.toString("latin1"));
     this.#entries.set(key, entry);
     this.#dirty.add(entry);
   }
 
   /** Adds what is in the database already. */
-  load(key: Key, storedKey: Buffer, at = 0): void {
-    this.#entries.set(key, { storedKey, value: undefined, at, isStored: true });
+  load(key: Key, storedKey: Buffer, mark: number, at = 0): void {
+    this.#entries.set(key, { storedKey, value: undefined, at, isStored: true, mark });
   }
 
   remove(key: Key): void {
@@ -67,18 +81,25 @@ export class SideTable<Key> {
   changes(): TableChanges {
     const entries = [...this.#dirty];
     const removed = [...this.#removed];
+    const puts = entries.map(({ storedKey, value }) => ({ key: storedKey, value: value as Uint8Array, mark: 0 }));
     return {
-      puts: entries.map(({ storedKey, value }) => ({ key: storedKey, value: value as Uint8Array })),
+      puts,
       deletes: removed.map(([, key]) => key),
+      kept: tallyOf(this.#storedMarks()),
       confirm: () => {
-        for (const entry of entries) {
+        for (const [index, entry] of entries.entries()) {
           entry.isStored = true;
+          entry.mark = puts[index]?.mark ?? 0;
           entry.value = undefined;
           this.#dirty.delete(entry);
         }
         for (const [text, key] of removed) if (this.#removed.get(text) === key) this.#removed.delete(text);
       },
     };
+  }
+
+  *#storedMarks(): IterableIterator<number> {
+    for (const { isStored, mark } of this.#entries.values()) if (isStored) yield mark;
   }
 
   /** Every key, in order, with its value if that is not in the database yet. */

@@ -171,11 +171,13 @@ export async function checkStore(
     store.recoveryReport.log.quarantined.filter(({ wasSynced }) => wasSynced),
     hint,
   ).toEqual([]);
+  expect(store.recoveryReport.discrepancies, hint).toEqual([]);
   await store.checkpoint();
   expect(JSON.stringify(await foundIn(store)), `${hint}, after a checkpoint`).toBe(found);
   await store.close();
   expect(disk.openFiles, hint).toBe(0);
   store = await StoreEngine.open(memoryOptions(disk.crash({ keep: "none" }), database));
   expect(JSON.stringify(await foundIn(store)), `${hint}, opened again`).toBe(found);
+  expect(store.recoveryReport, hint).toMatchObject({ damaged: [], discrepancies: [] });
   await store.close();
 }

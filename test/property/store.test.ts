@@ -126,6 +126,7 @@ describe("the store against a model", () => {
               if (one.kind === "crash") disk = disk.crash({ keep: "none" });
               else await store.close();
               store = await open();
+              expect(store.recoveryReport).toMatchObject({ damaged: [], discrepancies: [] });
             }
             if (one.kind === "publish" || one.kind === "settle") continue;
             await compare(store, model, clock.now(), policy);

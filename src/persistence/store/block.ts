@@ -43,14 +43,17 @@ export class Block {
   readonly ordinal: number;
   readonly topic: Topic;
   readonly facts: BlockFacts;
+  /** For the ledger: the checksum of its facts as stored. */
+  readonly mark: number;
   /** It could not be read: nothing of it is handed out, and it is not removed. */
   isDamaged = false;
 
-  constructor(generation: number, ordinal: number, topic: Topic, facts: BlockFacts) {
+  constructor(generation: number, ordinal: number, topic: Topic, facts: BlockFacts, mark: number) {
     this.generation = generation;
     this.ordinal = ordinal;
     this.topic = topic;
     this.facts = facts;
+    this.mark = mark;
   }
 
   get firstSeq(): number {

@@ -1,4 +1,5 @@
 import { ClassicLevel } from "classic-level";
+import { DamagedValue } from "./damaged-value.js";
 import type { KeyRange } from "./keys.js";
 
 /** A change to the database: a value, or undefined to remove the key. */
@@ -9,6 +10,7 @@ export interface Change {
 
 /** The database, as the store sees it: ordered keys, atomic batches. LevelDB is one; tests have one that loses power. */
 export interface KeyValueStore {
+  /** Rejects with `DamagedValue` where the database finds itself damaged; so does `entries`. */
   get(key: Buffer): Promise<Buffer | undefined>;
   /** All changes or none, on the disk when it resolves. */
   batch(changes: readonly Change[]): Promise<void>;
@@ -31,8 +33,12 @@ class LevelStore implements KeyValueStore {
     this.#level = level;
   }
 
-  get(key: Buffer): Promise<Buffer | undefined> {
-    return this.#level.get(key, { fillCache: false });
+  async get(key: Buffer): Promise<Buffer | undefined> {
+    try {
+      return await this.#level.get(key, { fillCache: false });
+    } catch (error) {
+      throw damageOf(error);
+    }
   }
 
   batch(changes: readonly Change[]): Promise<void> {
@@ -46,7 +52,9 @@ class LevelStore implements KeyValueStore {
     const iterator = this.#level.iterator({ ...range, fillCache: false, highWaterMarkBytes: readAheadBytes });
     try {
       for (;;) {
-        const entries = await iterator.nextv(1000);
+        const entries = await iterator.nextv(1000).catch((error: unknown) => {
+          throw damageOf(error);
+        });
         if (entries.length === 0) return;
         yield entries;
       }
@@ -75,10 +83,28 @@ export const openLevelStore: OpenKeyValueStore = async (path) => {
   return new LevelStore(level);
 };
 
-/** True when another process (or another opening in this one) has the database. */
-export function isLevelLocked(error: unknown): boolean {
+/** LevelDB's own finding that its files are damaged, as the store knows damage; other errors as they are. */
+function damageOf(error: unknown): unknown {
+  const isDamage = error instanceof Error && "code" in error && error.code === "LEVEL_CORRUPTION";
+  return isDamage ? new DamagedValue(`the database is damaged: ${error.message}`, { cause: error }) : error;
+}
+
+/**
+ * Why LevelDB would not open: another process (or another opening in this one) has it, its files are damaged or gone, the
+ * disk is full, or the system refuses. Undefined for what is no error of LevelDB's.
+ */
+export function levelProblem(error: unknown): "locked" | "damaged" | "full" | "failed" | undefined {
+  let found: "failed" | undefined;
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
-    if ("code" in cause && cause.code === "LEVEL_LOCKED") return true;
+    const code = "code" in cause && typeof cause.code === "string" ? cause.code : "";
+    if (code === "LEVEL_LOCKED") return "locked";
+    if (code === "LEVEL_CORRUPTION") return "damaged";
+    if (code === "LEVEL_IO_ERROR") {
+      // The system's own words; there is no number.
+      if (/no such file|not a directory|cannot find/i.test(cause.message)) return "damaged";
+      return /no space|disk full|quota/i.test(cause.message) ? "full" : "failed";
+    }
+    if (code.startsWith("LEVEL_")) found = "failed";
   }
-  return false;
+  return found;
 }

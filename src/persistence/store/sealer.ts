@@ -5,12 +5,10 @@ import type { KeyRing } from "../key-ring.js";
 import { ByteReader } from "../wal/byte-reader.js";
 import { ByteWriter } from "../wal/byte-writer.js";
 import { asBuffer } from "./block.js";
+import { DamagedValue } from "./damaged-value.js";
 
 /** Below this, compression does not pay. */
 const plainBelowBytes = 256;
-
-/** A value of the database is not what was stored under its key. */
-export class DamagedValue extends Error {}
 
 /**
  * Values of the database, on their way in and out: compressed, encrypted, with a checksum over key and value, so that

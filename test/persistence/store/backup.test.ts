@@ -64,10 +64,11 @@ describe("the inspector", () => {
       expect(inspector.recovered.durables.map(({ name }) => name)).toEqual(["d"]);
       expect((await inspector.peek("a.>", 2)).map(({ seq }) => seq)).toEqual([2, 4]);
       const lines = [];
-      for await (const line of inspector.exportLines(["a.y", "b"])) lines.push(JSON.parse(line) as object);
-      expect(lines.length).toBe(11);
-      expect(lines[0]).toMatchObject({ seq: 1, topic: "b", data: { seq: 1 } });
-      expect(lines[10]).toMatchObject({ seq: 21, bytes: "AQI=" });
+      for await (const line of inspector.exportLines({ patterns: ["a.y", "b"] }))
+        lines.push(JSON.parse(line) as object);
+      expect(lines.length).toBe(14);
+      expect(lines[2]).toMatchObject({ kind: "message", seq: 1, topic: "b", data: { seq: 1 }, waiting: {} });
+      expect(lines[12]).toMatchObject({ seq: 21, bytes: "AQI=", waiting: { d: { deliveryCount: 0 } } });
       expect(await inspector.verify()).toMatchObject({ isSound: true, messages: 21, problems: [] });
     } finally {
       await inspector.close();

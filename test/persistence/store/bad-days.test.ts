@@ -105,7 +105,7 @@ describe("bad days", () => {
     const database = new MemoryDatabase();
     await (await StoreEngine.open(memoryOptions(disk, database))).close();
     const { crc32 } = await import("../../../src/platform/checksum.js");
-    const { encodeAbout } = await import("../../../src/persistence/checkpoint.js");
+    const { encodeAbout } = await import("../../../src/persistence/about.js");
     database.entries.set("a", encodeAbout({ format: 2, lsn: 0, seq: 0, generation: 0 }, crc32));
     const before = new Map(database.entries);
     await expect(StoreEngine.open(memoryOptions(disk, database))).rejects.toThrow(/format version 2.*reads up to 1/);

@@ -1,0 +1,82 @@
+/** What durables have still to settle. */
+import { unknownDurable } from "./durable-state.js";
+import type { Topic } from "./durable.js";
+import type { History } from "./history.js";
+import type { PendingMessage, PendingPage } from "./operations.js";
+import type { BacklogStats } from "./reports.js";
+import type { Retention } from "./retention.js";
+import type { StoreState } from "./state.js";
+
+export interface BacklogParts {
+  readonly state: StoreState;
+  readonly history: History;
+  readonly retention: Retention;
+  /** Throws when the store was closed meanwhile. */
+  readonly requireOpen: () => void;
+}
+
+/**
+ * The next messages that a durable has to settle, above `afterSeq`, in the order of their numbers. Memory is bounded
+ * by the page. Messages whose retry is not due are in it, with their `retryAt`. Expired ones are not.
+ *
+ * @param maxBytes the page ends when its payloads reach this
+ */
+export async function pendingPage(
+  parts: BacklogParts,
+  name: string,
+  afterSeq: number,
+  limit: number,
+  maxBytes: number,
+): Promise<PendingPage> {
+  const { state, history, retention, requireOpen } = parts;
+  const messages: PendingMessage[] = [];
+  let throughSeq = afterSeq;
+  let bytes = 0;
+  for (;;) {
+    requireOpen();
+    const durable = state.durables.get(name);
+    if (durable === undefined) throw unknownDurable(name);
+    const isWorkQueue = retention.settings.policy === "work-queue";
+    const plan = history.plan({
+      topics: durable.topics,
+      wants: (topic, seq, isUnclaimed) =>
+        durable.isPending(topic, seq) && (!isWorkQueue || retention.need(topic, seq, isUnclaimed) !== "gone"),
+      skips: ({ facts }) => retention.isExpired(facts.expiresAt),
+      afterSeq: Math.max(throughSeq, durable.floor),
+      throughSeq: Infinity,
+      limit: Math.min(limit - messages.length, 512),
+    });
+    for await (const found of history.fetch(plan.places)) {
+      for (const message of found) {
+        // It may have been settled while it was read.
+        if (retention.isExpired(message.expiresAt) || durable.settled.has(message.seq)) continue;
+        const attempt = durable.attempts.get(message.seq);
+        messages.push({ message, deliveryCount: attempt?.deliveryCount ?? 0, retryAt: attempt?.retryAt });
+        bytes += message.payload.length;
+        if (bytes >= maxBytes) return { messages, throughSeq: message.seq, hasMore: true };
+      }
+    }
+    throughSeq = Math.max(throughSeq, plan.throughSeq);
+    if (plan.isEnd || messages.length >= limit) return { messages, throughSeq, hasMore: !plan.isEnd };
+  }
+}
+
+/** How much a durable has still to settle. Costs by the number of its messages; expired ones count until they are removed. */
+export function backlogOf({ state, retention }: BacklogParts, name: string): BacklogStats {
+  const durable = state.durables.get(name);
+  if (durable === undefined) throw unknownDurable(name);
+  let messages = 0;
+  const isWorkQueue = retention.settings.policy === "work-queue";
+  const isLeft = (topic: Topic, seq: number): boolean =>
+    durable.isPending(topic, seq) && (!isWorkQueue || retention.need(topic, seq, false) !== "gone");
+  for (const block of state.blocks()) {
+    const { topic, lastSeq } = block;
+    if (block.isDamaged || lastSeq <= durable.floor || !durable.topics.has(topic)) continue;
+    for (const seq of block.seqs()) if (isLeft(topic, seq)) messages++;
+  }
+  state.index.scan(durable.floor, (seq, _lsn, topic) => {
+    if (durable.topics.has(topic) && isLeft(topic, seq)) messages++;
+    return true;
+  });
+  return { messages, attempted: durable.attempts.size, floor: durable.floor };
+}

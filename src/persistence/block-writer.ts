@@ -1,0 +1,123 @@
+import type { Topic } from "./durable.js";
+import { markOf } from "./ledger.js";
+import { Block, BlockBuilder, encodeFacts } from "./store/block.js";
+import type { BlockFacts } from "./store/block.js";
+import { blockKey, factsKey } from "./store/keys.js";
+import type { Change, KeyValueStore } from "./store/level-store.js";
+import type { Sealer } from "./store/sealer.js";
+import type { PublishEntry } from "./wal/entries.js";
+
+/** Changes that go into the database together, in bytes. */
+const batchBytes = 1024 * 1024;
+
+export interface BlockWriterOptions {
+  readonly database: () => KeyValueStore;
+  readonly sealer: Sealer;
+  /** A block is full at this many bytes. */
+  readonly blockBytes: number;
+  /** Bytes of unfinished blocks in memory. */
+  readonly bufferBytes: number;
+}
+
+/** Closes a builder into a block: what the database has to take for it, and the block. */
+export async function sealBlock(
+  sealer: Sealer,
+  builder: BlockBuilder,
+  topic: Topic,
+  generation: number,
+  ordinal: number,
+): Promise<{ block: Block; changes: Change[] }> {
+  const { raw, facts: unsized } = builder.finish();
+  const key = blockKey(sealer.nameInKeys(topic.name), unsized.firstSeq);
+  const value = await sealer.seal(key, raw);
+  const facts: BlockFacts = { ...unsized, storedBytes: value.length };
+  const aboutIt = factsKey(generation, ordinal);
+  const sealedFacts = sealer.sealPlain(aboutIt, encodeFacts(topic.name, facts));
+  return {
+    block: new Block(generation, ordinal, topic, facts, markOf(sealedFacts)),
+    changes: [
+      { key, value },
+      { key: aboutIt, value: sealedFacts },
+    ],
+  };
+}
+
+/** The changes that remove a block. */
+export function removalOf(block: Block, sealer: Sealer): Change[] {
+  return [
+    { key: blockKey(sealer.nameInKeys(block.topic.name), block.firstSeq), value: undefined },
+    { key: factsKey(block.generation, block.ordinal), value: undefined },
+  ];
+}
+
+/** Sorts messages by topic into blocks, and writes these to the database in batches. Memory is bounded. */
+export class BlockWriter {
+  readonly #options: BlockWriterOptions;
+  readonly #generation: number;
+  readonly #written: (keys: readonly Buffer[]) => void;
+  readonly #nextOrdinal: () => number;
+  readonly #builders = new Map<Topic, { claimed: BlockBuilder; unclaimed: BlockBuilder }>();
+  #buffered = 0;
+  readonly #blocks: Block[] = [];
+  #pending: Promise<{ block: Block; changes: Change[] }>[] = [];
+  #pendingBytes = 0;
+
+  constructor(
+    options: BlockWriterOptions,
+    generation: number,
+    written: (keys: readonly Buffer[]) => void,
+    nextOrdinal: () => number,
+  ) {
+    this.#options = options;
+    this.#generation = generation;
+    this.#written = written;
+    this.#nextOrdinal = nextOrdinal;
+  }
+
+  async add(topic: Topic, isUnclaimed: boolean, entry: PublishEntry): Promise<void> {
+    let builders = this.#builders.get(topic);
+    if (builders === undefined) {
+      builders = { claimed: new BlockBuilder(false), unclaimed: new BlockBuilder(true) };
+      this.#builders.set(topic, builders);
+    }
+    const builder = isUnclaimed ? builders.unclaimed : builders.claimed;
+    const before = builder.bytes;
+    builder.add(entry);
+    this.#buffered += builder.bytes - before;
+    if (builder.bytes >= this.#options.blockBytes) this.#seal(topic, builder);
+    if (this.#buffered >= this.#options.bufferBytes) this.#sealAll();
+    if (this.#pendingBytes >= batchBytes) await this.#write();
+  }
+
+  async finish(): Promise<Block[]> {
+    this.#sealAll();
+    await this.#write();
+    return this.#blocks;
+  }
+
+  #sealAll(): void {
+    for (const [topic, { claimed, unclaimed }] of this.#builders) {
+      for (const builder of [claimed, unclaimed]) if (builder.count > 0) this.#seal(topic, builder);
+    }
+    this.#builders.clear();
+  }
+
+  #seal(topic: Topic, builder: BlockBuilder): void {
+    this.#buffered -= builder.bytes;
+    this.#pendingBytes += builder.bytes;
+    const sealing = sealBlock(this.#options.sealer, builder, topic, this.#generation, this.#nextOrdinal());
+    sealing.catch(() => undefined); // seen when it is written
+    this.#pending.push(sealing);
+  }
+
+  async #write(): Promise<void> {
+    const sealed = await Promise.all(this.#pending);
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    if (sealed.length === 0) return;
+    const changes = sealed.flatMap((one) => one.changes);
+    this.#written(changes.map(({ key }) => key));
+    await this.#options.database().batch(changes);
+    for (const { block } of sealed) this.#blocks.push(block);
+  }
+}

@@ -1,0 +1,215 @@
+/** Opening the parts of a store, and joining what they know. */
+import type { About } from "./about.js";
+import { Checkpointer } from "./checkpoint.js";
+import type { PayloadCodec } from "./codec.js";
+import { History } from "./history.js";
+import { loadStore } from "./load-store.js";
+import type { LoadedStore } from "./load-store.js";
+import { aboutKeys } from "./open-database.js";
+import type { RecoveredState } from "./operations.js";
+import type { StoreSettings } from "./options.js";
+import { LogReplayer, recoveredState } from "./recover.js";
+import type { StoreReport } from "./reports.js";
+import { Retention } from "./retention.js";
+import type { StoreState } from "./state.js";
+import type { KeyValueStore } from "./store/level-store.js";
+import type { WalEntry } from "./wal/entries.js";
+import { openWal } from "./wal/open.js";
+import type { Wal } from "./wal/open.js";
+
+/** A store that is open, in its parts. */
+export interface EngineParts {
+  readonly settings: StoreSettings;
+  readonly state: StoreState;
+  readonly payloads: PayloadCodec;
+  readonly history: History;
+  readonly retention: Retention;
+  readonly checkpointer: Checkpointer;
+  readonly wal: Wal;
+  readonly hands: EngineHands;
+  readonly recovered: RecoveredState;
+  readonly report: StoreReport;
+  /** The database was lost, and has to be told of what the log knows. */
+  readonly isRebuilt: boolean;
+}
+
+/** A record that is in the log's buffer and not in the log. */
+interface Unwritten {
+  readonly lsn: number;
+  readonly entry: WalEntry;
+  readonly needsSync: boolean;
+}
+
+/** What the log calls back into, and what can be exchanged under the engine: made before the engine is. */
+export class EngineHands {
+  readonly #state: StoreState;
+  database: KeyValueStore;
+  /** In the log's buffer, in order. */
+  readonly unwritten: Unwritten[] = [];
+  onApplied: () => void = () => undefined;
+
+  constructor(state: StoreState, database: KeyValueStore) {
+    this.#state = state;
+    this.database = database;
+  }
+
+  /** Everything through `lsn` is in the log, but for what a full disk refused. */
+  onWritten(lsn: number, wasDropped: (lsn: number) => boolean): void {
+    const { unwritten } = this;
+    let count = 0;
+    for (; count < unwritten.length; count++) {
+      const record = unwritten[count] as Unwritten;
+      if (record.lsn > lsn) break;
+      if (!wasDropped(record.lsn)) this.#state.apply(record.lsn, record.entry, record.needsSync);
+    }
+    unwritten.splice(0, count);
+    // Also what changes nothing: a checkpoint's own record, and what a full disk refused.
+    this.#state.appliedLsn = lsn;
+    this.onApplied();
+  }
+
+  /** Whether there is anything that a checkpoint would write. */
+  hasNews({ lsn }: About): boolean {
+    return this.#state.changedLsn > lsn;
+  }
+
+  /** After a failed write, LevelDB takes no more until it is opened again. */
+  async reopenDatabase({ path, machine }: StoreSettings): Promise<void> {
+    await this.database.close().catch(() => undefined);
+    this.database = await machine.openDatabase(`${path}/level`);
+  }
+}
+
+/** Opens database and log. Rejects as `StoreEngine.open` does; nothing is open then. */
+export async function openParts(settings: StoreSettings): Promise<EngineParts> {
+  const startedAt = settings.machine.elapsed();
+  const loaded = await loadStore(settings, true);
+  try {
+    return await openLog(settings, loaded, startedAt);
+  } catch (error) {
+    await loaded.opened.database.close().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function openLog(settings: StoreSettings, loaded: LoadedStore, startedAt: number): Promise<EngineParts> {
+  const { clock, machine, path, recovery } = settings;
+  const { opened, state, damaged, discrepancies, keys } = loaded;
+  const hands = new EngineHands(state, opened.database);
+  const hasLostDurables =
+    opened.about === undefined || [...damaged, ...discrepancies].some(({ what }) => what === "durable");
+  const replayer = new LogReplayer(state, hasLostDurables);
+  const wal: Wal = await openWal({
+    fileSystem: machine.fileSystem,
+    directory: `${path}/wal`,
+    clock,
+    afterTurn: machine.afterTurn,
+    random: settings.random,
+    crc32: machine.crc32,
+    recovery,
+    checkpointLsn: opened.about?.lsn,
+    segmentBytes: Math.max(64 * 1024, Math.floor(settings.walBytes / 4)),
+    bufferBytes: settings.bufferBytes,
+    intervalMs: settings.intervalMs,
+    reserveBytes: settings.reserveBytes,
+    cipher: keys,
+    onRecords: (records) => replayer.take(records),
+    onStateChange: settings.onStateChange,
+    onWritten: (lsn) => hands.onWritten(lsn, (one) => wal.writer.wasDropped(one)),
+    onDamage: (damage) =>
+      settings.onProblem({
+        kind: "log-damaged",
+        message: `${damage.file} cannot be read at byte ${damage.offset}: records ${damage.fromLsn} to ${damage.toLsn}`,
+      }),
+  });
+  try {
+    return await joinParts(settings, loaded, { hands, replayer, wal, startedAt });
+  } catch (error) {
+    await wal.writer.close().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function joinParts(
+  settings: StoreSettings,
+  loaded: LoadedStore,
+  log: {
+    readonly hands: EngineHands;
+    readonly replayer: LogReplayer;
+    readonly wal: Wal;
+    readonly startedAt: number;
+  },
+): Promise<EngineParts> {
+  const { opened, about, keys, sealer, payloads, state, values, damaged, discrepancies } = loaded;
+  const { hands, replayer, wal, startedAt } = log;
+  const { machine, clock } = settings;
+  const warnings: string[] = [];
+  const { writer, reader } = wal;
+  state.appliedLsn = Math.max(state.appliedLsn, wal.report.lastLsn, about.lsn);
+  const isLost = opened.about === undefined && (replayer.checkpointSeq > 0 || (wal.segments[0]?.firstLsn ?? 1) > 1);
+  const finding = isLost && opened.finding === "new" ? "missing" : opened.finding;
+  if (isLost) warnings.push("the database was lost: what it had beyond the log's reach is gone");
+  const retention = new Retention(loaded.retention, () => clock.now(), state);
+  const history = new History({
+    state,
+    database: () => hands.database,
+    sealer,
+    payloads,
+    log: {
+      readThese: (lsns) => reader.readThese(lsns),
+      get syncedLsn() {
+        return writer.syncedLsn;
+      },
+    },
+    cacheBytes: settings.cacheBytes,
+    onDamage: ({ topic, firstSeq, lastSeq }, cause) =>
+      settings.onProblem({
+        kind: "block-damaged",
+        message: `A block of ${topic.name}, messages ${firstSeq} to ${lastSeq}, cannot be read`,
+        cause,
+      }),
+  });
+  const checkpointer = new Checkpointer({
+    state,
+    wal,
+    database: () => hands.database,
+    sealer,
+    history,
+    retention,
+    crc32: machine.crc32,
+    monotonic: machine.elapsed,
+    breathe: () => new Promise((resolve) => machine.afterTurn(resolve)),
+    blockBytes: settings.blockBytes,
+    bufferBytes: 16 * 2 ** 20,
+    about: { ...about, key: aboutKeys(keys) },
+  });
+  if (opened.about === undefined && !isLost) await checkpointer.writeAbout();
+  const recovered = recoveredState(state, values, payloads);
+  let messagesInBlocks = 0;
+  for (const { facts } of state.blocks()) messagesInBlocks += facts.count;
+  const report: StoreReport = {
+    database: finding,
+    movedTo: opened.movedTo,
+    lostThroughSeq: isLost ? Math.max(replayer.checkpointSeq, 0) : undefined,
+    damaged,
+    discrepancies,
+    log: wal.report,
+    messagesInBlocks,
+    messagesInLog: state.index.size,
+    warnings: [...warnings, ...wal.report.warnings],
+    durationMs: machine.elapsed() - startedAt,
+  };
+  return {
+    settings,
+    state,
+    payloads,
+    history,
+    retention,
+    checkpointer,
+    wal,
+    hands,
+    recovered,
+    report,
+    isRebuilt: isLost,
+  };
+}
