@@ -5,7 +5,7 @@ import type { StoreSettings } from "./options.js";
 import { keyKind } from "./store/keys.js";
 import type { Change, KeyValueStore } from "./store/level-store.js";
 import type { Wal } from "./wal/open.js";
-import { writeAll } from "./wal/segment.js";
+import { syncFile, writeAll } from "./wal/segment.js";
 
 /** What a backup wrote. */
 export interface BackupResult {
@@ -22,8 +22,9 @@ const stepBytes = 64 * 1024;
  * Copies an open store. Checkpoints wait meanwhile, so that the database and the log stay what they are to each other;
  * appends do not.
  *
- * The log's sealed segments get a second name where the file system can do that; nobody writes to them any more. The
- * copy comes into being under a temporary name: what has the target's name is whole.
+ * The copy shares nothing with the store. A second name for a sealed segment would do until someone opens the copy: a log
+ * goes on in its last segment, and repairs cut. It comes into being under a temporary name: what has the target's
+ * name is whole.
  */
 export async function backUp(
   parts: { readonly settings: StoreSettings; readonly wal: Wal; readonly database: KeyValueStore },
@@ -43,7 +44,8 @@ export async function backUp(
     await fileSystem.makeDirectory(`${folder}/wal`);
     for (const { name, lastLsn, firstLsn } of [...wal.segments].slice(0, -1)) {
       if (lastLsn < firstLsn) continue;
-      await folders.link(`${settings.path}/wal/${name}`, `${folder}/wal/${name}`);
+      await folders.copy(`${settings.path}/wal/${name}`, `${folder}/wal/${name}`);
+      await syncFile(fileSystem, `${folder}/wal/${name}`);
     }
     await fileSystem.syncDirectory(`${folder}/wal`);
     await copyDatabase(settings, database, `${folder}/level`);

@@ -230,8 +230,7 @@ export interface Folders {
   exists(path: string): Promise<boolean>;
   /** Renames a folder. */
   move(from: string, to: string): Promise<void>;
-  /** A second name for a file, or a copy where the file system has no such thing. */
-  link(from: string, to: string): Promise<void>;
+  /** Copies a file, in no time where the file system shares blocks. Not durable until the copy is synced. */
   copy(from: string, to: string): Promise<void>;
   /** Removes a folder and all in it. */
   removeTree(path: string): Promise<void>;
@@ -247,15 +246,8 @@ export const nodeFolders: Folders = {
     return (await nodeFileSystem.stat(path)) !== undefined;
   },
   move: (from, to) => run((done) => fs.rename(from, to, done)),
-  async link(from, to) {
-    try {
-      await run((done) => fs.link(from, to, done));
-    } catch (error) {
-      if (systemErrorCode(error) === "EEXIST" || systemErrorCode(error) === "ENOENT") throw error;
-      await nodeFolders.copy(from, to);
-    }
-  },
-  copy: (from, to) => run((done) => fs.copyFile(from, to, fs.constants.COPYFILE_EXCL, done)),
+  copy: (from, to) =>
+    run((done) => fs.copyFile(from, to, fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE, done)),
   removeTree: (path) => fs.promises.rm(path, { recursive: true, force: true }),
   async lockHolder(path) {
     await Promise.resolve();

@@ -14,7 +14,7 @@ import { repairLog } from "./repair.js";
 import type { QuarantineLimits, QuarantinedRange, RepairResult } from "./repair.js";
 import { Reserve } from "./reserve.js";
 import type { Damage, WalRecord } from "./scanner.js";
-import { createSegment, DiskFull } from "./segment.js";
+import { createSegment, DiskFull, syncFile } from "./segment.js";
 import type { Segment } from "./segment.js";
 import { WalWriter } from "./writer.js";
 import type { WalState } from "./writer.js";
@@ -194,15 +194,6 @@ async function openLastSegment(
   });
   scan.segments.push(segment);
   return file;
-}
-
-async function syncFile(fileSystem: FileSystem, path: string): Promise<void> {
-  const file = await fileSystem.openForAppend(path);
-  try {
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
 }
 
 function openFailure(directory: string, cause: unknown): Error {

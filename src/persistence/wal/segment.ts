@@ -173,3 +173,13 @@ export async function createSegment(
 export async function writeAll(file: AppendFile, bytes: Uint8Array, start: number, end: number): Promise<void> {
   for (let at = start; at < end;) at += await file.write(bytes, at, end);
 }
+
+/** Puts on the disk what a file has. */
+export async function syncFile(fileSystem: FileSystem, path: string): Promise<void> {
+  const file = await fileSystem.openForAppend(path);
+  try {
+    await file.datasync();
+  } finally {
+    await file.close();
+  }
+}

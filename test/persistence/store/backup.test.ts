@@ -22,6 +22,8 @@ describe("a backup", () => {
     await writing;
     expect(result.files).toBeGreaterThan(2);
     await expect(store.backup(target)).rejects.toMatchObject({ code: "ERR_INVALID_OPTION" });
+    // A shared file would take what the copy's own log goes on with.
+    for (const file of fs.readdirSync(join(path, "wal"))) expect(fs.statSync(join(path, "wal", file)).nlink).toBe(1);
     // What goes on in the store does not reach its copy.
     await store.compact();
     let folder = target;
@@ -39,6 +41,13 @@ describe("a backup", () => {
     expect(found.length).toBeGreaterThanOrEqual(78);
     expect(found).toEqual(wanted.slice(0, found.length));
     expect(await pendingSeqs(store, "d")).toEqual(wanted);
+    // What goes on in the copy does not reach the store.
+    await copy.append([publish(copy.lastSeq + 1)]);
+    await copy.close();
+    await store.close();
+    const again = await openStore(path);
+    expect(again.recoveryReport.log).toMatchObject({ quarantined: [], warnings: [] });
+    expect(await pendingSeqs(again, "d")).toEqual(wanted);
   });
 });
 
