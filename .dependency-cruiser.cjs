@@ -10,6 +10,7 @@ const pure = "collections|message|topic";
 const mechanisms = "dispatch|delivery|transaction|persistence";
 const composition = "observe|broker";
 const doors = "worker|testing|conformance";
+const command = "cli";
 
 const errors = "^src/errors\\.ts$";
 const index = "^src/index\\.ts$";
@@ -85,8 +86,21 @@ module.exports = {
       name: "persistence-behind-its-door",
       comment: "Only inproc-broker/persistence loads the store.",
       severity: "error",
-      from: { path: "^src/", pathNot: folder("persistence") },
+      from: { path: "^src/", pathNot: folder("persistence", command) },
       to: { path: folder("persistence") },
+    },
+    {
+      name: "command-on-the-store",
+      comment: "The command looks after folders: it needs the store, and no broker.",
+      severity: "error",
+      from: { path: folder(command) },
+      to: { path: "^src/", pathNot: [errors, folder("topic", "persistence", command)] },
+    },
+    {
+      name: "nobody-needs-the-command",
+      severity: "error",
+      from: { path: "^src/", pathNot: folder(command) },
+      to: { path: folder(command) },
     },
     {
       name: "main-door-without-the-store",
@@ -101,14 +115,14 @@ module.exports = {
       severity: "error",
       from: {
         path: "^src/",
-        pathNot: [errors, index, folder(pure, "platform", mechanisms, composition, doors)],
+        pathNot: [errors, index, folder(pure, "platform", mechanisms, composition, doors, command)],
       },
       to: {},
     },
     {
       name: "node-in-platform-and-worker",
       severity: "error",
-      from: { path: "^src/", pathNot: folder("platform", "worker") },
+      from: { path: "^src/", pathNot: folder("platform", "worker", command) },
       to: { dependencyTypes: ["core"] },
     },
     {

@@ -15,13 +15,13 @@ const machineGlobals = [
   ["performance", "read the injected Clock"],
   ["crypto", "use the injected random source"],
   ["process", "go through the platform"],
-].map(([name = "", instead]) => ({ name, message: `Only src/platform and src/worker: ${instead}.` }));
+].map(([name = "", instead]) => ({ name, message: `Only src/platform, src/worker and src/cli: ${instead}.` }));
 
 /** Every use of Date but `x instanceof Date` and the type: a payload may hold one. */
 const machineDate = {
   selector:
     "Identifier[name='Date']:not(BinaryExpression[operator='instanceof'] > .right):not(TSTypeReference > .typeName)",
-  message: "Only src/platform and src/worker: read the injected Clock.",
+  message: "Only src/platform, src/worker and src/cli: read the injected Clock.",
 };
 
 const consoleGlobal = { name: "console", message: "A library does not print: emit an event." };
@@ -29,8 +29,8 @@ const consoleGlobal = { name: "console", message: "A library does not print: emi
 const machineModules = {
   paths: builtinModules
     .filter((name) => !name.startsWith("_"))
-    .map((name) => ({ name, message: "Only src/platform and src/worker import Node's modules." })),
-  patterns: [{ group: ["node:*"], message: "Only src/platform and src/worker import Node's modules." }],
+    .map((name) => ({ name, message: "Only src/platform, src/worker and src/cli import Node's modules." })),
+  patterns: [{ group: ["node:*"], message: "Only src/platform, src/worker and src/cli import Node's modules." }],
 };
 
 /**
@@ -108,7 +108,7 @@ export default defineConfig(
   },
   {
     name: "src: the machine itself",
-    files: ["src/platform/**/*.ts", "src/worker/**/*.ts"],
+    files: ["src/platform/**/*.ts", "src/worker/**/*.ts", "src/cli/**/*.ts"],
     rules: {
       "no-restricted-globals": ["error", consoleGlobal],
       "no-restricted-properties": "off",

@@ -59,6 +59,7 @@ try {
     check("each door, ESM", esmDoors);
     check("each door, CommonJS", commonJsDoors);
     check("README quick start", quickStart);
+    check("the command", command);
     for (const example of readdirSync(join(root, "examples")).filter((name) => name.endsWith(".js"))) {
       check(`examples/${example}`, () => runExample(example));
     }
@@ -127,6 +128,19 @@ function commonJsDoors() {
  * The first code block under the README's "Quick start" heading, as pasted: JavaScript runs as it is, TypeScript is
  * compiled first. A block marked `text` that follows it under the same heading is what it must print.
  */
+/** As npm has put it there: a link in node_modules/.bin. */
+function command() {
+  const bin = join(consumer, "node_modules", ".bin", manifest.name);
+  const { status, stdout, stderr } = spawnSync(bin, ["--version"], {
+    cwd: consumer,
+    env,
+    encoding: "utf8",
+    shell: process.platform === "win32",
+  });
+  if (status !== 0 || stdout.trim() !== manifest.version)
+    throw new Error(`${manifest.name} --version: ${stdout}${stderr}`);
+}
+
 function quickStart() {
   const readme = readFileSync(join(root, "README.md"), "utf8");
   const section = /^#+[^\n]*quick start[^\n]*\n(.*?)(?=^#+ |(?![^]))/ims.exec(

@@ -148,6 +148,17 @@ const layerPlants = {
     lines: ['import type { ClassicLevel } from "../persistence/index.js";', "export type C = ClassicLevel;"],
     rules: ["persistence-behind-its-door"],
   },
+  "src/cli/allowed.ts": {
+    lines: ['export * from "node:util";', 'export type { ClassicLevel } from "../persistence/index.js";'],
+  },
+  "src/cli/to-broker.ts": {
+    lines: ['export type { Machine } from "../broker/allowed.js";'],
+    rules: ["command-on-the-store"],
+  },
+  "src/persistence/to-cli.ts": {
+    lines: ['export * from "../cli/allowed.js";'],
+    rules: ["mechanisms-apart", "nobody-needs-the-command"],
+  },
   "src/worker/allowed.ts": {
     lines: ['export * from "node:worker_threads";', 'export type { Machine } from "../index.js";'],
   },

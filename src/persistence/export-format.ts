@@ -1,5 +1,5 @@
 /** The lines of an export: docs/format/export.md describes them. */
-import { brokerError, quote } from "../errors.js";
+import { brokerError, errorText, quote } from "../errors.js";
 import { checkPattern, checkTopic } from "../topic/grammar.js";
 import { codecId, EncodedPayload } from "./codec.js";
 import type { AttemptState, DedupRecord, MessageToStore, StoredMessage } from "./operations.js";
@@ -67,6 +67,15 @@ export function messageFields(message: StoredMessage, waiting: Waiting | undefin
 
 /** Reads a line. Throws `ERR_INVALID_MESSAGE` for what is no line of an export. */
 export function decodeLine(text: string): ExportLine {
+  try {
+    return decode(text);
+  } catch (error) {
+    const isOther = error instanceof Error && "code" in error && error.code !== "ERR_INVALID_MESSAGE";
+    throw isOther ? refused(errorText(error), error) : error;
+  }
+}
+
+function decode(text: string): ExportLine {
   let value: unknown;
   try {
     value = JSON.parse(text);

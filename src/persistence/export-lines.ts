@@ -52,7 +52,8 @@ export async function* exportLines(
   for (const { id, facts, message } of recovered.deadLetters) {
     if (isChosen(message)) yield line({ kind: "dead-letter", id, facts, message: messageFields(message, undefined) });
   }
-  if (isWhole) for (const record of recovered.dedup) yield line({ kind: "dedup", ...record });
+  const dedup = [...recovered.dedup].sort((a, b) => a.at - b.at || (a.dedupId < b.dedupId ? -1 : 1));
+  if (isWhole) for (const record of dedup) yield line({ kind: "dedup", ...record });
   yield line({ kind: "end", lines: count });
 }
 

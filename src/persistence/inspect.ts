@@ -5,7 +5,7 @@ import { exportLines } from "./export-lines.js";
 import type { ExportSelection } from "./export-lines.js";
 import { indexFlag } from "./log-index.js";
 import type { RecoveredDurable, RecoveredState, StoredMessage } from "./operations.js";
-import { resolveOptions } from "./options.js";
+import { optionsAsFound, resolveOptions } from "./options.js";
 import type { StoreOptions, StoreSettings } from "./options.js";
 import { readStore } from "./read-store.js";
 import type { ReadableStore } from "./read-store.js";
@@ -115,7 +115,7 @@ export class StoreInspector {
    * store, or no store at all), `ERR_INVALID_OPTION`.
    */
   static async open(options: InspectOptions): Promise<StoreInspector> {
-    const settings = resolveOptions({ ...options, retention: options.retention ?? "stored" });
+    const settings = resolveOptions(await optionsAsFound(options));
     const { machine, path } = settings;
     const { folders } = machine;
     if (!(await folders.exists(`${path}/wal`)) && !(await folders.exists(`${path}/level`))) {

@@ -177,6 +177,21 @@ export function resolveOptions(options: StoreOptions): StoreSettings {
   };
 }
 
+/**
+ * Options for those who look after a store that is not theirs: what was not given is as the store has it, and nothing is
+ * thrown away because of a setting that they do not know.
+ */
+export async function optionsAsFound<Options extends StoreOptions>(options: Options): Promise<Options & StoreOptions> {
+  const { path, machine } = resolveOptions(options);
+  const { retention, dedup, reserveBytes } = options;
+  return {
+    ...options,
+    retention: retention ?? "stored",
+    dedup: dedup ?? { window: Infinity, maxEntries: Infinity },
+    reserveBytes: reserveBytes ?? (await machine.fileSystem.stat(`${path}/wal/reserve`))?.size ?? 0,
+  };
+}
+
 export const levels = ["memory", "os", "interval", "group", "always"] as const;
 
 function retentionOf(option: StoreOptions["retention"]): RetentionSettings | "stored" {

@@ -1,0 +1,67 @@
+/** Work on a store that no process has open. */
+import type { BackupResult } from "./backup.js";
+import { brokerError } from "../errors.js";
+import { StoreEngine } from "./engine.js";
+import { optionsAsFound, resolveOptions } from "./options.js";
+import type { StoreOptions } from "./options.js";
+
+/** What a compaction gave back. */
+export interface CompactResult {
+  /** Bytes of all files. */
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  /** Messages that are kept, in blocks and in the log. */
+  readonly messages: number;
+}
+
+/**
+ * Gives back the room of what is settled, expired or beyond the limits. Without `retention` that is judged by what the
+ * store was last opened with.
+ *
+ * Rejects as `StoreEngine.open` does, and with `ERR_STORE_FAILED` where there is no store.
+ *
+ * @example
+ * ```ts
+ * const { bytesBefore, bytesAfter } = await compactStore({ path: "./data" });
+ * ```
+ */
+export async function compactStore(options: StoreOptions): Promise<CompactResult> {
+  const store = await openExisting(options);
+  try {
+    const { totalBytes: bytesBefore } = await store.stats();
+    await store.compact();
+    const { totalBytes: bytesAfter, messagesInBlocks, messagesInLog } = await store.stats();
+    return { bytesBefore, bytesAfter, messages: messagesInBlocks + messagesInLog };
+  } finally {
+    await store.close();
+  }
+}
+
+/**
+ * Copies a store that is closed, into a folder or, when the name ends with `.zip`, into an archive: see
+ * `StoreEngine.backup`. Of a store that is open, its own process makes the backup.
+ *
+ * @example
+ * ```ts
+ * await backupStore({ path: "./data", target: "./backup.zip" });
+ * ```
+ */
+export async function backupStore(options: StoreOptions & { readonly target: string }): Promise<BackupResult> {
+  const store = await openExisting(options);
+  try {
+    return await store.backup(options.target);
+  } finally {
+    await store.close();
+  }
+}
+
+/** Opens a store with what it was last opened with; does not make one. */
+async function openExisting(options: StoreOptions): Promise<StoreEngine> {
+  const given = await optionsAsFound(options);
+  const { path, machine } = resolveOptions(given);
+  const { folders } = machine;
+  if (!(await folders.exists(`${path}/wal`)) && !(await folders.exists(`${path}/level`))) {
+    throw brokerError("ERR_STORE_FAILED", `There is no store in ${path}`, { path });
+  }
+  return StoreEngine.open(given);
+}
