@@ -330,9 +330,19 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   subscribeBatch(entries: readonly SubscriptionEntry<Topics>[]): Subscription<MessageOf<Topics, string>>[] {
     this.#requireOpen();
     const { registry } = this.#core;
-    const prepared = entries.map(({ pattern, handler, ...options }) =>
-      this.#prepare(pattern, handler as Handler<never> | undefined, options as SubscribeOptions<never>),
-    );
+    if (!Array.isArray(entries)) {
+      throw brokerError("ERR_INVALID_OPTION", `subscribeBatch takes an array; got ${quote(entries)}`);
+    }
+    const prepared = (entries as readonly SubscriptionEntry<Topics>[]).map((entry) => {
+      if (typeof entry !== "object" || (entry as unknown) === null) {
+        throw brokerError(
+          "ERR_INVALID_OPTION",
+          `an entry of a batch is { pattern, handler, ...options }; got ${quote(entry)}`,
+        );
+      }
+      const { pattern, handler, ...options } = entry;
+      return this.#prepare(pattern, handler, options);
+    });
     registry.requireRoom(prepared.length);
     const names = prepared.flatMap(({ options: { name, group } }) =>
       group === undefined && name !== undefined ? [name] : [],
@@ -534,9 +544,10 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     }));
   }
 
-  /** The first `count` messages that wait in a subscription, in the order it would get them. Changes nothing. */
-  peek(subscription: Subscription<Message<unknown>> | string, count = 10): MessageRecord[] {
+  /** The first `limit` messages that wait in a subscription, in the order it would get them. Changes nothing. */
+  peek(subscription: Subscription<Message<unknown>> | string, limit = 10): MessageRecord[] {
     this.#requireNotClosed();
+    count("limit", limit, 10);
     const queue =
       subscription instanceof Subscription ? subscription.consumer.queue : this.#core.registry.queueNamed(subscription);
     if (queue === undefined) {
@@ -546,7 +557,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     }
     const records: MessageRecord[] = [];
     for (const message of queue.waitingMessages()) {
-      if (records.length >= count) break;
+      if (records.length >= limit) break;
       records.push({ ...messageRecord(message), subscription: queue.name, deliveryId: "" });
     }
     return records;
@@ -604,8 +615,14 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    * left. A repeat returns the same result; every other operation throws `ERR_BROKER_CLOSED`.
    */
   close(options: CloseOptions = {}): Promise<CloseResult> {
-    this.#closing ??= this.#close(options);
-    return this.#closing;
+    if (this.#closing !== null) return this.#closing;
+    try {
+      this.#closing = this.#close(options.drain !== false, duration("timeout", options.timeout, 5_000));
+      return this.#closing;
+    } catch (error) {
+      // Nothing has begun: the next call may do better.
+      return Promise.reject(error);
+    }
   }
 
   /** `close()` with its defaults: what `await using` calls. What was left undone is not told; call `close()` to know. */
@@ -716,13 +733,12 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     return this.#transactions;
   }
 
-  async #close(options: CloseOptions): Promise<CloseResult> {
-    const timeoutMs = duration("timeout", options.timeout, 5_000);
+  async #close(drain: boolean, timeoutMs: number): Promise<CloseResult> {
     const core = this.#core;
     const deadline = core.clock.monotonic() + timeoutMs;
     this.#state = "draining";
     core.deadLetters?.refuse("redrive", closedError());
-    if (options.drain !== false) {
+    if (drain) {
       await this.#idle.wait({ timeout: timeoutMs }).catch(() => undefined);
     }
     this.#state = "closed";
