@@ -216,8 +216,8 @@ describe("list", () => {
     expect(await list({ subscription: "slow" })).toHaveLength(1);
     expect(await list({ subscription: "slow", reason: "rejected" })).toEqual([]);
     const [id] = await list({ topic: "work.b.c" });
-    expect(await list({ id: id as string })).toEqual([id]);
-    expect(await list({ id: id as string, topic: "work.a" })).toEqual([]);
+    expect(await list({ id })).toEqual([id]);
+    expect(await list({ id, topic: "work.a" })).toEqual([]);
   });
 
   it("goes through pages, oldest first; the cursor holds while letters come and go", async () => {

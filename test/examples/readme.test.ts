@@ -15,7 +15,7 @@ const readme = readFileSync(join(root, "README.md"), "utf8");
 
 /** The lines that every block without an import of its own goes on from. */
 const prelude = /<!-- prelude -->\n```js\n(.*?)```/s.exec(readme)?.[1] ?? "";
-const epilogue = "\nawait broker.idle();\nawait broker.close();\n";
+const epilogue = "\nif (broker.state === 'open') await broker.idle();\nawait broker.close();\n";
 
 /** The README's `js` blocks, each with the `text` block that follows it under the same heading. */
 function blocks(): Block[] {
