@@ -1,4 +1,5 @@
 import { LRUCache } from "lru-cache";
+import { Ring } from "../collections/ring.js";
 import { brokerError, quote } from "../errors.js";
 import type { Attempt, Delivery, FlightOutcome, Settler } from "../message/delivery.js";
 import { settleRefused } from "../message/delivery.js";
@@ -56,8 +57,8 @@ export class AckTracker implements Settler {
   #lostIds: LRUCache<string, true> | null = null;
   readonly #spared = new WeakSet<Delivery>();
   /** Deliveries whose timers start at the end of the turn, and beside each its timeout. */
-  #starting: Delivery[] = [];
-  #startingMs: number[] = [];
+  readonly #starting = new Ring<Delivery>();
+  readonly #startingMs = new Ring<number>();
   #lastId = 0;
   /** Settles that came too late or twice. */
   refused = 0;
@@ -74,21 +75,18 @@ export class AckTracker implements Settler {
       return;
     }
     delivery.timeout = "pending";
-    if (this.#starting.push(delivery) === 1) this.#host.watchTurn();
+    if (this.#starting.length === 0) this.#host.watchTurn();
+    this.#starting.push(delivery);
     this.#startingMs.push(ackTimeoutMs);
   }
 
   /** The turn is over: starts the timers of what it left unsettled. */
   startTimers(): void {
-    const starting = this.#starting;
-    if (starting.length === 0) return;
-    const startingMs = this.#startingMs;
-    this.#starting = [];
-    this.#startingMs = [];
-    for (let index = 0; index < starting.length; index += 1) {
-      const delivery = starting[index] as Delivery;
+    for (let left = this.#starting.length; left > 0; left -= 1) {
+      const delivery = this.#starting.shift() as Delivery;
+      const ackTimeoutMs = this.#startingMs.shift() as number;
       const isOpen = delivery.state === "inFlight" || delivery.state === "staged";
-      if (isOpen && delivery.timeout === "pending") this.#start(delivery, startingMs[index] as number);
+      if (isOpen && delivery.timeout === "pending") this.#start(delivery, ackTimeoutMs);
     }
   }
 

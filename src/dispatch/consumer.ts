@@ -148,7 +148,7 @@ export abstract class Consumer implements QueueConsumer {
   }
 
   protected tellQuiet(): void {
-    if (!this.isQuiet) return;
+    if (this.#quietWaiters.length === 0 || !this.isQuiet) return;
     for (const resolve of this.#quietWaiters.splice(0)) resolve();
   }
 

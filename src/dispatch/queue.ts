@@ -14,14 +14,30 @@ import type { Runnable } from "./scheduler.js";
 /** What became of a message that was offered: in the queue; full, and nothing has changed; dropped and counted. */
 export type Offer = "queued" | "full" | "dropped";
 
-interface HeldPublisher {
+/** A publisher that waits for room. */
+class HeldPublisher {
   readonly bytes: number;
   /** What its promise resolves to. */
   readonly result: unknown;
-  readonly resolve: (result: never) => void;
-  readonly reject: (reason: unknown) => void;
+  resolve: ((result: never) => void) | null = null;
+  reject: ((reason: unknown) => void) | null = null;
   /** Null where it cannot give up. */
-  readonly stopListening: (() => void) | null;
+  stopListening: (() => void) | null = null;
+
+  constructor(bytes: number, result: unknown) {
+    this.bytes = bytes;
+    this.result = result;
+  }
+}
+
+/** Whom `settleLater` gives the ends of the promise that is being made. */
+let promised: HeldPublisher | null = null;
+
+/** One function for every promise: a closure for each publisher that waits would cost as much as its message. */
+function settleLater(resolve: (result: never) => void, reject: (reason: unknown) => void): void {
+  const held = promised as HeldPublisher;
+  held.resolve = resolve;
+  held.reject = reject;
 }
 
 type Item = PublishedMessage | Delivery;
@@ -170,15 +186,17 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
    */
   offerHeld<Result>(message: PublishedMessage, signal: AbortSignal | undefined, result: Result): Promise<Result> {
     this.counters.routed += 1;
-    return new Promise((resolve, reject) => {
-      let stopListening: (() => void) | null = null;
-      if (signal === undefined) this.#enqueue(message, message.expiresAtMs === 0 ? message : this.#expiring(message));
-      else stopListening = this.#enqueueWithdrawable(message, signal, reject);
-      this.#held ??= new Ring();
-      this.#held.push({ bytes: message.bytes, result, resolve, reject, stopListening });
-      this.#heldBytes += message.bytes;
-      this.#host.heldPublishers.add();
-    });
+    const held = new HeldPublisher(message.bytes, result);
+    promised = held;
+    const promise = new Promise<Result>(settleLater);
+    promised = null;
+    if (signal === undefined) this.#enqueue(message, message.expiresAtMs === 0 ? message : this.#expiring(message));
+    else held.stopListening = this.#enqueueWithdrawable(message, signal, held);
+    this.#held ??= new Ring();
+    this.#held.push(held);
+    this.#heldBytes += message.bytes;
+    this.#host.heldPublishers.add();
+    return promise;
   }
 
   /** Puts a message at the end although the queue may be full: dead letters that are driven again, retained messages. */
@@ -396,7 +414,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
       else {
         this.#host.heldPublishers.remove();
         held.stopListening?.();
-        held.reject(error);
+        held.reject?.(error);
       }
     }
     this.#held = null;
@@ -458,18 +476,18 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   }
 
   /** Queues a message that goes again when `signal` aborts; returns what stops listening to that. */
-  #enqueueWithdrawable(message: PublishedMessage, signal: AbortSignal, reject: (reason: unknown) => void): () => void {
+  #enqueueWithdrawable(message: PublishedMessage, signal: AbortSignal, publisher: HeldPublisher): () => void {
     const item = this.#expiring(message);
     this.#enqueue(message, item);
     const stopListening = (): void => signal.removeEventListener("abort", onAbort);
     const onAbort = (): void => {
-      const removed = this.#held?.retain((held) => held.stopListening !== stopListening) ?? 0;
+      const removed = this.#held?.retain((held) => held !== publisher) ?? 0;
       if (removed > 0) {
         this.#heldBytes -= message.bytes;
         this.#host.heldPublishers.remove();
       }
       if (item.state === "waiting") this.#dropWaiting(item, "aborted");
-      reject(signal.reason);
+      publisher.reject?.(signal.reason);
     };
     signal.addEventListener("abort", onAbort, { once: true });
     return stopListening;
@@ -652,7 +670,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   #letGo(held: HeldPublisher): void {
     this.#host.heldPublishers.remove();
     held.stopListening?.();
-    held.resolve(held.result as never);
+    held.resolve?.(held.result as never);
   }
 }
 
