@@ -10,4 +10,4 @@ it("docs/conformance.md is what a run of the suite says", async () => {
   const written = conformancePage(await runEverywhere(suite), suite.conformanceCases());
   const options = (await resolveConfig(page)) ?? {};
   expect(readFileSync(page, "utf8")).toBe(await format(written, { ...options, parser: "markdown" }));
-});
+}, 120_000);
