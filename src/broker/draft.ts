@@ -156,14 +156,16 @@ export class Drafter {
 
   #ownData(topic: string, data: unknown): unknown {
     const { payloads } = this.#settings;
-    if (payloads === "freeze") deepFreeze(data);
-    if (payloads !== "clone") return data;
+    if (payloads === "reference") return data;
     try {
-      return structuredClone(data);
+      if (payloads === "clone") return structuredClone(data);
+      deepFreeze(data);
+      return data;
     } catch (error) {
+      const done = payloads === "clone" ? "cloned" : "frozen";
       throw brokerError(
         "ERR_INVALID_MESSAGE",
-        `the data for ${quote(topic)} cannot be cloned, which payloads: "clone" asks for: ${errorText(error)}`,
+        `the data for ${quote(topic)} cannot be ${done}, which payloads: "${payloads}" asks for: ${errorText(error)}`,
         { topic },
         error,
       );

@@ -2,7 +2,7 @@ import type { DeadLetters } from "../delivery/dead-letters.js";
 import type { Process } from "../dispatch/handler-consumer.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
 import { Subscription } from "../dispatch/subscription.js";
-import { brokerError, quote } from "../errors.js";
+import { brokerError, errorText, quote } from "../errors.js";
 import { Delivery, deliveryOver } from "../message/delivery.js";
 import type { Message, MessageRecord, NackOptions } from "../message/message.js";
 import { fulfilled, messageRecord, quietRejection } from "../message/message.js";
@@ -411,7 +411,10 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
         if (request.replyTo !== undefined) await request.reply(answer === undefined ? null : answer);
       } catch (error) {
         if (request.replyTo === undefined) throw error;
-        await this.#core.reply(request, error ?? null, {}, true);
+        // What cannot travel is told by its text, or the requester would wait for its whole time.
+        await this.#core
+          .reply(request, error ?? null, {}, true)
+          .catch(() => this.#core.reply(request, errorText(error), {}, true));
       }
     };
     return this.subscribe(pattern, respondTo, { ack: "none", concurrency: 64, ...options });
@@ -445,6 +448,9 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     work: (tx: Transaction<Topics>) => Result | Promise<Result>,
     options: TransactionOptions = {},
   ): Promise<Result> {
+    if (typeof work !== "function") {
+      throw brokerError("ERR_INVALID_OPTION", `a transaction takes a function; got ${quote(work)}`);
+    }
     const tx = this.beginTransaction(options);
     let result: Result;
     try {

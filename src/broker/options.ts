@@ -501,8 +501,14 @@ export function count(name: string, value: unknown, fallback: number): number {
   return value as number;
 }
 
+/** Ids and names are kept in tables that are bounded by count, so they must be bounded too. */
+const maxTextLength = 1_024;
+
 export function requireText(name: string, value: unknown): asserts value is string {
   if (typeof value !== "string" || value === "") throw invalid(name, "a text that is not empty", value);
+  if (value.length > maxTextLength) {
+    throw invalid(name, `at most ${maxTextLength} characters, of which this has ${value.length}`, value);
+  }
 }
 
 export function requireFunction(name: string, value: unknown): void {
@@ -653,8 +659,8 @@ function rateLimit(limit: unknown): RateLimit | null {
   requireObject("rateLimit", limit);
   refuseUnknown("rateLimit.", limit, new Set(["perSecond", "burst"]));
   const { perSecond, burst } = limit as Partial<RateLimit>;
-  if (typeof perSecond !== "number" || !(perSecond > 0)) {
-    throw invalid("rateLimit.perSecond", "more than 0 messages a second", perSecond);
+  if (typeof perSecond !== "number" || !(perSecond > 0) || perSecond === Infinity) {
+    throw invalid("rateLimit.perSecond", "more than 0 messages a second, and not without end", perSecond);
   }
   return burst === undefined ? { perSecond } : { perSecond, burst: count("rateLimit.burst", burst, 1) };
 }

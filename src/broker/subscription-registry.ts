@@ -272,9 +272,8 @@ export class SubscriptionRegistry implements SubscriptionOwner {
   #openQueue(prepared: PreparedSubscription): DeliveryQueue {
     const { router, dispatch } = this.#host;
     const { group, name } = prepared.options;
-    this.#lastNumber += 1;
     const queue = new DeliveryQueue(
-      group ?? name ?? `subscription-${this.#lastNumber}`,
+      group ?? name ?? this.#newName(),
       prepared.patterns,
       group ?? null,
       router.shardOf(prepared.patterns[0] as string),
@@ -289,6 +288,15 @@ export class SubscriptionRegistry implements SubscriptionOwner {
       else queues.push(queue);
     }
     return queue;
+  }
+
+  /** A name of its own that nobody was given. */
+  #newName(): string {
+    for (;;) {
+      this.#lastNumber += 1;
+      const name = `subscription-${this.#lastNumber}`;
+      if (this.queueNamed(name) === undefined) return name;
+    }
   }
 
   #siblings(queue: DeliveryQueue): DeliveryQueue[] {

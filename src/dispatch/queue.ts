@@ -156,6 +156,11 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   /** Takes a message, or says that there is no room and changes nothing. Drop policies make room. */
   offer(message: PublishedMessage): Offer {
+    if (!this.isOpen) {
+      // Whoever was called on the message's way here (a filter, a listener) has ended this subscription meanwhile.
+      this.#host.dropped(this, message, "unsubscribed", null);
+      return "dropped";
+    }
     if (!this.hasRoom(message.bytes)) {
       const { overflow } = this.settings;
       this.#host.slow(this);

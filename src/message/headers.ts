@@ -11,7 +11,8 @@ export const noHeaders: Headers = Object.freeze(Object.create(null) as Record<st
  * Throws `ERR_INVALID_MESSAGE` for a value that is neither a string nor an array of strings.
  */
 export function copyHeaders(headers: unknown): Headers {
-  if (typeof headers !== "object" || headers === null) {
+  // A Map, or the Headers of fetch, has its entries elsewhere: taken for an object it would have none.
+  if (typeof headers !== "object" || headers === null || Symbol.iterator in headers) {
     throw brokerError("ERR_INVALID_MESSAGE", `headers must be an object of strings; got ${quote(headers)}`);
   }
   const copy = Object.create(null) as Record<string, string>;

@@ -347,7 +347,7 @@ describe("options", () => {
     expect(await outcome(() => broker.publishBatch([null] as never))).toBe("ERR_INVALID_MESSAGE");
     expect(await outcome(() => broker.subscribeBatch(null as never))).toBe("ERR_INVALID_OPTION");
     expect(await outcome(() => broker.subscribeBatch([null] as never))).toBe("ERR_INVALID_OPTION");
-    expect(await outcome(() => broker.transaction(5 as never))).toBe("ERR_MODULE_DISABLED");
+    expect(await outcome(() => broker.transaction(5 as never))).toBe("ERR_INVALID_OPTION");
     expect(await outcome(() => broker.on("drop", 5 as never))).toBe("ERR_INVALID_OPTION");
   });
 
