@@ -188,15 +188,17 @@ export class PushTaker implements Taker {
   }
 
   /**
-   * Asks for more, where that is worth a frame: half a window, or where handlers have nothing to do.
+   * Asks for more, where that is worth a frame: half a window, or where a handler has nothing to do and nothing comes.
    *
    * @param mayGrow - a quick handler that has run dry could have done with more
    * @param starting - deliveries whose handler is about to be called
    */
   #ask(mayGrow: boolean, starting = 0): void {
     if (this.#isEnded || this.#isPaused || this.#host === null) return;
-    const ahead = this.#granted + this.#waiting.length + this.#running + starting;
-    if (ahead * 2 > this.#window && ahead >= this.#concurrency) return;
+    const running = this.#running + starting;
+    const coming = this.#granted + this.#waiting.length;
+    const ahead = coming + running;
+    if (ahead * 2 > this.#window && (coming > 0 || running >= this.#concurrency)) return;
     const isDry = this.#waiting.length === 0 && this.#running < this.#concurrency;
     if (mayGrow && isDry && ahead * 2 <= this.#window) this.#window = Math.min(this.#mostWindow, this.#window * 2);
     const credits = this.#window - ahead;
