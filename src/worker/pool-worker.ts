@@ -1,3 +1,4 @@
+import process from "node:process";
 import { Worker } from "node:worker_threads";
 import type { ResourceLimits } from "node:worker_threads";
 import type { Backoff, Broker, Message } from "../index.js";
@@ -142,7 +143,7 @@ export class PoolWorker {
     const thread = new Worker(bootstrap, {
       workerData: data,
       ...(resourceLimits === undefined ? {} : { resourceLimits }),
-      ...(execArgv === undefined ? {} : { execArgv }),
+      execArgv: execArgv ?? inheritedArguments(),
       ...(env === undefined ? {} : { env }),
     });
     this.#thread = thread;
@@ -303,4 +304,9 @@ export class PoolWorker {
     );
     this.#keepAlive.unref();
   }
+}
+
+/** Those of the program, as a thread inherits them, less what speaks of a program that is no file: a thread's always is. */
+function inheritedArguments(): string[] {
+  return process.execArgv.filter((argument) => !argument.startsWith("--input-type"));
 }
