@@ -15,7 +15,16 @@ export type {
   Handler,
   MessageOf,
 } from "./broker/broker.js";
+export type { ReplayMessagesOptions, ReplayOptions } from "./broker/history.js";
 export type { IdleOptions } from "./broker/idle.js";
+export type {
+  BackupInfo,
+  Durability,
+  HistoryPoint,
+  Persistence,
+  RecoveryReport,
+  StoreFigures,
+} from "./broker/store-port.js";
 export type {
   AckOptions,
   BrokerOptions,

@@ -32,12 +32,13 @@ import { Drafter } from "./draft.js";
 import type { Draft } from "./draft.js";
 import type { PublishOptions, Settings } from "./options.js";
 import type { Plugin } from "./plugin.js";
-import type { Confirmation } from "./publisher.js";
+import type { Accepted, Confirmation } from "./publisher.js";
 import { Publisher } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import { failureHeader, Requests } from "./requests.js";
 import { RetainedMessages } from "./retained.js";
 import type { StandardSchema } from "./schema.js";
+import { StoreLink } from "./store-link.js";
 import { SubscriptionRegistry } from "./subscription-registry.js";
 import type { TopicFacts } from "./topic-facts.js";
 import { TurnStamp } from "./turn-stamp.js";
@@ -61,6 +62,8 @@ export interface SettleContext {
   /** The subscription or group it was delivered to. */
   readonly subscription: string;
 }
+
+const noSteps = (): never[] => [];
 
 /** Milliseconds between two slow-consumer events of one subscription. */
 const slowEventIntervalMs = 1_000;
@@ -86,6 +89,7 @@ export class BrokerCore {
   readonly timers: Timers;
   readonly scheduler: Scheduler;
   readonly stamps: TurnStamp;
+  readonly origin: MessageOrigin;
   readonly memory: MemoryBudget;
   readonly heldPublishers: HeldPublishers;
   readonly router: Router<TopicFacts>;
@@ -98,6 +102,8 @@ export class BrokerCore {
   readonly publisher: Publisher;
   readonly requests: Requests;
   readonly registry: SubscriptionRegistry;
+  /** What joins the broker to its store; null without one. */
+  readonly store: StoreLink | null;
   readonly publishChannel: TraceChannel<PublishContext>;
   /** Aborted when the broker closes. */
   readonly abort = new AbortController();
@@ -135,6 +141,7 @@ export class BrokerCore {
       signal: this.abort.signal,
       reply: (request, data, options) => this.reply(request, data, options),
     };
+    this.origin = origin;
     this.stamps = new TurnStamp(clock, origin, () => this.scheduler.watchTurn());
     const hold = (): (() => void) => loop.hold();
     this.requests = new Requests(nonce, this.timers.deadlines, hold);
@@ -198,6 +205,12 @@ export class BrokerCore {
       },
       this.drafter,
     );
+    this.store = settings.persistence === null ? null : new StoreLink(this, settings.persistence, random);
+  }
+
+  /** Somebody may wait for there being nothing left to do. */
+  tellQuiet(): void {
+    this.#onQuiet?.();
   }
 
   /** Calls `onQuiet` whenever there may be nothing left to do; null: stops. */
@@ -225,7 +238,12 @@ export class BrokerCore {
       headers,
       ...(correlationId === undefined ? {} : { correlationId }),
     });
-    await Promise.all(this.publisher.acceptOne(draft, true).waits);
+    const accepted = draft.isStored ? await this.#accept([draft]) : [this.publisher.acceptOne(draft, true)];
+    await Promise.all(accepted.flatMap(({ waits }) => waits));
+  }
+
+  async #accept(drafts: readonly Draft[]): Promise<Accepted[]> {
+    return (this.store as StoreLink).publisher.accept(drafts);
   }
 
   /** Fails everything that waits for confirms. */
@@ -235,7 +253,8 @@ export class BrokerCore {
 
   #release(message: PublishedMessage): void {
     try {
-      this.publisher.release(message);
+      if (this.store?.publisher.isScheduled(message) === true) this.store.publisher.release(message);
+      else this.publisher.release(message);
     } catch (error) {
       this.memory.release(message);
       this.fail(error, { during: "delayed-delivery", message });
@@ -467,7 +486,8 @@ export class BrokerCore {
     if (this.abort.signal.aborted) throw this.abort.signal.reason;
     this.#isPublishingDeadLetter = true;
     try {
-      this.publisher.publishExtra(draft);
+      if (draft.isStored) (this.store as StoreLink).publisher.publishExtra(draft, noSteps);
+      else this.publisher.publishExtra(draft);
     } finally {
       this.#isPublishingDeadLetter = false;
     }
@@ -509,6 +529,8 @@ export class BrokerCore {
       confirm: null,
       wantsReport: false,
       signal: undefined,
+      isStored: false,
+      durability: undefined,
     };
     const published = queue === undefined ? this.publisher.publishExtra(draft) : this.publisher.deliverTo(queue, draft);
     this.#redrives.set(published, letter.redrives + 1);
@@ -543,14 +565,17 @@ function recordFor(message: Message, queue: QueueFacts): MessageRecord {
 function topicFacts(settings: Settings, requests: Requests): (topic: string) => TopicFacts {
   const schemas = new PatternTrie<StandardSchema>();
   for (const [pattern, schema] of Object.entries(settings.schemas)) schemas.add(pattern, schema);
-  const plain: TopicFacts = { schema: null, inbox: null };
-  const inbox: TopicFacts = { schema: null, inbox: requests };
+  const plain: TopicFacts = { schema: null, inbox: null, isStored: false, isDirect: true };
+  const stored: TopicFacts = { schema: null, inbox: null, isStored: true, isDirect: false };
+  const inbox: TopicFacts = { schema: null, inbox: requests, isStored: false, isDirect: false };
+  const storedPatterns = settings.persistence?.topics ?? [];
   return (topic) => {
     if (topic.startsWith(requests.prefix)) return inbox;
-    if (schemas.isEmpty) return plain;
+    const facts = storedPatterns.some((pattern) => matchesPattern(pattern, topic)) ? stored : plain;
+    if (schemas.isEmpty) return facts;
     // An exact name says more than a pattern.
     const schema = Object.hasOwn(settings.schemas, topic) ? settings.schemas[topic] : schemas.match(topic, [])[0];
-    return schema === undefined ? plain : { schema, inbox: null };
+    return schema === undefined ? facts : { ...facts, schema };
   };
 }
 

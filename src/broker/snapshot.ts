@@ -32,7 +32,7 @@ export function metricsSnapshot(core: BrokerCore, transactions: TransactionFigur
     published,
     routedMessages,
     unrouted,
-    scheduled: core.delayed.size,
+    scheduled: core.delayed.size + (core.store?.publisher.releasing ?? 0),
     scheduledExpired,
     scheduledCancelled,
     refused,
@@ -62,13 +62,13 @@ export function metricsSnapshot(core: BrokerCore, transactions: TransactionFigur
 }
 
 /** How the broker is. */
-export function brokerHealth(core: BrokerCore, state: "open" | "draining" | "closed"): Health {
+export function brokerHealth(core: BrokerCore, state: "opening" | "open" | "draining" | "closed"): Health {
   const { registry, memory } = core;
   const full = [...registry.queues].filter((queue) => !queue.hasRoom(1)).map((queue) => queue.name);
   const checks: HealthCheck[] = [
     {
       name: "lifecycle",
-      status: state === "open" ? "healthy" : state === "draining" ? "degraded" : "unhealthy",
+      status: state === "open" ? "healthy" : state === "closed" ? "unhealthy" : "degraded",
       detail: state,
     },
     shareCheck("memory", memory.usedBytes, memory.maxBytes, "bytes"),

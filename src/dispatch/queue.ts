@@ -52,6 +52,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   readonly consumers: QueueConsumer[] = [];
   /** Itself, as the targets of every route that leads to it alone. */
   readonly alone: readonly DeliveryQueue[] = [this];
+  readonly isDurable: boolean = false;
   isScheduled = false;
   /** True until the last consumer has gone (for good, where nothing keeps the queue). */
   isOpen = true;

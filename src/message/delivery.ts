@@ -43,6 +43,8 @@ export type Backoff = (deliveryCount: number, random: () => number) => number;
 /** The queue a delivery belongs to. */
 export interface DeliverySource {
   readonly name: string;
+  /** True where what becomes of its deliveries is kept by a store. */
+  readonly isDurable: boolean;
   readonly settler: Settler;
   readonly settings: { readonly maxDeliveries: number; readonly backoff: Backoff };
   readonly counters: { nacked: number; timedOut: number };

@@ -197,6 +197,11 @@ export class StoreEngine {
     return this.#lastAppendedSeq;
   }
 
+  /** The level of an append that names none. */
+  get durability(): Durability {
+    return this.#settings.durability;
+  }
+
   /** `open`, `full` (the disk; messages are refused), `failed` (everything is), or on the way to `closed`. */
   get state(): WalState {
     return this.#state === "open" ? this.#wal.writer.state : this.#state;
@@ -218,6 +223,11 @@ export class StoreEngine {
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /** Throws what `append` would refuse because of what the operations are. For who has to know before; it encodes them all. */
+  check(operations: readonly StoreOperation[]): void {
+    for (const operation of operations) toLogEntry(operation, this.#payloads);
   }
 
   #append(operations: readonly StoreOperation[], level: Durability): { lsn: number; level: Durability } {
