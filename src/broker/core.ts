@@ -9,6 +9,8 @@ import { HeldPublishers } from "../dispatch/held-publishers.js";
 import { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DispatchHost, ProcessContext } from "../dispatch/ports.js";
 import type { DropReason, QueueFacts } from "../dispatch/queue-facts.js";
+import { DurableQueue } from "../dispatch/durable-queue.js";
+import type { DeliveryQueue } from "../dispatch/queue.js";
 import { queueFull } from "../dispatch/queue.js";
 import { Router } from "../dispatch/router.js";
 import { Scheduler } from "../dispatch/scheduler.js";
@@ -102,6 +104,7 @@ export class BrokerCore {
   readonly publisher: Publisher;
   readonly requests: Requests;
   readonly registry: SubscriptionRegistry;
+  readonly dispatch: DispatchHost;
   /** What joins the broker to its store; null without one. */
   readonly store: StoreLink | null;
   readonly publishChannel: TraceChannel<PublishContext>;
@@ -168,14 +171,17 @@ export class BrokerCore {
         onSettle: this.#settleObserver(),
         backoffFailed: (error, delivery) =>
           this.fail(error, { during: "backoff", subscription: delivery.source.name, message: delivery }),
+        together: (run) => (this.store === null ? run() : this.store.writer.together(run)),
         redelivering: (delivery, delay, reason) => this.#tellRedelivery(delivery, delay, reason),
       },
       this.timers.deadlines,
     );
+    this.dispatch = this.#dispatchHost();
     this.registry = new SubscriptionRegistry({
       settings,
       router: this.router,
-      dispatch: this.#dispatchHost(),
+      dispatch: this.dispatch,
+      durables: () => this.store?.durables,
       tracker: this.tracker,
       retained: this.retained,
       accepts: (queue, message) => this.#accepts(queue, message),
@@ -263,7 +269,7 @@ export class BrokerCore {
   }
 
   #accepts(queue: QueueFacts, message: PublishedMessage): boolean {
-    const { filter } = queue.settings;
+    const filter = queue instanceof DurableQueue ? queue.filter : queue.settings.filter;
     if (filter === null) return true;
     const report = (error: unknown): void => this.fail(error, { during: "filter", subscription: queue.name, message });
     try {
@@ -303,6 +309,8 @@ export class BrokerCore {
         };
         this.#confirmWaiters.add(reject);
         signal?.addEventListener("abort", onAbort, { once: true });
+        // It was on its way into the store when that happened.
+        if (signal?.aborted === true) onAbort();
         confirmation.reached.then(resolve, reject);
       });
     } finally {
@@ -434,6 +442,16 @@ export class BrokerCore {
     return reason;
   }
 
+  /** Gives up on a message that the process ended with before it could be dead-lettered. */
+  giveUpRecovered(delivery: Delivery): FlightOutcome {
+    return this.#giveUp(delivery, "max-deliveries", []);
+  }
+
+  /** Asks a queue's filter. */
+  accepts(queue: QueueFacts, message: PublishedMessage): boolean {
+    return this.#accepts(queue, message);
+  }
+
   #keeps(reason: DeadLetterReason): boolean {
     return this.settings.deadLetter?.reasons.has(reason) === true;
   }
@@ -451,10 +469,23 @@ export class BrokerCore {
     const redrives = this.#redrives.get(published) ?? 0;
     const facts = { message, reason, topic, subscription: queue.name, error, history, redrives };
     const letter = (this.deadLetters as DeadLetterManager).add(facts, published.bytes);
+    if (this.store === null) {
+      this.#tellBuried(letter);
+      return;
+    }
+    const { store } = this;
+    store.writer.together(() => {
+      store.keepDeadLetter(letter, published.bytes);
+      this.#tellBuried(letter);
+    });
+  }
+
+  #tellBuried(letter: DeadLetter): void {
     this.events.emit("dead-letter", letter);
     // A dead letter of the dead-letter topic stays in the list; published there again it would go round for ever. So does
     // one that had to make room for a dead letter: each would push out the next, until nothing else is in that queue.
-    if (topic !== this.settings.deadLetter?.topic && !this.#isPublishingDeadLetter) this.#publishDeadLetter(letter);
+    if (letter.topic !== this.settings.deadLetter?.topic && !this.#isPublishingDeadLetter)
+      this.#publishDeadLetter(letter);
   }
 
   #publishDeadLetter(letter: DeadLetter): void {
@@ -500,6 +531,7 @@ export class BrokerCore {
       matches: matchesPattern,
       checkPattern: (pattern) => checkPattern(pattern, this.settings.limits),
       redrive: (letter) => this.#redrive(letter),
+      removed: (letter) => this.store?.forgetDeadLetter(letter.id),
       evicted: (letter) => this.#tellEvicted(letter),
       hold,
     });
@@ -532,8 +564,19 @@ export class BrokerCore {
       isStored: false,
       durability: undefined,
     };
-    const published = queue === undefined ? this.publisher.publishExtra(draft) : this.publisher.deliverTo(queue, draft);
-    this.#redrives.set(published, letter.redrives + 1);
+    this.#redrives.set(this.#driveAgain(letter, draft, queue), letter.redrives + 1);
+  }
+
+  /** To the subscription that gave it up, or to its topic where that has gone. */
+  #driveAgain(letter: DeadLetter, draft: Draft, queue: DeliveryQueue | undefined): PublishedMessage {
+    const { store, publisher } = this;
+    if (store !== null && queue instanceof DurableQueue) return store.redriveTo(queue, draft, letter);
+    if (store !== null && queue === undefined && this.router.routeAgain(draft.topic).attachment.isStored) {
+      return store.redrive(draft, letter);
+    }
+    const published = queue === undefined ? publisher.publishExtra(draft) : publisher.deliverTo(queue, draft);
+    store?.forgetDeadLetter(letter.id);
+    return published;
   }
 
   #tellEvicted(letter: DeadLetter): void {

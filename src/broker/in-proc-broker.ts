@@ -1,6 +1,7 @@
 import type { DeadLetters } from "../delivery/dead-letters.js";
 import type { Process } from "../dispatch/handler-consumer.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
+import { DurableQueue } from "../dispatch/durable-queue.js";
 import { Subscription } from "../dispatch/subscription.js";
 import { brokerError, quote } from "../errors.js";
 import { Delivery } from "../message/delivery.js";
@@ -79,6 +80,13 @@ export interface SubscriptionInfo {
   readonly inFlight: number;
   /** Given back, waiting for their backoff. */
   readonly delayed: number;
+  /** The durable's name; undefined for a subscription that ends with its process. */
+  readonly durable: string | undefined;
+  /**
+   * Messages that a durable has still to settle, those that are queued, in flight or delayed included; counted in the store,
+   * at a cost that grows with their number. Undefined for others, and until the store is open.
+   */
+  readonly backlog: number | undefined;
 }
 
 const emptyOptions = {};
@@ -298,17 +306,23 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    */
   purge(): number {
     this.#requireReady();
-    const { registry, delayed, memory, tracker, retained, dedup, publisher } = this.#core;
+    const { registry, delayed, memory, tracker, retained, dedup, publisher, store } = this.#core;
     let purged = 0;
     for (const { consumer } of registry.subscriptions()) {
       for (const delivery of consumer.flights()) {
         tracker.forget(delivery);
-        (delivery.source as DeliveryQueue).finish(delivery, "purged");
+        void (delivery.source as DeliveryQueue).finish(delivery, "purged");
         purged += 1;
       }
     }
-    for (const queue of registry.queues) purged += queue.purge();
+    for (const queue of registry.queues) {
+      purged += queue.purge();
+      if (queue instanceof DurableQueue) store?.durables.empty(queue);
+    }
+    for (const { topic } of retained.matching(() => true, -Infinity))
+      store?.tell([{ type: "retained-cleared", topic }]);
     for (const message of delayed.clear()) {
+      if (store?.publisher.isScheduled(message) === true) void store.publisher.forget(message).catch(() => undefined);
       memory.release(message);
       publisher.counters.scheduledCancelled += 1;
       purged += 1;
@@ -548,7 +562,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   /** The subscriptions; with `topic`, those that would receive a message published to it. */
   subscriptions(options: { readonly topic?: string } = {}): SubscriptionInfo[] {
-    const { registry, router } = this.#core;
+    const { registry, router, store } = this.#core;
     const route = options.topic === undefined ? null : router.route(options.topic);
     const queues = route === null ? registry.queues : [...route.targets, ...route.choices.flat()];
     return [...queues].map((queue) => ({
@@ -559,6 +573,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
       queued: queue.queued,
       inFlight: queue.inFlight,
       delayed: queue.delayed,
+      durable: queue instanceof DurableQueue && !queue.isHistory ? queue.durable : undefined,
+      backlog: queue instanceof DurableQueue ? store?.durables.backlogOf(queue.durable) : undefined,
     }));
   }
 
@@ -921,10 +937,14 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
       for (const delivery of consumer.flights()) {
         unacked.push(delivery);
         tracker.forget(delivery);
-        (delivery.source as DeliveryQueue).finish(delivery, "closed");
+        void (delivery.source as DeliveryQueue).finish(delivery, "closed");
       }
     }
     for (const queue of registry.queues) {
+      if (queue instanceof DurableQueue) {
+        queue.park();
+        continue;
+      }
       for (const item of queue.clear("closed", error)) {
         undelivered.push(item instanceof Delivery ? item : asDelivery(item, queue));
       }

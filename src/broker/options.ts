@@ -417,6 +417,10 @@ export function subscribeSettings(
   for (const name of ["name", "group"] as const) {
     if (options[name] !== undefined) requireText(name, options[name]);
   }
+  const isKept = options.durable !== undefined || isPast(options.from);
+  if (isKept && options.overflow !== undefined && options.overflow !== "wait") {
+    throw invalid("overflow", "left out: what does not fit stays in the store", options.overflow);
+  }
   const bounds = subscriptionDefaults("", options, broker.subscription);
   const acknowledges = broker.acknowledges || options.durable !== undefined;
   const ack = options.ack ?? (acknowledges ? (isPush ? "auto" : "manual") : "none");
@@ -433,7 +437,7 @@ export function subscribeSettings(
     queue: {
       maxMessages: bounds.maxMessages,
       maxBytes: bounds.maxBytes,
-      overflow: bounds.overflow,
+      overflow: isKept ? "wait" : bounds.overflow,
       isOrderedByKey: options.orderBy === "key",
       agingMs: agingMs(options.priority, broker.agingMs),
       filter: (options.filter as QueueSettings["filter"] | undefined) ?? null,

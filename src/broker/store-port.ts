@@ -207,6 +207,8 @@ export interface Store {
   readonly state: StoreState;
   /** The level of an append that names none. */
   readonly durability: Durability;
+  /** True where a message that one durable has settled is settled for all. */
+  readonly isWorkQueue: boolean;
   /** The highest number that an append has named. */
   readonly lastSeq: number;
   forgetRecovered(): void;

@@ -1,14 +1,14 @@
 /** Between a message as consumers see it and as the store keeps it. */
 import { deepFreeze } from "../message/freeze.js";
 import { copyHeaders, headerBytes, noHeaders } from "../message/headers.js";
-import type { Message, MessageExtras, MessageOrigin } from "../message/message.js";
+import type { MessageExtras, MessageOrigin, MessageRecord } from "../message/message.js";
 import { PublishedMessage } from "../message/message.js";
 import { payloadBytes } from "../message/size.js";
 import type { StoredFacts } from "./store-port.js";
 
 /** A message's facts for the store. Dates become whole milliseconds: a message expires never earlier for that. */
 export function factsOf(
-  message: Message,
+  message: MessageRecord,
   more: Pick<StoredFacts, "deliverAt" | "dedupId" | "retain"> = {},
 ): StoredFacts {
   const { seq, topic, id, key, headers, priority, expiresAt, replyTo, correlationId, data } = message;

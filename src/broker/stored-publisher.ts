@@ -3,7 +3,7 @@ import type { DelayedMessages } from "../delivery/delayed-messages.js";
 import type { Timers } from "../delivery/timers.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import { BrokerError, brokerError, quote } from "../errors.js";
-import type { PublishedMessage } from "../message/message.js";
+import type { MessageExtras, PublishedMessage } from "../message/message.js";
 import type { Draft } from "./draft.js";
 import type { Settings } from "./options.js";
 import type { Accepted, Publisher } from "./publisher.js";
@@ -46,6 +46,8 @@ interface Entry {
   error: unknown;
 }
 
+const nothingMore: Partial<MessageExtras> = {};
+
 type Planned = readonly (Plan | Receipt)[];
 
 /** Milliseconds until a delayed message that the store had no room for is tried again. */
@@ -74,6 +76,8 @@ export class StoredPublisher {
   readonly #retainedTopics = new Map<string, number>();
   /** Delayed messages that are in the store. */
   readonly #scheduled = new WeakSet<PublishedMessage>();
+  /** By the number of the message. */
+  readonly #confirmations = new Map<number, Partial<MessageExtras>>();
   readonly #tails: { readonly after: number; readonly resolve: () => void }[] = [];
   #entered = 0;
   #left = 0;
@@ -124,6 +128,7 @@ export class StoredPublisher {
       let isReserved = false;
       const submission: Submission = {
         begin: () => {
+          for (const { signal } of drafts) signal?.throwIfAborted();
           const first = this.#firstInFlight(drafts);
           if (first !== undefined) {
             first.push(() => this.#enter(submission));
@@ -149,7 +154,9 @@ export class StoredPublisher {
             if (plan instanceof Plan && plan.draft.isStored && plan.draft.due !== null)
               this.#scheduled.add(plan.message);
           }
-          resolve(publisher.carryOut(planned));
+          const accepted = publisher.carryOut(planned);
+          planned.forEach((plan, index) => this.#watchConfirms(plan, accepted[index] as Accepted));
+          resolve(accepted);
           for (const enter of again) enter();
         },
         refuse: (error) => {
@@ -165,12 +172,12 @@ export class StoredPublisher {
    * Publishes what nobody waits for, beyond the bounds of full queues. Throws `ERR_MEMORY_LIMIT`.
    *
    * @param more - goes into the same record
-   * @param route - how it becomes visible; absent: routed as its topic says
+   * @param around - how it becomes visible, absent: routed as its topic says; and what else to do where it is refused
    */
   publishExtra(
     draft: Draft,
     more: (message: PublishedMessage) => StoreStep[],
-    route?: (message: PublishedMessage) => void,
+    around: { route?: (message: PublishedMessage) => void; refused?: () => void } = {},
   ): PublishedMessage {
     const { publisher, memory, writer } = this.#host;
     publisher.requireMemory(draft.topic, draft.bytes);
@@ -184,11 +191,12 @@ export class StoredPublisher {
       carryOut: () => {
         memory.unreserve(draft.bytes);
         publisher.counters.published += 1;
-        if (route === undefined) publisher.routeAccepted(message);
-        else route(message);
+        if (around.route === undefined) publisher.routeAccepted(message);
+        else around.route(message);
       },
       refuse: (error) => {
         memory.unreserve(draft.bytes);
+        around.refused?.();
         this.#host.failed(error, message);
       },
     });
@@ -346,6 +354,20 @@ export class StoredPublisher {
       if (first !== undefined) return first;
     }
     return undefined;
+  }
+
+  /** Who waits for the confirms of a message may have to be told when it comes back from the store. */
+  #watchConfirms(plan: Plan | Receipt, { waits }: Accepted): void {
+    if (!(plan instanceof Plan) || plan.confirmation === null) return;
+    const { seq, extras } = plan.message;
+    this.#confirmations.set(seq, { onAcked: extras?.onAcked });
+    const forget = (): void => void this.#confirmations.delete(seq);
+    Promise.all(waits).then(forget, forget);
+  }
+
+  /** What a message carries besides what is stored. */
+  extrasOf(seq: number): Partial<MessageExtras> {
+    return this.#confirmations.get(seq) ?? nothingMore;
   }
 
   /** What the plan could not know: places in tables that are promised to others on their way. */
