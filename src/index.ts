@@ -97,7 +97,7 @@ export type {
   SlowConsumerEvent,
 } from "./observe/events.js";
 export type { Health, HealthCheck, HealthStatus } from "./observe/health.js";
-export type { Metrics, MetricsSnapshot } from "./observe/metrics.js";
+export type { Metrics, MetricsSnapshot, StoreMetricsView } from "./observe/metrics.js";
 export type { Clock } from "./platform/clock.js";
 export type { Random } from "./platform/random.js";
 export { matchesPattern } from "./topic/grammar.js";

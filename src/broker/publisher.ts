@@ -338,7 +338,7 @@ export class Publisher {
     this.#countRouted(route, targets.length);
     const waits: Promise<unknown>[] = [];
     for (const queue of targets)
-      if (queue.offer(message) === "full") waits.push(queue.offerHeld(message, signal, undefined));
+      if (queue.offerAgain(message) === "full") waits.push(queue.offerHeld(message, signal, undefined));
     this.#tellPublished(message, targets.length);
     if (waits.length > 0) await Promise.all(waits);
   }

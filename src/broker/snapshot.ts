@@ -57,6 +57,7 @@ export function metricsSnapshot(core: BrokerCore, transactions: TransactionFigur
       rolledBack: transactions?.rolledBack ?? 0,
       timedOut: transactions?.timedOut ?? 0,
     },
+    store: core.store?.figures,
     deadLetters: core.deadLetters?.stats(),
   };
 }
@@ -78,6 +79,14 @@ export function brokerHealth(core: BrokerCore, state: "opening" | "open" | "drai
       detail: full.length === 0 ? "every queue has room" : `full: ${full.slice(0, 10).join(", ")}`,
     },
   ];
+  const store = core.store?.figures;
+  if (store !== undefined) {
+    checks.push({
+      name: "store",
+      status: store.state === "open" ? "healthy" : store.state === "full" ? "degraded" : "unhealthy",
+      detail: store.state === "full" ? "the disk is full: publishes are refused, settles work" : store.state,
+    });
+  }
   return {
     status: worst(checks),
     uptime: core.clock.monotonic() - core.startedAt,

@@ -20,7 +20,7 @@ import type { Publisher } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import { recoverInto, stepOfDeadLetter } from "./recovery.js";
 import type { RetainedMessages } from "./retained.js";
-import type { Persistence, RecoveryReport, Store, StoreStep } from "./store-port.js";
+import type { Persistence, RecoveryReport, Store, StoreMetrics, StoreStep } from "./store-port.js";
 import { StoredPublisher } from "./stored-publisher.js";
 import { StoreWriter } from "./store-writer.js";
 import type { SubscriptionRegistry } from "./subscription-registry.js";
@@ -102,6 +102,11 @@ export class StoreLink {
 
   get recoveryReport(): RecoveryReport | undefined {
     return this.#store?.recoveryReport;
+  }
+
+  /** Undefined until it is open. */
+  get figures(): StoreMetrics | undefined {
+    return this.#store?.figures();
   }
 
   /** Opens the store and takes over what it has. Rejects as the store's opening does. */

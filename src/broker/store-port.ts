@@ -192,6 +192,30 @@ export interface StoreFigures {
   readonly failedCheckpoints: number;
 }
 
+/** Figures that cost no look at the files. */
+export interface StoreMetrics {
+  /** `open`; `full`: no messages, but settles; `failed`: nothing. */
+  readonly state: StoreState;
+  /** Durable subscriptions, connected or not, and subscriptions that began in the past. */
+  readonly durables: number;
+  /** Messages kept. */
+  readonly messages: number;
+  /** Bytes of the log's files. */
+  readonly logBytes: number;
+  /** Bytes of the log and of the database's blocks. */
+  readonly liveBytes: number;
+  /** Bytes that wait to be written. */
+  readonly bufferedBytes: number;
+  /** Syncs of the disk. */
+  readonly syncs: number;
+  /** Milliseconds of all of them. */
+  readonly syncMs: number;
+  /** Checkpoints. */
+  readonly checkpoints: number;
+  /** Checkpoints that failed; each is tried again. */
+  readonly failedCheckpoints: number;
+}
+
 /** What a backup wrote. */
 export interface BackupInfo {
   /** Files of the copy. */
@@ -228,6 +252,7 @@ export interface Store {
     patterns: readonly string[],
     range: HistoryRange,
   ): AsyncGenerator<readonly StoredFacts[], void, undefined>;
+  figures(): StoreMetrics;
   stats(): Promise<StoreFigures>;
   backup(target: string): Promise<BackupInfo>;
   compact(): Promise<void>;

@@ -1,3 +1,4 @@
+import type { DeliveryQueue } from "../dispatch/queue.js";
 import { brokerError, quote } from "../errors.js";
 import { Delivery } from "../message/delivery.js";
 import type { Message, NackOptions } from "../message/message.js";
@@ -34,6 +35,12 @@ type Operation =
   | { readonly kind: "reject"; readonly delivery: Delivery; readonly reason: string | undefined };
 
 type SettleOperation = Exclude<Operation, PublishOperation>;
+
+/** A delivery that was decided in a transaction which the store then refused comes again. */
+function bringBack(delivery: Delivery): void {
+  const queue = delivery.source as DeliveryQueue;
+  if (queue.isOpen && queue.consumers.length > 0) queue.restore(delivery.message, delivery.deliveryCount + 1, 0);
+}
 
 /** True where the settle is for the store to keep. */
 function isKept({ delivery }: SettleOperation): boolean {
@@ -148,15 +155,21 @@ export class Transactions {
     settles: readonly SettleOperation[],
   ): Promise<Accepted[]> {
     const { writer, publisher } = store;
-    return publisher.acceptWith(drafts, (append, steps) => {
+    for (const operation of publishes) this.#unreserve(operation);
+    let isDecided = false;
+    const accepted = publisher.acceptWith(drafts, (append, steps) => {
       for (const { delivery } of settles) if (delivery.state !== "staged") throw delivery.settleError();
       writer.requireRoom(steps);
-      for (const operation of publishes) this.#unreserve(operation);
+      isDecided = true;
       return writer.together(() => {
         const stored = append();
         for (const operation of settles) this.#carryOut(operation);
         return stored;
       });
+    });
+    return accepted.catch((error: unknown) => {
+      if (isDecided) for (const { delivery } of settles) bringBack(delivery);
+      throw error;
     });
   }
 

@@ -156,8 +156,6 @@ export class DurableQueue extends DeliveryQueue {
 
   override offer(message: PublishedMessage): Offer {
     const { seq } = message;
-    // History that is delivered again has been here before, and takes the way of a queue without a store.
-    if (message.redelivered) return super.hasRoom(message.bytes) ? super.offer(message) : "full";
     if (seq <= this.#cursor) return "queued";
     const isNext = this.#isStarted && !this.#isDraining && this.#cursor >= this.#known && this.#filling === null;
     this.#known = Math.max(this.#known, seq);
@@ -166,6 +164,13 @@ export class DurableQueue extends DeliveryQueue {
       this.#bringIn({ message, deliveryCount: 0, retryAt: undefined });
     } else this.#top();
     return "queued";
+  }
+
+  /** History has been here before, so that it takes the way of a queue without a store; to nobody, where nobody is there. */
+  override offerAgain(message: PublishedMessage): Offer {
+    if (this.consumers.length === 0) return "queued";
+    if (this.#filter !== null && !this.#backlog.accepts(this, message)) return "queued";
+    return super.hasRoom(message.bytes) ? super.offer(message) : "full";
   }
 
   override take(consumer: QueueConsumer): Message | undefined {

@@ -173,6 +173,11 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     return "queued";
   }
 
+  /** Takes a message of history that is delivered again. */
+  offerAgain(message: PublishedMessage): Offer {
+    return this.offer(message);
+  }
+
   /**
    * Takes a message although the queue is full, and resolves with `result` once it is within its bounds again.
    * Rejects with the signal's reason when that aborts first: the message is withdrawn from this queue.

@@ -69,6 +69,20 @@ export interface StoreStats {
   readonly log: WalStats;
 }
 
+/** What of the store's numbers memory knows. */
+export interface StoreFigures {
+  readonly state: WalState;
+  readonly durables: number;
+  readonly messages: number;
+  readonly logBytes: number;
+  readonly liveBytes: number;
+  readonly bufferedBytes: number;
+  readonly syncs: number;
+  readonly syncMs: number;
+  readonly checkpoints: number;
+  readonly failedCheckpoints: number;
+}
+
 /** How much a durable has still to settle. */
 export interface BacklogStats {
   readonly messages: number;
@@ -396,6 +410,30 @@ export class StoreEngine {
     return this.#inTurn(() =>
       backUp({ settings: this.#settings, wal: this.#wal, database: this.#hands.database }, target),
     );
+  }
+
+  /** Figures that cost no look at the files. */
+  figures(): StoreFigures {
+    const { durables, index } = this.#store;
+    let messages = index.size;
+    let liveBytes = 0;
+    for (const { facts } of this.#store.blocks()) {
+      messages += facts.count;
+      liveBytes += facts.storedBytes;
+    }
+    const { bytes, bufferedBytes, syncs, syncMs } = this.#wal.writer.stats();
+    return {
+      state: this.state,
+      durables: durables.size,
+      messages,
+      logBytes: bytes,
+      liveBytes: liveBytes + bytes,
+      bufferedBytes,
+      syncs,
+      syncMs: syncMs.total,
+      checkpoints: this.#checkpoints,
+      failedCheckpoints: this.#failedCheckpoints,
+    };
   }
 
   async stats(): Promise<StoreStats> {
