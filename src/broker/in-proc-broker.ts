@@ -27,6 +27,7 @@ import type { BrokerOptions, PublishOptions, SubscribeOptions } from "./options.
 import { brokerSettings, count, duration, moduleDisabled, requireText } from "./options.js";
 import type { Plugin } from "./plugin.js";
 import type { Accepted } from "./publisher.js";
+import { tooManyHeld } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import type { RequestManyOptions, RequestOptions } from "./requests.js";
 import { noResponders } from "./requests.js";
@@ -750,6 +751,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   /** Waits for the store; refuses where the broker is closed. */
   #publishLater(topic: string, data: unknown, options: PublishOptions | undefined): Promise<Receipt> {
     if (this.#state !== "opening") throw closedError();
+    if (this.#deciding >= this.#core.settings.limits.maxWaitingPublishers) throw tooManyHeld(topic, this.#deciding);
     return this.#decide(
       this.#opening.then(
         () => this.#publish(topic, data, options),

@@ -22,7 +22,7 @@ export const durabilities: readonly Durability[] = ["memory", "os", "interval", 
 export interface Persistence {
   /** Patterns of the topics that are stored; what is published to others stays in memory. */
   readonly topics: readonly string[];
-  /** Opens it for a broker, and repairs what a crash left. */
+  /** @internal Opens it for a broker, and repairs what a crash left. */
   open(host: StoreHost): Promise<Store>;
 }
 
@@ -128,8 +128,16 @@ export interface BacklogPage {
   readonly hasMore: boolean;
 }
 
-/** A place in history: a message number, or a time in milliseconds since 1970. */
-export type HistoryPoint = { readonly seq: number } | { readonly time: number };
+/** A place in history: a message's number, or a time. */
+export type HistoryPoint =
+  | {
+      /** A message's number. */
+      readonly seq: number;
+    }
+  | {
+      /** Milliseconds since 1970. */
+      readonly time: number;
+    };
 
 /** Which part of history. */
 export interface HistoryRange {
@@ -150,7 +158,12 @@ export interface RecoveryReport {
   /** Set where the database was lost: messages up to this number that were in it are gone. */
   readonly lostThroughSeq: number | undefined;
   /** Values of the database that cannot be read. */
-  readonly damaged: readonly { readonly what: string; readonly key: string }[];
+  readonly damaged: readonly {
+    /** What it was: a block of messages, a durable, … */
+    readonly what: string;
+    /** Its key in the database, in hex. */
+    readonly key: string;
+  }[];
   /** The log: what was read, cut off its end, and set aside. */
   readonly log: {
     /** Files in use. */

@@ -32,6 +32,8 @@ export interface StoredPublisherHost {
 
 /** Something on its way into the store. */
 interface Submission {
+  /** Bytes that it holds while it waits to begin; 0 where they are counted already. */
+  readonly bytes: number;
   /** Appends; the promise resolves once it is stored. Or throws, and has changed nothing. Null: it has entered again. */
   begin(): Promise<void> | null;
   /** It is stored, and everything before it is visible. */
@@ -103,6 +105,7 @@ export class StoredPublisher {
   /** Refuses everything, from now on. */
   close(error: unknown): void {
     this.#refusal = { error };
+    for (const submission of this.#entrance) this.#host.memory.unreserve(submission.bytes);
     const submissions = [...this.#line].map(({ submission }) => submission).concat([...this.#entrance]);
     this.#line.clear();
     this.#entrance.clear();
@@ -127,6 +130,7 @@ export class StoredPublisher {
       let bytes = 0;
       let isReserved = false;
       const submission: Submission = {
+        bytes: drafts.reduce((sum, draft) => sum + draft.bytes, 0),
         begin: () => {
           for (const { signal } of drafts) signal?.throwIfAborted();
           const first = this.#firstInFlight(drafts);
@@ -184,6 +188,7 @@ export class StoredPublisher {
     const message = publisher.messageOf(draft);
     memory.reserve(draft.bytes);
     this.#enter({
+      bytes: 0,
       begin: () => {
         if (message.seq <= writer.lastSeq) message.seq = publisher.nextSeq();
         return writer.append([{ type: "publish", message: factsOf(message) }, ...more(message)], draft.durability);
@@ -224,6 +229,7 @@ export class StoredPublisher {
     let published = renumbered(message, publisher.nextSeq());
     this.releasing += 1;
     this.#enter({
+      bytes: 0,
       begin: () => {
         if (published.seq <= writer.lastSeq) published = renumbered(message, publisher.nextSeq());
         return writer.append([
@@ -279,6 +285,14 @@ export class StoredPublisher {
       this.#end(() => submission.refuse(tooManyHeld("a stored topic", this.#entrance.length)));
       return;
     }
+    const { memory, publisher } = this.#host;
+    try {
+      publisher.requireMemory("a stored topic", submission.bytes);
+    } catch (error) {
+      this.#end(() => submission.refuse(error));
+      return;
+    }
+    memory.reserve(submission.bytes);
     this.#entrance.push(submission);
     void this.#pump();
   }
@@ -295,6 +309,7 @@ export class StoredPublisher {
       }
       const submission = this.#entrance.shift();
       if (submission === undefined) break;
+      this.#host.memory.unreserve(submission.bytes);
       this.#begin(submission);
     }
     this.#isPumping = false;

@@ -85,6 +85,8 @@ export class DurableQueue extends DeliveryQueue {
   /** The highest number that there may be in the store. */
   #known = 0;
   #filling: Promise<void> | null = null;
+  /** Changes with every start and end, so that a page that was asked for before is not taken for an answer. */
+  #epoch = 0;
   /** Handed out in this turn of the event loop. */
   #handed: Delivery[] = [];
 
@@ -131,6 +133,7 @@ export class DurableQueue extends DeliveryQueue {
   /** Begins to bring in what lies above `cursor`; the store has messages through `lastSeq`. */
   start(cursor: number, lastSeq: number): void {
     this.#isStarted = true;
+    this.#epoch += 1;
     this.#cursor = Math.max(this.#cursor, cursor);
     this.#known = Math.max(this.#known, lastSeq);
     if (this.isBehind) this.#top();
@@ -145,6 +148,7 @@ export class DurableQueue extends DeliveryQueue {
   /** The last consumer has gone: what waits stays in the store. */
   park(): void {
     this.#isStarted = false;
+    this.#epoch += 1;
     this.counters.routed -= this.takeAll().length;
     this.settled();
   }
@@ -271,15 +275,17 @@ export class DurableQueue extends DeliveryQueue {
       const { memory } = this.#dispatch;
       const maxBytes = Math.min(this.settings.maxBytes - this.queuedBytes, memory.maxBytes - memory.usedBytes);
       const known = this.#known;
+      const epoch = this.#epoch;
       const { items, throughSeq, hasMore } = await this.#backlog.page(this.#cursor, limit, Math.max(1, maxBytes));
-      if (!this.isBehind) return;
+      if (epoch !== this.#epoch) continue;
       for (const item of items) this.#bringIn(item);
       this.#cursor = Math.max(this.#cursor, throughSeq);
       if (hasMore) continue;
       // What is not there by now, although it was appended, was for others or is gone.
       if (this.#cursor < known) {
         await this.#backlog.flush();
-        if ((await this.#backlog.page(this.#cursor, 1, 1)).items.length > 0) continue;
+        const { items: more } = await this.#backlog.page(this.#cursor, 1, 1);
+        if (more.length > 0 || epoch !== this.#epoch) continue;
         this.#cursor = Math.max(this.#cursor, known);
       }
     }

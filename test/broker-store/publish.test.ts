@@ -150,6 +150,39 @@ describe("a broker with a store", () => {
   });
 });
 
+describe("a flood that nobody awaits", () => {
+  it("is bounded while the store opens: by limits.maxWaitingPublishers", async () => {
+    const broker = makeBroker(temporaryFolder(), { limits: { maxWaitingPublishers: 3 } });
+    const outcomes = await Promise.all(
+      range(1, 5).map((data) =>
+        broker.publish("a", data).then(
+          () => "ok",
+          (error: { code: string }) => error.code,
+        ),
+      ),
+    );
+    expect(outcomes).toEqual(["ok", "ok", "ok", "ERR_QUEUE_FULL", "ERR_QUEUE_FULL"]);
+  });
+
+  it("is bounded while the disk is slow: by memory.maxBytes", async () => {
+    const files = new FaultyFileSystem();
+    const broker = await openBroker("/store", {
+      memory: { maxBytes: 20 * 2 ** 20 },
+      store: { machine: memoryMachine(files) },
+    });
+    const release = files.hold("write");
+    const data = "x".repeat(2 ** 20);
+    const outcomes = Promise.allSettled(range(1, 40).map(() => broker.publish("a", data)));
+    expect(broker.metrics.snapshot().memoryBytes).toBeLessThanOrEqual(20 * 2 ** 20);
+    release();
+    const refused = (await outcomes).filter(({ status }) => status === "rejected");
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused.length).toBeLessThan(40);
+    expect(refused[0]).toMatchObject({ reason: { code: "ERR_MEMORY_LIMIT" } });
+    expect(balanced(broker)).toMatchObject({ published: 40 - refused.length, memoryBytes: 0 });
+  });
+});
+
 describe("a store that fails", () => {
   it("rejects what it could not keep: nobody gets it, and a retry under the same dedupId is accepted", async () => {
     const fileSystem = new FaultyFileSystem({ capacityBytes: 3_000 });
