@@ -15,7 +15,16 @@ export type {
   Handler,
   MessageOf,
 } from "./broker/broker.js";
+export type { ReplayMessagesOptions, ReplayOptions } from "./broker/history.js";
 export type { IdleOptions } from "./broker/idle.js";
+export type {
+  BackupInfo,
+  Durability,
+  HistoryPoint,
+  Persistence,
+  RecoveryReport,
+  StoreFigures,
+} from "./broker/store-port.js";
 export type {
   AckOptions,
   BrokerOptions,
@@ -89,7 +98,7 @@ export type {
   SlowConsumerEvent,
 } from "./observe/events.js";
 export type { Health, HealthCheck, HealthStatus } from "./observe/health.js";
-export type { Metrics, MetricsSnapshot } from "./observe/metrics.js";
+export type { Metrics, MetricsSnapshot, StoreMetricsView } from "./observe/metrics.js";
 export type { Clock } from "./platform/clock.js";
 export type { Random } from "./platform/random.js";
 export type { Dialect } from "./topic/grammar.js";

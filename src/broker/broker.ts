@@ -45,7 +45,10 @@ export interface CloseOptions {
   readonly timeout?: number | undefined;
 }
 
-/** What a broker could not finish before it closed. A message that two subscriptions were to get is there twice. */
+/**
+ * What a broker could not finish before it closed. A message that two subscriptions were to get is there twice. With a store,
+ * what durables have in flight and what is delayed is here too, and comes again; the rest of a durable's backlog is not here.
+ */
 export interface CloseResult {
   /** Queued, in backoff, or waiting for their `delay`. */
   readonly undelivered: readonly Message[];

@@ -9,6 +9,7 @@ import { HeldPublishers } from "../dispatch/held-publishers.js";
 import { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DispatchHost, ProcessContext } from "../dispatch/ports.js";
 import type { DropReason, QueueFacts } from "../dispatch/queue-facts.js";
+import { DurableQueue } from "../dispatch/durable-queue.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
 import { queueFull } from "../dispatch/queue.js";
 import { Router } from "../dispatch/router.js";
@@ -34,12 +35,13 @@ import { Drafter } from "./draft.js";
 import type { Draft } from "./draft.js";
 import type { PublishOptions, Settings } from "./options.js";
 import type { Plugin } from "./plugin.js";
-import type { Confirmation } from "./publisher.js";
+import type { Accepted, Confirmation } from "./publisher.js";
 import { Publisher } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import { failureHeader, Requests } from "./requests.js";
 import { RetainedMessages } from "./retained.js";
 import type { StandardSchema } from "./schema.js";
+import { StoreLink } from "./store-link.js";
 import { SubscriptionRegistry } from "./subscription-registry.js";
 import type { TopicFacts } from "./topic-facts.js";
 import { TurnStamp } from "./turn-stamp.js";
@@ -63,6 +65,8 @@ export interface SettleContext {
   /** The subscription or group it was delivered to. */
   readonly subscription: string;
 }
+
+const noSteps = (): never[] => [];
 
 /** Milliseconds between two slow-consumer events of one subscription. */
 const slowEventIntervalMs = 1_000;
@@ -88,6 +92,7 @@ export class BrokerCore {
   readonly timers: Timers;
   readonly scheduler: Scheduler;
   readonly stamps: TurnStamp;
+  readonly origin: MessageOrigin;
   readonly memory: MemoryBudget;
   readonly heldPublishers: HeldPublishers;
   readonly router: Router<TopicFacts>;
@@ -100,6 +105,9 @@ export class BrokerCore {
   readonly publisher: Publisher;
   readonly requests: Requests;
   readonly registry: SubscriptionRegistry;
+  readonly dispatch: DispatchHost;
+  /** What joins the broker to its store; null without one. */
+  readonly store: StoreLink | null;
   readonly publishChannel: TraceChannel<PublishContext>;
   /** Aborted when the broker closes. */
   readonly abort = new AbortController();
@@ -137,6 +145,7 @@ export class BrokerCore {
       signal: this.abort.signal,
       reply: (request, data, options) => this.reply(request, data, options),
     };
+    this.origin = origin;
     this.stamps = new TurnStamp(clock, origin, () => this.scheduler.watchTurn());
     const hold = (): (() => void) => loop.hold();
     this.requests = new Requests(ids.nonce, this.timers.deadlines, hold);
@@ -163,14 +172,17 @@ export class BrokerCore {
         onSettle: this.#settleObserver(),
         backoffFailed: (error, delivery) =>
           this.fail(error, { during: "backoff", subscription: delivery.source.name, message: delivery }),
+        together: (run) => (this.store === null ? run() : this.store.writer.together(run)),
         redelivering: (delivery, delay, reason) => this.#tellRedelivery(delivery, delay, reason),
       },
       this.timers.deadlines,
     );
+    this.dispatch = this.#dispatchHost();
     this.registry = new SubscriptionRegistry({
       settings,
       router: this.router,
-      dispatch: this.#dispatchHost(),
+      dispatch: this.dispatch,
+      durables: () => this.store?.durables,
       tracker: this.tracker,
       retained: this.retained,
       accepts: (queue, message) => this.#accepts(queue, message),
@@ -200,6 +212,12 @@ export class BrokerCore {
       },
       this.drafter,
     );
+    this.store = settings.persistence === null ? null : new StoreLink(this, settings.persistence, random);
+  }
+
+  /** Somebody may wait for there being nothing left to do. */
+  tellQuiet(): void {
+    this.#onQuiet?.();
   }
 
   /** Calls `onQuiet` whenever there may be nothing left to do; null: stops. */
@@ -227,7 +245,12 @@ export class BrokerCore {
       headers,
       ...(correlationId === undefined ? {} : { correlationId }),
     });
-    await Promise.all(this.publisher.acceptOne(draft, true).waits);
+    const accepted = draft.isStored ? await this.#accept([draft]) : [this.publisher.acceptOne(draft, true)];
+    await Promise.all(accepted.flatMap(({ waits }) => waits));
+  }
+
+  async #accept(drafts: readonly Draft[]): Promise<Accepted[]> {
+    return (this.store as StoreLink).publisher.accept(drafts);
   }
 
   /** Fails everything that waits for confirms. */
@@ -237,7 +260,8 @@ export class BrokerCore {
 
   #release(message: PublishedMessage): void {
     try {
-      this.publisher.release(message);
+      if (this.store?.publisher.isScheduled(message) === true) this.store.publisher.release(message);
+      else this.publisher.release(message);
     } catch (error) {
       this.memory.release(message);
       this.fail(error, { during: "delayed-delivery", message });
@@ -246,7 +270,7 @@ export class BrokerCore {
   }
 
   #accepts(queue: QueueFacts, message: PublishedMessage): boolean {
-    const { filter } = queue.settings;
+    const filter = queue instanceof DurableQueue ? queue.filter : queue.settings.filter;
     if (filter === null) return true;
     const report = (error: unknown): void =>
       this.fail(error, { during: "filter", subscription: queue.name, message: asSeenBy(queue, message) });
@@ -287,6 +311,8 @@ export class BrokerCore {
         };
         this.#confirmWaiters.add(reject);
         signal?.addEventListener("abort", onAbort, { once: true });
+        // It was on its way into the store when that happened.
+        if (signal?.aborted === true) onAbort();
         confirmation.reached.then(resolve, reject);
       });
     } finally {
@@ -419,6 +445,16 @@ export class BrokerCore {
     return reason;
   }
 
+  /** Gives up on a message that the process ended with before it could be dead-lettered. */
+  giveUpRecovered(delivery: Delivery): FlightOutcome {
+    return this.#giveUp(delivery, "max-deliveries", []);
+  }
+
+  /** Asks a queue's filter. */
+  accepts(queue: QueueFacts, message: PublishedMessage): boolean {
+    return this.#accepts(queue, message);
+  }
+
   #keeps(reason: DeadLetterReason): boolean {
     return this.settings.deadLetter?.reasons.has(reason) === true;
   }
@@ -436,10 +472,23 @@ export class BrokerCore {
     const redrives = this.#redrives.get(published) ?? 0;
     const facts = { message, reason, topic, subscription: queue.name, error, history, redrives };
     const letter = (this.deadLetters as DeadLetterManager).add(facts, published.bytes);
+    if (this.store === null) {
+      this.#tellBuried(letter);
+      return;
+    }
+    const { store } = this;
+    store.writer.together(() => {
+      store.keepDeadLetter(letter, published.bytes);
+      this.#tellBuried(letter);
+    });
+  }
+
+  #tellBuried(letter: DeadLetter): void {
     this.events.emit("dead-letter", letter);
     // A dead letter of the dead-letter topic stays in the list; published there again it would go round for ever. So does
     // one that had to make room for a dead letter: each would push out the next, until nothing else is in that queue.
-    if (topic !== this.settings.deadLetter?.topic && !this.#isPublishingDeadLetter) this.#publishDeadLetter(letter);
+    if (letter.topic !== this.settings.deadLetter?.topic && !this.#isPublishingDeadLetter)
+      this.#publishDeadLetter(letter);
   }
 
   #publishDeadLetter(letter: DeadLetter): void {
@@ -471,7 +520,8 @@ export class BrokerCore {
     if (this.abort.signal.aborted) throw this.abort.signal.reason;
     this.#isPublishingDeadLetter = true;
     try {
-      this.publisher.publishExtra(draft);
+      if (draft.isStored) (this.store as StoreLink).publisher.publishExtra(draft, noSteps);
+      else this.publisher.publishExtra(draft);
     } finally {
       this.#isPublishingDeadLetter = false;
     }
@@ -484,6 +534,7 @@ export class BrokerCore {
       matches: matchesPattern,
       checkPattern: (pattern) => checkPattern(pattern, this.settings.limits),
       redrive: (letter) => this.#redrive(letter),
+      removed: (letter) => this.store?.forgetDeadLetter(letter.id),
       evicted: (letter) => this.#tellEvicted(letter),
       hold,
     });
@@ -513,9 +564,22 @@ export class BrokerCore {
       confirm: null,
       wantsReport: false,
       signal: undefined,
+      isStored: false,
+      durability: undefined,
     };
-    const published = queue === undefined ? this.publisher.publishExtra(draft) : this.publisher.deliverTo(queue, draft);
-    this.#redrives.set(published, letter.redrives + 1);
+    this.#redrives.set(this.#driveAgain(letter, draft, queue), letter.redrives + 1);
+  }
+
+  /** To the subscription that gave it up, or to its topic where that has gone. */
+  #driveAgain(letter: DeadLetter, draft: Draft, queue: DeliveryQueue | undefined): PublishedMessage {
+    const { store, publisher } = this;
+    if (store !== null && queue instanceof DurableQueue) return store.redriveTo(queue, draft, letter);
+    if (store !== null && queue === undefined && this.router.routeAgain(draft.topic).attachment.isStored) {
+      return store.redrive(draft, letter);
+    }
+    const published = queue === undefined ? publisher.publishExtra(draft) : publisher.deliverTo(queue, draft);
+    store?.forgetDeadLetter(letter.id);
+    return published;
   }
 
   #tellEvicted(letter: DeadLetter): void {
@@ -552,14 +616,17 @@ function recordFor(message: Message, queue: QueueFacts): MessageRecord {
 function topicFacts(settings: Settings, requests: Requests): (topic: string) => TopicFacts {
   const schemas = new PatternTrie<StandardSchema>();
   for (const [pattern, schema] of Object.entries(settings.schemas)) schemas.add(pattern, schema);
-  const plain: TopicFacts = { schema: null, inbox: null };
-  const inbox: TopicFacts = { schema: null, inbox: requests };
+  const plain: TopicFacts = { schema: null, inbox: null, isStored: false, isDirect: true };
+  const stored: TopicFacts = { schema: null, inbox: null, isStored: true, isDirect: false };
+  const inbox: TopicFacts = { schema: null, inbox: requests, isStored: false, isDirect: false };
+  const storedPatterns = settings.persistence?.topics ?? [];
   return (topic) => {
     if (topic.startsWith(requests.prefix)) return inbox;
-    if (schemas.isEmpty) return plain;
+    const facts = storedPatterns.some((pattern) => matchesPattern(pattern, topic)) ? stored : plain;
+    if (schemas.isEmpty) return facts;
     // An exact name says more than a pattern.
     const schema = Object.hasOwn(settings.schemas, topic) ? settings.schemas[topic] : schemas.match(topic, [])[0];
-    return schema === undefined ? plain : { schema, inbox: null };
+    return schema === undefined ? facts : { ...facts, schema };
   };
 }
 

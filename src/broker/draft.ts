@@ -10,6 +10,7 @@ import { isLate } from "../message/thenable.js";
 import type { PublishOptions, Settings } from "./options.js";
 import { checkPublishOptions, count, dateMs, delayMs, duration, invalid, requireText } from "./options.js";
 import type { Plugin, PublishDraft } from "./plugin.js";
+import type { Durability } from "./store-port.js";
 import type { TopicFacts } from "./topic-facts.js";
 import { validate } from "./schema.js";
 
@@ -29,6 +30,10 @@ export interface Draft {
   readonly confirm: { readonly count: number; readonly timeoutMs: number } | null;
   readonly wantsReport: boolean;
   readonly signal: AbortSignal | undefined;
+  /** True where it goes through the store. */
+  readonly isStored: boolean;
+  /** The level that the store has to reach; absent: its own. */
+  readonly durability: Durability | undefined;
 }
 
 /** The two time bases, as far as drafts need them. */
@@ -68,7 +73,7 @@ export class Drafter {
 
   /** A draft; as a promise where the topic's schema is asynchronous. */
   draft(topic: string, data: unknown, options: PublishOptions): Draft | Promise<Draft> {
-    checkPublishOptions(options);
+    checkPublishOptions(options, this.#settings.persistence !== null);
     const draft: PublishDraft = {
       topic,
       data,
@@ -82,12 +87,12 @@ export class Drafter {
       draft.headers = copyHeaders(draft.headers);
       draft.priority = priorityNumber(draft.priority);
     }
-    const { schema } = this.#router.route(draft.topic).attachment;
+    const { schema, isStored } = this.#router.route(draft.topic).attachment;
     requireData(draft.topic, draft.data, "publish null where there is nothing to say");
-    if (schema === null) return this.#finish(draft, options);
+    if (schema === null) return this.#finish(draft, options, isStored);
     const valid = validate(schema, draft.topic, draft.data);
-    if (!(valid instanceof Promise)) return this.#finish({ ...draft, data: valid }, options);
-    return valid.then((value: unknown) => this.#finish({ ...draft, data: value }, options));
+    if (!(valid instanceof Promise)) return this.#finish({ ...draft, data: valid }, options, isStored);
+    return valid.then((value: unknown) => this.#finish({ ...draft, data: value }, options, isStored));
   }
 
   /** Bytes of a payload, and of the key where there is one. Throws `ERR_INVALID_MESSAGE` for what is no data, `ERR_MESSAGE_TOO_LARGE`. */
@@ -114,7 +119,7 @@ export class Drafter {
     return bytes;
   }
 
-  #finish(draft: PublishDraft, options: PublishOptions): Draft {
+  #finish(draft: PublishDraft, options: PublishOptions, isStored: boolean): Draft {
     const { topic, key, headers, priority } = draft;
     requireData(topic, draft.data, "its schema made undefined of it");
     if (key !== undefined && typeof key !== "string") throw invalid("key", "a text", key);
@@ -123,7 +128,14 @@ export class Drafter {
     }
     const bytes = this.measure(topic, draft.data, null) + headerBytes(headers) + (key?.length ?? 0);
     if (bytes > this.#maxMessageBytes) throw this.#tooLarge(topic, bytes);
-    const { confirm, confirmTimeout } = options;
+    const { confirm, confirmTimeout, durability } = options;
+    if (durability !== undefined && durability !== "memory" && !isStored) {
+      throw invalid(
+        "durability",
+        `left out, or "memory": ${quote(topic)} is not within the store's topics`,
+        durability,
+      );
+    }
     const due = this.#dueOf(options);
     return {
       topic,
@@ -141,6 +153,8 @@ export class Drafter {
           : { count: count("confirm", confirm, 1), timeoutMs: duration("confirmTimeout", confirmTimeout, 5_000) },
       wantsReport: options.report === true,
       signal: options.signal,
+      isStored,
+      durability,
     };
   }
 

@@ -143,10 +143,12 @@ function outstanding(queue: DeliveryQueue, options: IdleOptions): number {
   if (queue.isIdle) return 0;
   const { topic } = options;
   const withRetries = options.retries !== false;
+  // Which topics it still has in the store is not known without reading them.
+  const backlog = queue.isBehind ? 1 : 0;
   if (topic === undefined) {
-    return queue.queued + queue.inFlight + queue.running + (withRetries ? queue.delayed : 0);
+    return backlog + queue.queued + queue.inFlight + queue.running + (withRetries ? queue.delayed : 0);
   }
-  let count = 0;
+  let count = backlog;
   for (const message of queue.unfinished(withRetries)) if (matchesPattern(topic, message.topic)) count += 1;
   return count;
 }

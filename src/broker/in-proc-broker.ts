@@ -1,6 +1,7 @@
 import type { DeadLetters } from "../delivery/dead-letters.js";
 import type { Process } from "../dispatch/handler-consumer.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
+import { DurableQueue } from "../dispatch/durable-queue.js";
 import { Subscription } from "../dispatch/subscription.js";
 import { brokerError, errorText, quote } from "../errors.js";
 import { Delivery, deliveryOver } from "../message/delivery.js";
@@ -18,24 +19,32 @@ import { checkPattern, matchesPattern } from "../topic/grammar.js";
 import type { BatchEntry, Broker, CloseOptions, CloseResult, Handler, MessageOf } from "./broker.js";
 import { BrokerCore } from "./core.js";
 import type { Draft } from "./draft.js";
+import type { ReplayMessagesOptions, ReplayOptions } from "./history.js";
+import { HistoryReader } from "./history.js";
 import type { IdleOptions } from "./idle.js";
 import { IdleWatch } from "./idle.js";
 import type { BrokerOptions, PublishOptions, SubscribeOptions } from "./options.js";
-import { brokerSettings, count, duration, moduleDisabled } from "./options.js";
+import { brokerSettings, count, duration, moduleDisabled, requireText } from "./options.js";
+import type { Accepted } from "./publisher.js";
+import { tooManyHeld } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import type { RequestManyOptions, RequestOptions } from "./requests.js";
 import { noResponders } from "./requests.js";
 import { brokerHealth, metricsSnapshot } from "./snapshot.js";
+import type { StoreLink } from "./store-link.js";
+import type { BackupInfo, RecoveryReport, StoreFigures } from "./store-port.js";
+import { needsWait } from "./stored-publisher.js";
 import type { PreparedSubscription } from "./subscription-registry.js";
 import type { Transaction, TransactionOptions } from "./transaction.js";
 import { Transactions } from "./transactions.js";
 
 /**
+ * opening   its store is being opened: publishes and subscriptions wait for that
  * open      takes everything
  * draining  close has begun: settles and answers still work, everything else is refused
  * closed    over: only figures can be read
  */
-export type BrokerState = "open" | "draining" | "closed";
+export type BrokerState = "opening" | "open" | "draining" | "closed";
 
 /** One subscription of a `subscribeBatch`. */
 export interface SubscriptionEntry<Topics = AnyTopics> extends SubscribeOptions<MessageOf<Topics, string>> {
@@ -71,6 +80,13 @@ export interface SubscriptionInfo {
   readonly inFlight: number;
   /** Given back, waiting for their backoff. */
   readonly delayed: number;
+  /** The durable's name; undefined for a subscription that ends with its process. */
+  readonly durable: string | undefined;
+  /**
+   * Messages that a durable has still to settle, those that are queued, in flight or delayed included; counted in the store,
+   * at a cost that grows with their number. Undefined for others, and until the store is open.
+   */
+  readonly backlog: number | undefined;
 }
 
 const emptyOptions = {};
@@ -96,6 +112,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   readonly #transactions: Transactions | null;
   readonly #idle: IdleWatch;
   #state: BrokerState = "open";
+  /** Without a store it was ready from the start. */
+  #opening: Promise<void> = fulfilled;
   #closing: Promise<CloseResult> | null = null;
   /** Publishes that have begun and are not decided: those that wait for a schema. */
   #deciding = 0;
@@ -116,7 +134,13 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
             requireOpen: () => this.#requireOpen(),
             deciding: (pending) => this.#decide(pending),
           });
-    this.#idle = new IdleWatch(this.#core, () => this.#deciding);
+    const { store } = this.#core;
+    this.#idle = new IdleWatch(this.#core, () => this.#deciding + (store?.publisher.inFlight ?? 0));
+    if (store !== null) {
+      this.#state = "opening";
+      this.#opening = this.#open(store);
+      this.#opening.catch(() => undefined);
+    }
     this.metrics = {
       snapshot: () => metricsSnapshot(this.#core, this.#transactions?.manager ?? null),
       prometheus: () => prometheusText(this.metrics.snapshot()),
@@ -130,12 +154,17 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     return broker;
   }
 
-  /** Resolves once the broker takes operations; in memory, at once. Rejects with `ERR_BROKER_CLOSED` after close. */
+  /**
+   * Resolves once the broker takes operations: in memory at once, with a store when that is open and what it had is there
+   * again. Rejects with what kept the store from opening (`ERR_STORE_LOCKED`, `ERR_WRONG_KEY`, …), and with
+   * `ERR_BROKER_CLOSED` after close.
+   */
   ready(): Promise<void> {
-    return this.#state === "open" ? fulfilled : Promise.reject(closedError());
+    if (this.#state === "open" || this.#state === "opening") return this.#opening;
+    return this.#opening.then(() => Promise.reject(closedError()));
   }
 
-  /** `"open"` from the start; `close()` makes it `"draining"`, then `"closed"`. */
+  /** `"open"` from the start, with a store after `"opening"`; `close()` makes it `"draining"`, then `"closed"`. */
   get state(): BrokerState {
     return this.#state;
   }
@@ -147,6 +176,9 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    * else), and `confirm` is met where it was asked for. Everything is checked before anything changes: a rejection with
    * `ERR_INVALID_*`, `ERR_SCHEMA`, `ERR_MESSAGE_TOO_LARGE`, `ERR_MESSAGE_EXPIRED`, `ERR_QUEUE_FULL`, `ERR_MEMORY_LIMIT` or
    * `ERR_LIMIT_EXCEEDED` means that nobody got it. After `ERR_TIMEOUT` of a confirm it stays published.
+   *
+   * On a topic that is stored it resolves once the message has reached its `durability` too, and becomes visible to
+   * subscriptions then; `ERR_STORE_FULL` and `ERR_STORE_FAILED` mean that nobody got it.
    *
    * @example
    * ```ts
@@ -165,7 +197,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   /**
    * Publishes without a promise and without waiting: the at-most-once fast path. Throws what `publish` would reject with,
-   * and `ERR_QUEUE_FULL` where it would wait for a full queue. Takes no `confirm`, `transaction` or asynchronous schema.
+   * and `ERR_QUEUE_FULL` where it would wait for a full queue. Takes no `confirm`, `transaction` or asynchronous schema, and
+   * no topic that is stored (`ERR_INVALID_OPTION`), since it could not wait for the store; `ERR_NOT_READY` while that opens.
    */
   publishSync<Topic extends TopicName<Topics>>(
     topic: Topic,
@@ -174,7 +207,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   ): Receipt {
     const { publisher, drafter, publishChannel } = this.#core;
     try {
-      this.#requireOpen();
+      this.#requireReady();
       if (!publishChannel.isActive) {
         const receipt =
           options === undefined ? publisher.acceptPlain(topic, data) : publisher.acceptSimple(topic, data, options);
@@ -190,6 +223,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
           draft.catch(() => undefined);
           throw notSync("an asynchronous schema");
         }
+        if (draft.isStored) throw needsWait(topic);
         return publisher.acceptOne(draft, false).receipt;
       };
       return publishChannel.isActive ? publishChannel.trace({ topic, data, options }, publishNow) : publishNow();
@@ -206,6 +240,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   async publishBatch(entries: readonly BatchEntry<Topics>[]): Promise<Receipt[]> {
     const { drafter, publisher } = this.#core;
     try {
+      if (this.#state === "opening") await this.#opening;
       this.#requireOpen();
       if (!Array.isArray(entries)) {
         throw brokerError("ERR_INVALID_OPTION", `publishBatch takes an array; got ${quote(entries)}`);
@@ -228,7 +263,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
         ? drafts
         : await this.#decide(Promise.all(drafts.map((draft) => Promise.resolve(draft))));
       this.#requireOpen();
-      const accepted = publisher.accept(ready, true);
+      const accepted = await this.#acceptAll(ready);
       await Promise.all(accepted.flatMap(({ waits }) => waits));
       return accepted.map(({ receipt }) => receipt);
     } catch (error) {
@@ -240,20 +275,25 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   /**
    * Resolves once everything published so far has reached the store's durability level; in memory, once it is decided.
    */
-  flush(): Promise<void> {
-    return this.#state === "open" ? this.#idle.whenDecided() : Promise.reject(closedError());
+  async flush(): Promise<void> {
+    this.#requireOpen();
+    const { store } = this.#core;
+    if (store === null) return this.#idle.whenDecided();
+    await this.#opening;
+    await store.flush();
   }
 
   /** Takes back a message that waits for its `delay` or `deliverAt`. Resolves to false where none with that id waits. */
-  cancel(id: string): Promise<boolean> {
-    if (this.#state !== "open") return Promise.reject(closedError());
-    const { delayed, memory, publisher } = this.#core;
+  async cancel(id: string): Promise<boolean> {
+    this.#requireOpen();
+    const { delayed, memory, publisher, store } = this.#core;
     const message = delayed.cancel(id);
-    if (message === undefined) return Promise.resolve(false);
+    if (message === undefined) return false;
     memory.release(message);
     publisher.counters.scheduledCancelled += 1;
     this.#idle.look();
-    return Promise.resolve(true);
+    if (store?.publisher.isScheduled(message) === true) await store.publisher.forget(message);
+    return true;
   }
 
   /**
@@ -266,18 +306,24 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    * @returns how many copies and scheduled messages were dropped
    */
   purge(): number {
-    this.#requireOpen();
-    const { registry, delayed, memory, tracker, retained, dedup, publisher } = this.#core;
+    this.#requireReady();
+    const { registry, delayed, memory, tracker, retained, dedup, publisher, store } = this.#core;
     let purged = 0;
     for (const { consumer } of registry.subscriptions()) {
       for (const delivery of consumer.flights()) {
         tracker.forget(delivery);
-        (delivery.source as DeliveryQueue).finish(delivery, "purged");
+        void (delivery.source as DeliveryQueue).finish(delivery, "purged");
         purged += 1;
       }
     }
-    for (const queue of registry.queues) purged += queue.purge();
+    for (const queue of registry.queues) {
+      purged += queue.purge();
+      if (queue instanceof DurableQueue) store?.durables.empty(queue);
+    }
+    for (const { topic } of retained.matching(() => true, -Infinity))
+      store?.tell([{ type: "retained-cleared", topic }]);
     for (const message of delayed.clear()) {
+      if (store?.publisher.isScheduled(message) === true) void store.publisher.forget(message).catch(() => undefined);
       memory.release(message);
       publisher.counters.scheduledCancelled += 1;
       purged += 1;
@@ -490,6 +536,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   /** Commits the transaction with that id; see `Transaction.commit`. */
   async commitTransaction(id: string): Promise<void> {
     this.#requireOpen();
+    if (this.#state === "opening") await this.#opening;
     await this.#requireTransactions().manager.commit(id);
   }
 
@@ -536,7 +583,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   /** The subscriptions; with `topic`, those that would receive a message published to it. */
   subscriptions(options: { readonly topic?: string | undefined } = {}): SubscriptionInfo[] {
-    const { registry, router } = this.#core;
+    const { registry, router, store } = this.#core;
     const route = options.topic === undefined ? null : router.route(options.topic);
     const queues = route === null ? registry.queues : [...route.targets, ...route.choices.flat()];
     return [...queues].map((queue) => ({
@@ -547,6 +594,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
       queued: queue.queued,
       inFlight: queue.inFlight,
       delayed: queue.delayed,
+      durable: queue instanceof DurableQueue && !queue.isHistory ? queue.durable : undefined,
+      backlog: queue instanceof DurableQueue ? store?.durables.backlogOf(queue.durable) : undefined,
     }));
   }
 
@@ -569,19 +618,91 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     return records;
   }
 
-  /** Reads history. Throws `ERR_MODULE_DISABLED`: there is history only with a store. */
-  replay(_pattern: string): AsyncIterableIterator<Message> {
-    throw needsStore("replay");
+  /**
+   * Reads history: what the store keeps of the topics that match, in the order of publishing over all of them. Without side
+   * effects: nothing is delivered or settled. It ends with what was stored when it began; memory is bounded however long
+   * the history is. Throws `ERR_MODULE_DISABLED` without the broker option `persistence`.
+   *
+   * @example
+   * ```ts
+   * for await (const msg of broker.replay("orders.>", { from: { time: Date.now() - 3600_000 } })) audit(msg);
+   * ```
+   */
+  replay<const Pattern extends string>(
+    pattern: Pattern | readonly Pattern[],
+    options: ReplayOptions = {},
+  ): AsyncGenerator<MessageOf<Topics, Pattern>, void, undefined> {
+    this.#requireOpen();
+    const link = this.#requireStore("replay");
+    const reader = new HistoryReader(this.#core, link);
+    const patterns = reader.check(pattern, options);
+    return this.#whenOpen(() => reader.read(patterns, options)) as AsyncGenerator<never, void, undefined>;
   }
 
-  /** Reads history into an array. Rejects with `ERR_MODULE_DISABLED`: there is history only with a store. */
-  recoverMessages(_pattern: string): Promise<Message[]> {
-    return Promise.reject(needsStore("recoverMessages"));
+  /**
+   * History as an array, at most `limit` (default 1,000) messages of it. Rejects with `ERR_MODULE_DISABLED` without the broker
+   * option `persistence`.
+   */
+  async recoverMessages<const Pattern extends string>(
+    pattern: Pattern | readonly Pattern[],
+    options: ReplayOptions = {},
+  ): Promise<MessageOf<Topics, Pattern>[]> {
+    this.#requireOpen();
+    const reader = new HistoryReader(this.#core, this.#requireStore("recoverMessages"));
+    const patterns = reader.check(pattern, options);
+    await this.#opening;
+    return (await reader.collect(patterns, { limit: 1_000, ...options })) as MessageOf<Topics, Pattern>[];
   }
 
-  /** Publishes history again. Rejects with `ERR_MODULE_DISABLED`: there is history only with a store. */
-  replayMessages(_pattern: string): Promise<number> {
-    return Promise.reject(needsStore("replayMessages"));
+  /**
+   * Delivers history to the subscriptions of today, marked as `redelivered`. Each message waits until full queues have room
+   * for it; nothing is stored again. Resolves to how many. Rejects with `ERR_MODULE_DISABLED` without the broker option
+   * `persistence`, and with the signal's reason where that ends it.
+   */
+  async replayMessages(pattern: string | readonly string[], options: ReplayMessagesOptions = {}): Promise<number> {
+    this.#requireOpen();
+    const reader = new HistoryReader(this.#core, this.#requireStore("replayMessages"));
+    const patterns = reader.check(pattern, options, ["rate", "onProgress"]);
+    await this.#opening;
+    return this.#decide(reader.replay(patterns, options));
+  }
+
+  /** What opening the store found and did; undefined without a store, and until it is open. */
+  get recoveryReport(): RecoveryReport | undefined {
+    return this.#core.store?.recoveryReport;
+  }
+
+  /**
+   * Copies the store into a folder, or into an archive where the name ends with `.zip`, while it is in use: everything
+   * acknowledged before the call is in it. A restore is a copy back. Rejects with `ERR_INVALID_OPTION` where the target exists,
+   * with `ERR_MODULE_DISABLED` without the broker option `persistence`.
+   */
+  async backup(target: string): Promise<BackupInfo> {
+    this.#requireOpen();
+    const link = this.#requireStore("backup");
+    requireText("target", target);
+    await this.#opening;
+    await link.publisher.whenThrough();
+    return link.store.backup(target);
+  }
+
+  /**
+   * Gives back the disk space of what is settled, expired or beyond retention. That happens by itself; this is for now.
+   * Rejects with `ERR_MODULE_DISABLED` without the broker option `persistence`.
+   */
+  async compact(): Promise<void> {
+    this.#requireOpen();
+    const link = this.#requireStore("compact");
+    await this.#opening;
+    await link.store.compact();
+  }
+
+  /** The store in numbers; its files are looked at for it. Rejects with `ERR_MODULE_DISABLED` without one. */
+  async storeStats(): Promise<StoreFigures> {
+    this.#requireOpen();
+    const link = this.#requireStore("storeStats");
+    await this.#opening;
+    return link.store.stats();
   }
 
   /** How the broker is; the worst of its checks. */
@@ -639,7 +760,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   #publish(topic: string, data: unknown, options: PublishOptions | undefined): Promise<Receipt> {
     const { publisher, scheduler } = this.#core;
     try {
-      if (this.#state !== "open") throw closedError();
+      if (this.#state !== "open") return this.#publishLater(topic, data, options);
       const receipt =
         options === undefined ? publisher.acceptPlain(topic, data) : publisher.acceptSimple(topic, data, options);
       if (receipt !== null) {
@@ -653,6 +774,21 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
       publisher.counters.refused += 1;
       return Promise.reject(error);
     }
+  }
+
+  /** Waits for the store; refuses where the broker is closed. */
+  #publishLater(topic: string, data: unknown, options: PublishOptions | undefined): Promise<Receipt> {
+    if (this.#state !== "opening") throw closedError();
+    if (this.#deciding >= this.#core.settings.limits.maxWaitingPublishers) throw tooManyHeld(topic, this.#deciding);
+    return this.#decide(
+      this.#opening.then(
+        () => this.#publish(topic, data, options),
+        (error: unknown) => {
+          this.#core.publisher.counters.refused += 1;
+          throw error;
+        },
+      ),
+    );
   }
 
   #publishFully(topic: string, data: unknown, options: PublishOptions): Promise<Receipt> {
@@ -675,10 +811,49 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   }
 
   #accept(draft: Draft): Promise<Receipt> {
-    const { publisher, scheduler } = this.#core;
+    const { publisher, scheduler, store } = this.#core;
+    if (store !== null && draft.isStored) return this.#acceptStored(store, draft);
     const { receipt, waits } = publisher.acceptOne(draft, true);
     if (waits.length > 0) return Promise.all(waits).then(() => receipt);
     return scheduler.spend(1) ? scheduler.nextTurn().then(() => receipt) : Promise.resolve(receipt);
+  }
+
+  async #acceptStored(store: StoreLink, draft: Draft): Promise<Receipt> {
+    let accepted: Accepted;
+    try {
+      [accepted] = (await store.publisher.accept([draft])) as [Accepted];
+    } catch (error) {
+      this.#core.publisher.counters.refused += 1;
+      throw error;
+    }
+    if (accepted.waits.length > 0) await Promise.all(accepted.waits);
+    return accepted.receipt;
+  }
+
+  #acceptAll(drafts: readonly Draft[]): Accepted[] | Promise<Accepted[]> {
+    const { publisher, store } = this.#core;
+    if (store !== null && drafts.some(({ isStored }) => isStored)) return store.publisher.accept(drafts);
+    return publisher.accept(drafts, true);
+  }
+
+  async #open(store: StoreLink): Promise<void> {
+    try {
+      await store.open();
+    } catch (error) {
+      if (this.#state === "opening") await this.#fail(error);
+      throw error;
+    }
+    if (this.#state !== "opening") throw closedError();
+    this.#state = "open";
+    store.begin();
+  }
+
+  /** The store cannot be opened: nothing will ever work. */
+  async #fail(error: unknown): Promise<void> {
+    const { registry } = this.#core;
+    for (const queue of registry.queues) registry.closeBehind(queue, error);
+    this.#core.fail(error, { during: "store" });
+    await this.close({ drain: false });
   }
 
   /** Counts a publish that is not decided yet, so that `idle` and `flush` wait for it. */
@@ -694,7 +869,10 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   async #ask(topic: string, data: unknown, replyTo: string, options: RequestOptions): Promise<void> {
     const { headers, key } = options;
+    if (this.#state === "opening") await this.#opening;
     const receipt = await this.#publishFully(topic, data, {
+      // Who asked is gone after a crash, so that a request need not wait for the disk.
+      ...(this.#core.store === null ? {} : { durability: "memory" }),
       replyTo,
       correlationId: this.#core.publisher.newId(),
       ...(headers === undefined ? {} : { headers }),
@@ -725,8 +903,25 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     return decide(delivery);
   }
 
+  /** Takes operations, or will once its store is open. */
   #requireOpen(): void {
-    if (this.#state !== "open") throw closedError();
+    if (this.#state !== "open" && this.#state !== "opening") throw closedError();
+  }
+
+  #requireReady(): void {
+    if (this.#state === "opening") throw notReady();
+    this.#requireOpen();
+  }
+
+  #requireStore(what: string): StoreLink {
+    const { store } = this.#core;
+    if (store === null) throw moduleDisabled(what, "persistence");
+    return store;
+  }
+
+  async *#whenOpen<Item>(read: () => AsyncGenerator<Item, void, undefined>): AsyncGenerator<Item, void, undefined> {
+    await this.#opening;
+    yield* read();
   }
 
   /** For what may still be looked at, or undone, while the broker drains. */
@@ -760,9 +955,10 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     core.retained.clear();
     core.timers.close();
     const failures = await closePlugins(core, deadline);
+    if (core.store !== null) await core.store.close(closed).catch((error: unknown) => failures.push(error));
     core.events.emit("closed");
     core.events.clear();
-    if (failures.length > 0) throw new AggregateError(failures, "plugins failed while the broker closed");
+    if (failures.length > 0) throw new AggregateError(failures, "plugins or the store failed while the broker closed");
     return result;
   }
 
@@ -776,10 +972,14 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
       for (const delivery of consumer.flights()) {
         unacked.push(delivery);
         tracker.forget(delivery);
-        (delivery.source as DeliveryQueue).finish(delivery, "closed");
+        void (delivery.source as DeliveryQueue).finish(delivery, "closed");
       }
     }
     for (const queue of registry.queues) {
+      if (queue instanceof DurableQueue) {
+        queue.park();
+        continue;
+      }
       for (const item of queue.clear("closed", error)) {
         undelivered.push(item instanceof Delivery ? item : deliveryOver(item, queue, "dropped"));
       }
@@ -818,8 +1018,8 @@ function closedError(): Error {
   return brokerError("ERR_BROKER_CLOSED", "the broker is closed (or closing); open a new one with InProcBroker.open");
 }
 
-function needsStore(what: string): Error {
-  return moduleDisabled(what, "persistence");
+function notReady(): Error {
+  return brokerError("ERR_NOT_READY", "the broker's store is being opened; await broker.ready(), or InProcBroker.open");
 }
 
 function notSync(what: string): Error {

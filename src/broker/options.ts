@@ -12,6 +12,8 @@ import type { Clock } from "../platform/clock.js";
 import type { Random } from "../platform/random.js";
 import { checkPattern, checkTopic } from "../topic/grammar.js";
 import type { Plugin } from "./plugin.js";
+import type { Durability, HistoryPoint, Persistence } from "./store-port.js";
+import { durabilities } from "./store-port.js";
 import type { StandardSchema } from "./schema.js";
 import { isStandardSchema } from "./schema.js";
 
@@ -137,6 +139,11 @@ export interface BrokerOptions {
   readonly limits?: LimitOptions | undefined;
   /** Validators by topic or pattern. */
   readonly schemas?: Readonly<Record<string, StandardSchema>> | undefined;
+  /**
+   * A store: messages of its topics survive a crash, and durable subscriptions, `from` in the past and `replay` work.
+   * `levelPersistence({ path })` of `inproc-broker/persistence` makes one.
+   */
+  readonly persistence?: Persistence | undefined;
   /** What sees messages pass, and may alter or veto a publish; called in this order. */
   readonly plugins?: readonly Plugin[] | undefined;
   /** Default `"reference"`. */
@@ -153,8 +160,16 @@ export interface SubscribeOptions<Received extends Message<unknown> = Message> e
   readonly name?: string | undefined;
   /** Members of a group compete: each message goes to one of them. */
   readonly group?: string | undefined;
-  /** Where to begin; default `"new"`. `"last"`: the retained messages first. */
-  readonly from?: "new" | "last" | undefined;
+  /**
+   * A position that survives a restart, under this name. Subscriptions of one name share it and compete. Needs the broker
+   * option `persistence`, and patterns within its `topics`.
+   */
+  readonly durable?: string | undefined;
+  /**
+   * Where to begin; default `"new"`. `"last"`: the retained messages first. In the past (needs `persistence`): `"oldest"`,
+   * a message number, or a time. A durable that exists goes on where it stopped, whatever this says.
+   */
+  readonly from?: "new" | "last" | "oldest" | HistoryPoint | undefined;
   /** When a delivery counts as done. */
   readonly ack?: AckMode | undefined;
   /** Milliseconds to settle a delivery; default the broker's `ack.timeout` (30,000). */
@@ -213,8 +228,8 @@ export interface PublishOptions {
   readonly confirm?: number | undefined;
   /** Milliseconds to wait for `confirm`; default 5,000, then `ERR_TIMEOUT`. */
   readonly confirmTimeout?: number | undefined;
-  /** What has to have happened before the promise resolves; without a store, `"memory"` is the one level there is. */
-  readonly durability?: "memory" | undefined;
+  /** What has to have happened before the promise resolves; default the store's. Without a store, `"memory"` is the one there is. */
+  readonly durability?: Durability | undefined;
   /** Keeps it as the topic's last message; `null` data clears that. */
   readonly retain?: boolean | undefined;
   /** Adds to the receipt what became of it in each subscription. */
@@ -258,6 +273,7 @@ export interface Settings {
   readonly schemas: Readonly<Record<string, StandardSchema>>;
   readonly plugins: readonly Plugin[];
   readonly payloads: PayloadMode;
+  readonly persistence: Persistence | null;
 }
 
 const day = 24 * 3600 * 1000;
@@ -277,6 +293,7 @@ const brokerKeys = [
   "schemas",
   "plugins",
   "payloads",
+  "persistence",
   "clock",
   "random",
 ];
@@ -400,6 +417,7 @@ export function brokerSettings(options: BrokerOptions): Settings {
     schemas: checkSchemas(options.schemas, topicLimits),
     plugins: checkPlugins(options.plugins),
     payloads,
+    persistence: checkPersistence(options.persistence),
   };
 }
 
@@ -411,12 +429,17 @@ export function subscribeSettings(
 ): { queue: QueueSettings; consumer: ConsumerSettings } {
   requireObject("subscribe options", options);
   refuseUnknown("", options, subscribeKeys);
-  refuseHistory(options);
+  checkHistory(options, broker.persistence !== null);
   for (const name of ["name", "group"] as const) {
     if (options[name] !== undefined) requireText(name, options[name]);
   }
+  const isKept = options.durable !== undefined || isPast(options.from);
+  if (isKept && options.overflow !== undefined && options.overflow !== "wait") {
+    throw invalid("overflow", "left out: what does not fit stays in the store", options.overflow);
+  }
   const bounds = subscriptionDefaults("", options, broker.subscription);
-  const ack = options.ack ?? (broker.acknowledges ? (isPush ? "auto" : "manual") : "none");
+  const acknowledges = broker.acknowledges || options.durable !== undefined;
+  const ack = options.ack ?? (acknowledges ? (isPush ? "auto" : "manual") : "none");
   oneOf("ack", ack, ["none", "auto", "manual"]);
   if (options.orderBy !== undefined) oneOf("orderBy", options.orderBy, ["key"]);
   if (options.filter !== undefined) requireFunction("filter", options.filter);
@@ -430,7 +453,7 @@ export function subscribeSettings(
     queue: {
       maxMessages: bounds.maxMessages,
       maxBytes: bounds.maxBytes,
-      overflow: bounds.overflow,
+      overflow: isKept ? "wait" : bounds.overflow,
       isOrderedByKey: options.orderBy === "key",
       agingMs: agingMs(options.priority, broker.agingMs),
       filter: (options.filter as QueueSettings["filter"] | undefined) ?? null,
@@ -448,22 +471,27 @@ export function subscribeSettings(
 }
 
 /** Refuses publish options nobody knows, before any of them is used. */
-export function checkPublishOptions(options: unknown): asserts options is PublishOptions {
+export function checkPublishOptions(options: unknown, hasStore: boolean): asserts options is PublishOptions {
   requireObject("publish options", options);
   refuseUnknown("", options, publishKeys);
   const { durability, signal } = options as { durability?: unknown; signal?: unknown };
   if (durability !== undefined && durability !== "memory") {
-    oneOf("durability", durability, ["memory", "os", "interval", "group", "always"]);
-    throw moduleDisabled(`durability ${quote(durability)}`, "persistence");
+    oneOf("durability", durability, durabilities);
+    if (!hasStore) throw moduleDisabled(`durability ${quote(durability)}`, "persistence");
   }
   checkSignal(signal);
 }
+
+/** What to write, where an empty object would not do. */
+const howToEnable: Readonly<Record<string, string>> = {
+  persistence: 'persistence: levelPersistence({ path: "./data" }), from "inproc-broker/persistence"',
+};
 
 /** The error of a feature whose option was not given. */
 export function moduleDisabled(feature: string, option: string): Error {
   return brokerError(
     "ERR_MODULE_DISABLED",
-    `${feature} needs the broker option ${quote(option)}; pass it to InProcBroker.open or new InProcBroker`,
+    `${feature} needs the broker option ${quote(option)}: pass it to InProcBroker.open or new InProcBroker, as ${howToEnable[option] ?? `${option}: {}`}`,
     { option },
   );
 }
@@ -542,14 +570,48 @@ function refuseUnknown(prefix: string, options: object, known: ReadonlySet<strin
   }
 }
 
-function refuseHistory(options: { durable?: unknown; from?: unknown }): void {
-  if (options.durable !== undefined) throw moduleDisabled("a durable subscription", "persistence");
-  const { from } = options;
-  if (from === undefined || from === "new" || from === "last") return;
-  if (from === "oldest" || (typeof from === "object" && from !== null)) {
-    throw moduleDisabled("a subscription that starts in the past", "persistence");
+function checkHistory(options: { durable?: unknown; from?: unknown }, hasStore: boolean): void {
+  const { durable, from } = options;
+  if (durable !== undefined) {
+    if (!hasStore) throw moduleDisabled("a durable subscription", "persistence");
+    requireText("durable", durable);
+    if (durable.startsWith(historyPrefix)) throw invalid("durable", "a name without a control character", durable);
   }
-  throw invalid("from", '"new", "last", "oldest", { seq } or { time }', from);
+  if (from === undefined || from === "new" || from === "last") return;
+  if (!isPast(from)) throw invalid("from", '"new", "last", "oldest", { seq } or { time }', from);
+  if (!hasStore) throw moduleDisabled("a subscription that starts in the past", "persistence");
+  if (from !== "oldest") checkHistoryPoint("from", from);
+}
+
+/** Names of durables that are a subscription's own, and go with it. */
+export const historyPrefix = "\0";
+
+/** True for a start that needs history. */
+export function isPast(from: unknown): from is "oldest" | HistoryPoint {
+  return from === "oldest" || (typeof from === "object" && from !== null);
+}
+
+/** Throws for what is neither a message number nor a time. */
+export function checkHistoryPoint(name: string, point: unknown): asserts point is HistoryPoint {
+  requireObject(name, point);
+  const { seq, time, ...more } = point as { seq?: unknown; time?: unknown };
+  const isOne = (seq === undefined) !== (time === undefined) && Object.keys(more).length === 0;
+  if (!isOne) throw invalid(name, "{ seq } or { time }", point);
+  if (seq !== undefined && !(Number.isSafeInteger(seq) && (seq as number) >= 0)) {
+    throw invalid(`${name}.seq`, "a message's number", seq);
+  }
+  if (time !== undefined && !Number.isFinite(time)) throw invalid(`${name}.time`, "milliseconds since 1970", time);
+}
+
+function checkPersistence(persistence: unknown): Persistence | null {
+  if (persistence === undefined) return null;
+  const { topics, open } = Object(persistence) as { topics?: unknown; open?: unknown };
+  if (Array.isArray(topics) && typeof open === "function") return persistence as Persistence;
+  throw invalid(
+    "persistence",
+    'a store, such as levelPersistence({ path }) of "inproc-broker/persistence"',
+    persistence,
+  );
 }
 
 function section<Section extends object>(

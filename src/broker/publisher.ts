@@ -88,7 +88,7 @@ export class Confirmation {
 }
 
 /** A draft with everything found out that is needed to carry it out. */
-class Plan {
+export class Plan {
   readonly draft: Draft;
   readonly message: PublishedMessage;
   readonly confirmation: Confirmation | null;
@@ -207,7 +207,7 @@ export class Publisher {
 
   #acceptPlain(topic: string, data: unknown, priority: number, extras: MessageExtras | null): Receipt | null {
     const route = this.#router.route(topic);
-    if (!route.isPlain || route.attachment.inbox !== null) return null;
+    if (!route.isPlain || !route.attachment.isDirect) return null;
     const bytes = this.#drafter.measure(topic, data, extras);
     const { targets } = route;
     const matched = targets.length;
@@ -229,7 +229,7 @@ export class Publisher {
   acceptHeld(topic: string, data: unknown): Promise<Receipt> | null {
     if (!this.#isTransparent || data === undefined) return null;
     const route = this.#router.route(topic);
-    if (!route.isPlain || route.attachment.inbox !== null || route.targets.length !== 1) return null;
+    if (!route.isPlain || !route.attachment.isDirect || route.targets.length !== 1) return null;
     const queue = route.targets[0] as DeliveryQueue;
     const { heldPublishers, settings } = this.#host;
     if (queue.settings.overflow !== "wait" || heldPublishers.count >= settings.limits.maxWaitingPublishers) return null;
@@ -266,13 +266,44 @@ export class Publisher {
     return accepted;
   }
 
+  /** The first half of `accept`, for who has to wait in between. A receipt stands for a duplicate. */
+  plan(drafts: readonly Draft[], mayWait: boolean): (Plan | Receipt)[] {
+    const batch = new Batch();
+    return drafts.map((draft) => this.#plan(draft, mayWait, batch));
+  }
+
+  /** The second half: routed as things are now, whatever they were when it was planned. */
+  carryOut(planned: readonly (Plan | Receipt)[]): Accepted[] {
+    return planned.map((plan) =>
+      plan instanceof Plan ? this.#carryOut(this.#replanned(plan)) : this.#duplicate(plan),
+    );
+  }
+
+  /** Gives planned messages new numbers, where others have taken higher ones meanwhile. */
+  renumber(planned: readonly (Plan | Receipt)[]): void {
+    for (const plan of planned) if (plan instanceof Plan) plan.message.seq = this.nextSeq();
+  }
+
+  /** Numbers from here on are higher. */
+  raiseSeq(seq: number): void {
+    this.#lastSeq = Math.max(this.#lastSeq, seq);
+  }
+
+  get lastSeq(): number {
+    return this.#lastSeq;
+  }
+
+  /** A number that no message has had. */
+  nextSeq(): number {
+    this.#lastSeq += 1;
+    return this.#lastSeq;
+  }
+
   /** Routes a message whose time has come. */
   release(message: PublishedMessage): void {
     const { timers, memory } = this.#host;
     if (message.expiresAtMs !== 0 && message.expiresAtMs <= timers.dates.now()) {
-      this.counters.scheduledExpired += 1;
-      memory.release(message);
-      this.#host.scheduledExpired(message);
+      this.expireScheduled(message);
       return;
     }
     this.#routeExtra(message, this.#host.router.routeAgain(message.topic));
@@ -297,6 +328,45 @@ export class Publisher {
     const message = this.#messageOf(draft, null);
     queue.offerExtra(message);
     return message;
+  }
+
+  /** Takes a message that has left the table of those that wait for their time: it has expired. */
+  expireScheduled(message: PublishedMessage): void {
+    this.counters.scheduledExpired += 1;
+    this.#memory.release(message);
+    this.#host.scheduledExpired(message);
+  }
+
+  /** Routes a message that nobody waits for, and that is accepted already. */
+  routeAccepted(message: PublishedMessage): void {
+    this.#routeExtra(message, this.#router.routeAgain(message.topic));
+  }
+
+  /** Delivers history again: it keeps its number. Resolves once every queue has it within its bounds. */
+  async offerAgain(message: PublishedMessage, signal: AbortSignal | undefined): Promise<void> {
+    const route = this.#router.routeAgain(message.topic);
+    const targets = this.#targetsOf(route, message, null);
+    this.counters.published += 1;
+    this.#countRouted(route, targets.length);
+    const waits: Promise<unknown>[] = [];
+    for (const queue of targets)
+      if (queue.offerAgain(message) === "full") waits.push(queue.offerHeld(message, signal, undefined));
+    this.#tellPublished(message, targets.length);
+    if (waits.length > 0) await Promise.all(waits);
+  }
+
+  /** A message of a draft, with a number of its own. */
+  messageOf(draft: Draft): PublishedMessage {
+    return this.#messageOf(draft, null);
+  }
+
+  #replanned(plan: Plan): Plan {
+    if (plan.route.isFresh || plan.draft.due !== null) return plan;
+    const { draft, message, confirmation } = plan;
+    const route = this.#router.routeAgain(message.topic);
+    const filtered: string[] | null = route.isPlain ? null : [];
+    const targets = route.attachment.inbox === null ? this.#targetsOf(route, message, filtered) : nothing;
+    return new Plan(draft, message, confirmation, route, targets, filtered);
   }
 
   #routeExtra(message: PublishedMessage, route: Route<TopicFacts>): void {
@@ -514,7 +584,7 @@ function nobodyConfirms(topic: string, wanted: number): Error {
   );
 }
 
-function idTaken(id: string): Error {
+export function idTaken(id: string): Error {
   return brokerError(
     "ERR_INVALID_MESSAGE",
     `a delayed message with the id ${quote(id)} waits already; cancel it first, or use another id`,
@@ -522,7 +592,7 @@ function idTaken(id: string): Error {
   );
 }
 
-function tooManyDelayed(settings: Settings): Error {
+export function tooManyDelayed(settings: Settings): Error {
   const { maxDelayed } = settings.limits;
   return brokerError(
     "ERR_LIMIT_EXCEEDED",
@@ -531,7 +601,7 @@ function tooManyDelayed(settings: Settings): Error {
   );
 }
 
-function tooManyHeld(topic: string, held: number): Error {
+export function tooManyHeld(topic: string, held: number): Error {
   return brokerError(
     "ERR_QUEUE_FULL",
     `${held} publishers wait for full queues, as many as limits.maxWaitingPublishers allows, so ${quote(topic)} was not published; await each publish`,

@@ -32,7 +32,7 @@ export function metricsSnapshot(core: BrokerCore, transactions: TransactionFigur
     published,
     routedMessages,
     unrouted,
-    scheduled: core.delayed.size,
+    scheduled: core.delayed.size + (core.store?.publisher.releasing ?? 0),
     scheduledExpired,
     scheduledCancelled,
     refused,
@@ -57,18 +57,19 @@ export function metricsSnapshot(core: BrokerCore, transactions: TransactionFigur
       rolledBack: transactions?.rolledBack ?? 0,
       timedOut: transactions?.timedOut ?? 0,
     },
+    store: core.store?.figures,
     deadLetters: core.deadLetters?.stats(),
   };
 }
 
 /** How the broker is. */
-export function brokerHealth(core: BrokerCore, state: "open" | "draining" | "closed"): Health {
+export function brokerHealth(core: BrokerCore, state: "opening" | "open" | "draining" | "closed"): Health {
   const { registry, memory } = core;
   const full = [...registry.queues].filter((queue) => !queue.hasRoom(1)).map((queue) => queue.name);
   const checks: HealthCheck[] = [
     {
       name: "lifecycle",
-      status: state === "open" ? "healthy" : state === "draining" ? "degraded" : "unhealthy",
+      status: state === "open" ? "healthy" : state === "closed" ? "unhealthy" : "degraded",
       detail: state,
     },
     shareCheck("memory", memory.usedBytes, memory.maxBytes, "bytes"),
@@ -78,6 +79,14 @@ export function brokerHealth(core: BrokerCore, state: "open" | "draining" | "clo
       detail: full.length === 0 ? "every queue has room" : `full: ${full.slice(0, 10).join(", ")}`,
     },
   ];
+  const store = core.store?.figures;
+  if (store !== undefined) {
+    checks.push({
+      name: "store",
+      status: store.state === "open" ? "healthy" : store.state === "full" ? "degraded" : "unhealthy",
+      detail: store.state === "full" ? "the disk is full: publishes are refused, settles work" : store.state,
+    });
+  }
   return {
     status: worst(checks),
     uptime: core.clock.monotonic() - core.startedAt,

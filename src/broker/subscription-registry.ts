@@ -5,8 +5,9 @@ import type { Process } from "../dispatch/handler-consumer.js";
 import { HandlerConsumer } from "../dispatch/handler-consumer.js";
 import type { DispatchHost } from "../dispatch/ports.js";
 import { PullConsumer } from "../dispatch/pull-consumer.js";
+import { DurableQueue } from "../dispatch/durable-queue.js";
 import { DeliveryQueue } from "../dispatch/queue.js";
-import type { QueueFacts } from "../dispatch/queue-facts.js";
+import type { QueueFacts, QueueSettings } from "../dispatch/queue-facts.js";
 import { addCounters, QueueCounters } from "../dispatch/queue-facts.js";
 import type { Router } from "../dispatch/router.js";
 import type { SubscriptionOwner, UnsubscribeOptions } from "../dispatch/subscription.js";
@@ -15,9 +16,10 @@ import { brokerError, quote } from "../errors.js";
 import { Delivery } from "../message/delivery.js";
 import type { TimerTask } from "../message/delivery.js";
 import type { PublishedMessage } from "../message/message.js";
-import { checkPattern, matchesPattern } from "../topic/grammar.js";
+import { checkPattern, coversPattern, matchesPattern } from "../topic/grammar.js";
+import type { Durables } from "./durables.js";
 import type { Settings, SubscribeOptions } from "./options.js";
-import { invalid, subscribeSettings } from "./options.js";
+import { historyPrefix, invalid, isPast, subscribeSettings } from "./options.js";
 import type { TopicFacts } from "./topic-facts.js";
 import type { RetainedMessages } from "./retained.js";
 
@@ -35,6 +37,8 @@ export interface RegistryHost {
   readonly dispatch: DispatchHost;
   readonly tracker: AckTracker;
   readonly retained: RetainedMessages;
+  /** Undefined without a store. */
+  durables(): Durables | undefined;
   accepts(queue: DeliveryQueue, message: PublishedMessage): boolean;
   hold(): () => void;
   /** A queue has gone: whoever waits for quiet should look again. */
@@ -102,6 +106,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
       settings: subscribeSettings(options, process !== null, settings),
     };
     this.#requireFreeName(prepared);
+    if (options.durable !== undefined || isPast(options.from)) this.#requireStored(prepared);
     const shared = this.#sharedQueue(prepared);
     if (shared !== undefined) requireSameSettings(shared, prepared);
     return prepared;
@@ -119,7 +124,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
   }
 
   add(prepared: PreparedSubscription): Subscription {
-    const { dispatch, retained } = this.#host;
+    const { dispatch } = this.#host;
     const { options, settings, process } = prepared;
     let queue = this.#sharedQueue(prepared);
     const isNew = queue === undefined;
@@ -128,7 +133,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
       process === null
         ? new PullConsumer(queue, settings.consumer, dispatch)
         : new HandlerConsumer(queue, settings.consumer, dispatch, process);
-    const subscription = new Subscription(this, consumer, undefined);
+    const subscription = new Subscription(this, consumer, options.durable, options.group);
     const entry: Entry = {
       consumer,
       ttlMs: options.ttl ?? Infinity,
@@ -141,17 +146,24 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     queue.addConsumer(consumer);
     if (isNew) {
       this.#host.router.add(queue);
-      if (options.from === "last") {
-        const isMatch = (topic: string): boolean => queue.patterns.some((one) => matchesPattern(one, topic));
-        for (const message of retained.matching(isMatch, dispatch.dates.now())) {
-          if (queue.settings.filter === null || this.#host.accepts(queue, message)) queue.offerExtra(message);
-        }
-      }
+      if (queue instanceof DurableQueue) this.#host.durables()?.connect(queue, options.from);
+      // A durable that exists goes on where it stopped; of a new one, the durables see to it.
+      else if (options.from === "last") this.offerRetained(queue);
     }
     this.renew(subscription);
     if (options.heartbeat !== undefined) this.#beat(subscription, entry, options.heartbeat);
     this.#follow(subscription, entry, options.signal);
     return subscription;
+  }
+
+  /** Puts the retained messages that a queue asks for into it. */
+  offerRetained(queue: DeliveryQueue): void {
+    const { retained, dispatch } = this.#host;
+    const isMatch = (topic: string): boolean => queue.patterns.some((one) => matchesPattern(one, topic));
+    const filter = queue instanceof DurableQueue ? queue.filter : queue.settings.filter;
+    for (const message of retained.matching(isMatch, dispatch.dates.now())) {
+      if (filter === null || this.#host.accepts(queue, message)) queue.offerExtra(message);
+    }
   }
 
   renew(subscription: Subscription): void {
@@ -176,7 +188,8 @@ export class SubscriptionRegistry implements SubscriptionOwner {
         consumer.close();
         await Promise.race([consumer.whenQuiet(), subscription.closed]);
       } else {
-        this.#host.router.remove(consumer.queue);
+        if (consumer.queue instanceof DurableQueue) consumer.queue.stopFilling();
+        else this.#host.router.remove(consumer.queue);
         consumer.resume();
         await Promise.race([this.whenIdle(consumer.queue), subscription.closed]);
       }
@@ -186,7 +199,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     await this.remove(subscription);
   }
 
-  remove(subscription: Subscription, _options: UnsubscribeOptions = {}, error?: unknown): Promise<void> {
+  remove(subscription: Subscription, options: UnsubscribeOptions = {}, error?: unknown): Promise<void> {
     const entry = this.#entries.get(subscription);
     if (entry === undefined) return Promise.resolve();
     this.#entries.delete(subscription);
@@ -201,9 +214,76 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     if (queue.consumers.length > 0 || this.#siblings(queue).length > 0) {
       for (const delivery of consumer.flights()) this.#host.tracker.takeBack(delivery);
     }
+    if (queue instanceof DurableQueue) return this.#leaveDurable(queue, consumer, options.deleteDurable === true);
     if (queue.consumers.length === 0) this.#closeQueue(queue, consumer);
     else queue.wakeUp();
     return Promise.resolve();
+  }
+
+  /** Has a queue for a durable that nobody is connected to, so that it counts among those a message is for. */
+  park(durable: string, patterns: readonly string[]): void {
+    if (this.#named.has(durable)) return;
+    const settings = subscribeSettings({ durable }, false, this.#host.settings);
+    const queue = this.#openDurable(durable, durable, patterns, settings.queue);
+    this.#host.router.add(queue);
+  }
+
+  #openDurable(durable: string, name: string, patterns: readonly string[], settings: QueueSettings): DurableQueue {
+    const { router } = this.#host;
+    const shard = router.shardOf(patterns[0] as string);
+    const queue = (this.#host.durables() as Durables).openQueue(durable, name, patterns, shard, settings);
+    this.queues.add(queue);
+    this.#named.set(name, queue);
+    return queue;
+  }
+
+  /** Patterns must be within what is stored, or the durable would miss what it asked for. */
+  #requireStored({ patterns, options }: PreparedSubscription): void {
+    const topics = this.#host.settings.persistence?.topics ?? [];
+    for (const pattern of patterns) {
+      if (topics.some((cover) => coversPattern(cover, pattern))) continue;
+      const stored = topics.join(", ");
+      throw invalid(
+        options.durable === undefined ? "from" : "durable",
+        `for stored topics: ${quote(pattern)} matches more than the store's (${stored})`,
+        options.durable ?? options.from,
+      );
+    }
+    if (options.durable === undefined && options.group !== undefined) {
+      throw invalid("from", `"new" or "last" in a group without durable; give its members a durable`, options.from);
+    }
+  }
+
+  #leaveDurable(queue: DurableQueue, consumer: Consumer, isDeleted: boolean): Promise<void> {
+    const isOwn = queue.durable.startsWith(historyPrefix);
+    if (isDeleted) {
+      for (const [subscription, entry] of [...this.#entries]) {
+        if (entry.consumer.queue === queue) void this.remove(subscription);
+      }
+    }
+    if (queue.consumers.length > 0) {
+      queue.wakeUp();
+      return Promise.resolve();
+    }
+    // Another member may have been the last one, and taken it apart.
+    if (this.queues.has(queue)) {
+      for (const delivery of consumer.flights()) {
+        this.#host.tracker.forget(delivery);
+        void queue.finish(delivery, "unsubscribed");
+      }
+      queue.park();
+      if (isDeleted || isOwn) this.#retire(queue);
+      this.tellIdle(queue);
+      this.#host.changed();
+    }
+    return isDeleted || isOwn ? (this.#host.durables() as Durables).delete(queue.durable) : Promise.resolve();
+  }
+
+  #retire(queue: DeliveryQueue): void {
+    this.#host.router.remove(queue);
+    this.queues.delete(queue);
+    this.#named.delete(queue.name);
+    addCounters(this.retired, queue.counters);
   }
 
   /** Ends the subscription (or the group's members) behind a queue, with an error for whoever waits on them. */
@@ -244,7 +324,11 @@ export class SubscriptionRegistry implements SubscriptionOwner {
   }
 
   #sharedQueue(prepared: PreparedSubscription): DeliveryQueue | undefined {
-    const { group, filter } = prepared.options;
+    const { group, filter, durable } = prepared.options;
+    if (durable !== undefined) {
+      const queue = this.#named.get(durable);
+      return queue === undefined || queue.consumers.length === 0 ? undefined : queue;
+    }
     if (group === undefined) return undefined;
     return this.#groups
       .get(group)
@@ -258,12 +342,13 @@ export class SubscriptionRegistry implements SubscriptionOwner {
 
   /** A name says whose queue is meant, in confirms, dead letters and `peek`; so no two may have the same. */
   #requireFreeName({ options }: PreparedSubscription): void {
-    const name = options.group ?? options.name;
+    const name = options.durable ?? options.group ?? options.name;
     if (name === undefined) return;
     const holder = this.queueNamed(name);
-    if (holder === undefined || (options.group !== undefined && holder.group === name)) return;
+    if (holder === undefined) return;
+    if (options.durable === undefined ? options.group !== undefined && holder.group === name : holder.isDurable) return;
     throw invalid(
-      options.group === undefined ? "name" : "group",
+      options.durable !== undefined ? "durable" : options.group === undefined ? "name" : "group",
       `a name that no other subscription or group has (${quote(name)} is in use)`,
       name,
     );
@@ -271,7 +356,15 @@ export class SubscriptionRegistry implements SubscriptionOwner {
 
   #openQueue(prepared: PreparedSubscription): DeliveryQueue {
     const { router, dispatch } = this.#host;
-    const { group, name } = prepared.options;
+    const { group, name, durable, from } = prepared.options;
+    if (durable !== undefined || isPast(from)) {
+      // The queue that stood in for it while nobody was connected.
+      const parked = durable === undefined ? undefined : this.#named.get(durable);
+      if (parked !== undefined) this.#retire(parked);
+      const ownName = durable ?? name ?? this.#newName();
+      const stored = durable ?? (this.#host.durables() as Durables).newHistoryName();
+      return this.#openDurable(stored, ownName, prepared.patterns, prepared.settings.queue);
+    }
     const queue = new DeliveryQueue(
       group ?? name ?? this.#newName(),
       prepared.patterns,
@@ -315,7 +408,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     }
     for (const delivery of last.flights()) {
       this.#host.tracker.forget(delivery);
-      queue.finish(delivery, "unsubscribed");
+      void queue.finish(delivery, "unsubscribed");
     }
     if (siblings.length > 0) this.#handOn(queue, siblings);
     queue.clear("unsubscribed");
@@ -360,9 +453,25 @@ export class SubscriptionRegistry implements SubscriptionOwner {
   }
 }
 
-/** Members of a group share one queue, so what they ask of it must agree. */
+/** Members of a group, or of a durable, share one queue, so what they ask of it must agree. */
 function requireSameSettings(queue: DeliveryQueue, prepared: PreparedSubscription): void {
   const { options, settings } = prepared;
+  if (queue instanceof DurableQueue) {
+    const isSame = queue.patterns.length === prepared.patterns.length && queue.patterns.every(isAsked);
+    if (!isSame) {
+      throw invalid(
+        "pattern",
+        `${queue.patterns.join(", ")}, as durable ${quote(queue.durable)} has it while somebody is connected to it`,
+        prepared.patterns.join(", "),
+      );
+    }
+    if (options.filter !== undefined && options.filter !== queue.filter) {
+      throw invalid("filter", "the same function for every consumer of a durable (or left out)", options.filter);
+    }
+  }
+  function isAsked(pattern: string): boolean {
+    return prepared.patterns.includes(pattern);
+  }
   const asked = [
     ["maxMessages", options.maxMessages, settings.queue.maxMessages, queue.settings.maxMessages],
     ["maxBytes", options.maxBytes, settings.queue.maxBytes, queue.settings.maxBytes],
@@ -372,11 +481,7 @@ function requireSameSettings(queue: DeliveryQueue, prepared: PreparedSubscriptio
   ] as const;
   for (const [name, given, wanted, present] of asked) {
     if (given !== undefined && wanted !== present) {
-      throw invalid(
-        name,
-        `${quote(present)}, as the first member of group ${quote(queue.group)} has it (or left out)`,
-        given,
-      );
+      throw invalid(name, `${quote(present)}, as the first member of ${quote(queue.name)} has it (or left out)`, given);
     }
   }
 }

@@ -6,6 +6,10 @@ export interface TopicFacts {
   readonly schema: StandardSchema | null;
   /** Takes the answers to requests; null for every ordinary topic. */
   readonly inbox: Inbox | null;
+  /** True where its messages go through the store. */
+  readonly isStored: boolean;
+  /** True where a message needs nothing but its route: it goes to no inbox and no store. */
+  readonly isDirect: boolean;
 }
 
 /** Where answers to requests go. */

@@ -1,3 +1,4 @@
+import type { DeliveryQueue } from "../dispatch/queue.js";
 import { brokerError, quote } from "../errors.js";
 import { Delivery } from "../message/delivery.js";
 import type { Message, NackOptions } from "../message/message.js";
@@ -8,7 +9,9 @@ import type { BrokerCore } from "./core.js";
 import type { Draft } from "./draft.js";
 import type { PublishOptions } from "./options.js";
 import { invalid } from "./options.js";
+import type { Accepted } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
+import type { StoreLink } from "./store-link.js";
 
 /** What the transactions need of the broker beyond its core. */
 export interface TransactionsHost {
@@ -32,6 +35,17 @@ type Operation =
   | { readonly kind: "reject"; readonly delivery: Delivery; readonly reason: string | undefined };
 
 type SettleOperation = Exclude<Operation, PublishOperation>;
+
+/** A delivery that was decided in a transaction which the store then refused comes again. */
+function bringBack(delivery: Delivery): void {
+  const queue = delivery.source as DeliveryQueue;
+  if (queue.isOpen && queue.consumers.length > 0) queue.restore(delivery.message, delivery.deliveryCount + 1, 0);
+}
+
+/** True where the settle is for the store to keep. */
+function isKept({ delivery }: SettleOperation): boolean {
+  return delivery.source.isDurable;
+}
 
 /** What can be staged in the broker's transactions, and what a commit does with it. */
 export class Transactions {
@@ -118,12 +132,46 @@ export class Transactions {
     const checked = this.#drafts(publishes);
     // Without an asynchronous schema nothing comes between the call of commit and its effect.
     const drafts = checked instanceof Promise ? await checked : checked;
+    const { store } = this.#core;
+    if (store !== null && (drafts.some(({ isStored }) => isStored) || settles.some(isKept))) {
+      const accepted = await this.#applyStored(store, publishes, drafts, settles);
+      return { settled: Promise.all(accepted.flatMap(({ waits }) => waits)) };
+    }
     for (const { delivery } of settles) if (delivery.state !== "staged") throw delivery.settleError();
     for (const operation of publishes) this.#unreserve(operation);
     const accepted = this.#core.publisher.accept(drafts, true);
     // From here on nothing can fail, and nothing else runs in between.
     for (const operation of settles) this.#carryOut(operation);
     return { settled: Promise.all(accepted.flatMap(({ waits }) => waits)) };
+  }
+
+  /**
+   * The same with one record in the store for all of it. The settles are decided before the record is written, as any
+   * settle; where the store refuses it, those deliveries come again.
+   */
+  #applyStored(
+    store: StoreLink,
+    publishes: readonly PublishOperation[],
+    drafts: readonly Draft[],
+    settles: readonly SettleOperation[],
+  ): Promise<Accepted[]> {
+    const { writer, publisher } = store;
+    for (const operation of publishes) this.#unreserve(operation);
+    let isDecided = false;
+    const accepted = publisher.acceptWith(drafts, (append, steps) => {
+      for (const { delivery } of settles) if (delivery.state !== "staged") throw delivery.settleError();
+      writer.requireRoom(steps);
+      isDecided = true;
+      return writer.together(() => {
+        const stored = append();
+        for (const operation of settles) this.#carryOut(operation);
+        return stored;
+      });
+    });
+    return accepted.catch((error: unknown) => {
+      if (isDecided) for (const { delivery } of settles) bringBack(delivery);
+      throw error;
+    });
   }
 
   #drafts(publishes: readonly PublishOperation[]): Draft[] | Promise<Draft[]> {

@@ -20,6 +20,8 @@ export interface AckHost {
   readonly watchTurn: (() => void) | null;
   /** Keeps or drops a message that was given up on, and says which. */
   giveUp(delivery: Delivery, reason: GiveUpReason, history: readonly Attempt[]): FlightOutcome;
+  /** Runs both halves of giving up; a store keeps them as one. */
+  together<Result>(run: () => Result): Result;
   /** Told of every decision; null while nobody asks. */
   readonly onSettle: ((delivery: Delivery, decision: Decision) => void) | null;
   /** A subscription's backoff threw, or returned nonsense. */
@@ -93,9 +95,9 @@ export class AckTracker implements Settler {
   ack(delivery: Delivery): Promise<void> {
     if (delivery.state !== "inFlight") return this.#refuse(delivery);
     this.#decide(delivery);
-    delivery.source.finish(delivery, "delivered");
+    const kept = delivery.source.finish(delivery, "delivered");
     this.#host.onSettle?.(delivery, "ack");
-    return fulfilled;
+    return kept;
   }
 
   nack(delivery: Delivery, options: NackOptions | undefined): Promise<void> {
@@ -111,16 +113,14 @@ export class AckTracker implements Settler {
     this.#decide(delivery);
     delivery.source.counters.nacked += 1;
     this.#host.onSettle?.(delivery, "nack");
-    this.#tryAgain(delivery, this.#remember(delivery, "nacked", options?.reason), delay, options?.reason);
-    return fulfilled;
+    return this.#tryAgain(delivery, this.#remember(delivery, "nacked", options?.reason), delay, options?.reason);
   }
 
   reject(delivery: Delivery, reason: string | undefined): Promise<void> {
     if (delivery.state !== "inFlight") return this.#refuse(delivery);
     this.#decide(delivery);
     this.#host.onSettle?.(delivery, "reject");
-    this.#giveUp(delivery, "rejected", this.#remember(delivery, "rejected", reason));
-    return fulfilled;
+    return this.#giveUp(delivery, "rejected", this.#remember(delivery, "rejected", reason));
   }
 
   extend(delivery: Delivery, ms: number): Promise<void> {
@@ -148,13 +148,13 @@ export class AckTracker implements Settler {
     delivery.source.counters.timedOut += 1;
     this.#host.onSettle?.(delivery, "timeout");
     const reason = "ack timeout";
-    this.#tryAgain(delivery, this.#remember(delivery, "timed-out", reason), undefined, reason);
+    void this.#tryAgain(delivery, this.#remember(delivery, "timed-out", reason), undefined, reason);
   }
 
   takeBack(delivery: Delivery): void {
     this.#lose(delivery);
     const history = this.#remember(delivery, "returned", undefined);
-    delivery.source.giveBack(delivery, 0, history, true);
+    void delivery.source.giveBack(delivery, 0, history, true);
     this.#host.redelivering(delivery, 0, "its consumer has gone");
   }
 
@@ -240,15 +240,13 @@ export class AckTracker implements Settler {
     history: readonly Attempt[],
     delay: number | undefined,
     reason: string | undefined,
-  ): void {
+  ): Promise<void> {
     const { maxDeliveries } = delivery.source.settings;
-    if (delivery.deliveryCount >= maxDeliveries) {
-      this.#giveUp(delivery, "max-deliveries", history);
-      return;
-    }
+    if (delivery.deliveryCount >= maxDeliveries) return this.#giveUp(delivery, "max-deliveries", history);
     const delayMs = delay ?? this.#backoffMs(delivery);
-    delivery.source.giveBack(delivery, delayMs, history, true);
+    const kept = delivery.source.giveBack(delivery, delayMs, history, true);
     this.#host.redelivering(delivery, delayMs, reason);
+    return kept;
   }
 
   /** A backoff is the user's code: what it throws, and what is no number of milliseconds, must not lose the message. */
@@ -265,9 +263,9 @@ export class AckTracker implements Settler {
     }
   }
 
-  #giveUp(delivery: Delivery, reason: GiveUpReason, history: readonly Attempt[]): void {
+  #giveUp(delivery: Delivery, reason: GiveUpReason, history: readonly Attempt[]): Promise<void> {
     delivery.history = history;
-    delivery.source.finish(delivery, this.#host.giveUp(delivery, reason, history));
+    return this.#host.together(() => delivery.source.finish(delivery, this.#host.giveUp(delivery, reason, history)));
   }
 
   #remember(delivery: Delivery, outcome: Attempt["outcome"], reason: string | undefined): readonly Attempt[] {

@@ -129,6 +129,8 @@ export interface DeadLetterHost {
   checkPattern(pattern: string): void;
   /** Delivers it again, or throws and changes nothing. */
   redrive(letter: DeadLetter): void;
+  /** It is kept no longer, and was not driven again. */
+  removed(letter: DeadLetter): void;
   /** A bound was reached, and the oldest goes. */
   evicted(letter: DeadLetter): void;
   /** Keeps the process alive until released. */
@@ -176,6 +178,16 @@ export class DeadLetterManager implements DeadLetters {
     this.#byReason[letter.reason] = (this.#byReason[letter.reason] ?? 0) + 1;
     this.#enforceBounds();
     return letter;
+  }
+
+  /** Takes in what was kept before: by an earlier process, or by this one until a redrive that failed. */
+  restore(letter: DeadLetter, bytes: number): void {
+    const number = numberOf(letter.id);
+    if (!Number.isSafeInteger(number) || this.#kept.has(number)) return;
+    this.#lastNumber = Math.max(this.#lastNumber, number);
+    this.#kept.set(number, { letter, bytes });
+    this.#bytes += bytes;
+    this.#byReason[letter.reason] = (this.#byReason[letter.reason] ?? 0) + 1;
   }
 
   list(options: DeadLetterListOptions = {}): Promise<{ items: DeadLetter[]; cursor: string | undefined }> {
@@ -246,7 +258,11 @@ export class DeadLetterManager implements DeadLetters {
     return this.#async(() => {
       this.#check(filter);
       const numbers = [...this.#matching(filter)];
-      for (const number of numbers) this.#remove(number, this.#kept.get(number) as Kept);
+      for (const number of numbers) {
+        const kept = this.#kept.get(number) as Kept;
+        this.#remove(number, kept);
+        this.#host.removed(kept.letter);
+      }
       this.#purged += numbers.length;
       return numbers.length;
     });
@@ -304,6 +320,7 @@ export class DeadLetterManager implements DeadLetters {
       if (!isOver) return;
       this.#remove(number, kept);
       this.#evicted += 1;
+      this.#host.removed(kept.letter);
       this.#host.evicted(kept.letter);
     }
   }

@@ -51,10 +51,10 @@ export class DedupWindow<Receipt extends object> {
     this.#oldestFirst.clear();
   }
 
-  /** Enters an id that `find` does not find. */
-  remember(dedupId: string, receipt: Receipt): void {
+  /** Enters an id that `find` does not find. `ageMs`: how long it has been known already, to a process before this one. */
+  remember(dedupId: string, receipt: Receipt, ageMs = 0): void {
     this.#receipts.set(dedupId, receipt);
-    this.#oldestFirst.push({ dedupId, enteredAt: this.#monotonic() });
+    this.#oldestFirst.push({ dedupId, enteredAt: this.#monotonic() - ageMs });
     if (this.#oldestFirst.length > this.#maxEntries) this.#forgetOldest();
   }
 

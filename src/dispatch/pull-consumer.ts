@@ -56,6 +56,8 @@ export class PullConsumer extends Consumer {
 
   /** Up to `count` messages: all that are asked for, or what there is when the time is over. */
   fetch(count: number, options: FetchOptions, hold: () => () => void): Promise<Message[]> {
+    const filled = this.queue.whenFilled();
+    if (filled !== null && !this.#ended) return filled.then(() => this.fetch(count, options, hold));
     const messages: Message[] = [];
     if (this.#ended) return Promise.resolve(messages);
     if (this.#waiters.length === 0) {

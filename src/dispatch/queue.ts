@@ -4,6 +4,7 @@ import { brokerError } from "../errors.js";
 import type { Attempt, DeliverySource, FlightOutcome } from "../message/delivery.js";
 import { Delivery } from "../message/delivery.js";
 import type { Message, PublishedMessage } from "../message/message.js";
+import { fulfilled } from "../message/message.js";
 import { KeyOrder } from "./key-order.js";
 import type { MemoryBudget } from "./memory-budget.js";
 import type { DeliveryTracker, DispatchHost, QueueConsumer } from "./ports.js";
@@ -68,6 +69,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   readonly consumers: QueueConsumer[] = [];
   /** Itself, as the targets of every route that leads to it alone. */
   readonly alone: readonly DeliveryQueue[] = [this];
+  readonly isDurable: boolean = false;
   isScheduled = false;
   /** True until the last consumer has gone (for good, where nothing keeps the queue). */
   isOpen = true;
@@ -137,6 +139,16 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     );
   }
 
+  /** True where a store has more for it than is here. */
+  get isBehind(): boolean {
+    return false;
+  }
+
+  /** Resolves once more of what a store has is here; null where there is nothing to wait for. */
+  whenFilled(): Promise<void> | null {
+    return null;
+  }
+
   /** True where nothing is left to do. */
   get isIdle(): boolean {
     return this.queued === 0 && this.inFlight === 0 && this.delayed === 0 && this.running === 0;
@@ -185,12 +197,21 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     return "queued";
   }
 
+  /** Takes a message of history that is delivered again. */
+  offerAgain(message: PublishedMessage): Offer {
+    return this.offer(message);
+  }
+
   /**
    * Takes a message although the queue is full, and resolves with `result` once it is within its bounds again.
    * Rejects with the signal's reason when that aborts first: the message is withdrawn from this queue.
    */
   offerHeld<Result>(message: PublishedMessage, signal: AbortSignal | undefined, result: Result): Promise<Result> {
     this.counters.routed += 1;
+    if (signal?.aborted === true) {
+      this.#countDrop(message, "aborted", null);
+      return Promise.reject(signal.reason);
+    }
     const held = new HeldPublisher(message.bytes, result);
     promised = held;
     const promise = new Promise<Result>(settleLater);
@@ -303,7 +324,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   }
 
   /** A delivery in flight is done with. `outcome` names the counter it goes to. */
-  finish(delivery: Delivery, outcome: FlightOutcome): void {
+  finish(delivery: Delivery, outcome: FlightOutcome): Promise<void> {
     this.#leaveFlight(delivery);
     if (outcome === "delivered") {
       this.counters.delivered += 1;
@@ -316,10 +337,11 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
       this.#host.dropped(this, delivery.message, outcome, delivery);
     }
     this.settled();
+    return fulfilled;
   }
 
   /** A delivery in flight comes back, to be delivered again after `delayMs`. */
-  giveBack(delivery: Delivery, delayMs: number, history: readonly Attempt[], isNewAttempt: boolean): void {
+  giveBack(delivery: Delivery, delayMs: number, history: readonly Attempt[], isNewAttempt: boolean): Promise<void> {
     this.#leaveFlight(delivery);
     const next = new Delivery(
       delivery.message,
@@ -328,17 +350,38 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
       isNewAttempt ? delivery.deliveryCount + 1 : delivery.deliveryCount,
       history,
     );
-    if (delayMs <= 0) {
-      this.#putBack(next);
-    } else {
-      next.moveTo("delayed");
-      this.delayed += 1;
-      this.#delayedDeliveries.add(next);
-      const { expiresAtMs } = next.message;
-      const untilExpiry = expiresAtMs === 0 ? Infinity : expiresAtMs - this.#host.dates.now();
-      next.timer = this.#host.deadlines.after(Math.max(0, Math.min(delayMs, untilExpiry)), next);
-    }
+    if (delayMs <= 0) this.#putBack(next);
+    else this.#delay(next, delayMs);
     this.settled();
+    return fulfilled;
+  }
+
+  /** Takes a message that was handed out before, by another queue or process: at the end, or after `delayMs`. */
+  restore(message: PublishedMessage, deliveryCount: number, delayMs: number): void {
+    this.counters.routed += 1;
+    const delivery = new Delivery(message, this, message.data, deliveryCount, null);
+    if (delayMs > 0 && this.#keys?.acquire(delivery) !== false) {
+      this.#memory.hold(message);
+      this.#delay(delivery, delayMs);
+      return;
+    }
+    this.#watchExpiry(delivery);
+    if (delayMs <= 0) this.#enqueue(message, delivery);
+    else {
+      // Parked behind another message of its key, which comes first whatever its own delay says.
+      this.queued += 1;
+      this.queuedBytes += message.bytes;
+      this.#memory.hold(message);
+    }
+  }
+
+  #delay(delivery: Delivery, delayMs: number): void {
+    delivery.moveTo("delayed");
+    this.delayed += 1;
+    this.#delayedDeliveries.add(delivery);
+    const { expiresAtMs } = delivery.message;
+    const untilExpiry = expiresAtMs === 0 ? Infinity : expiresAtMs - this.#host.dates.now();
+    delivery.timer = this.#host.deadlines.after(Math.max(0, Math.min(delayMs, untilExpiry)), delivery);
   }
 
   /** The backoff of a delivery is over. */

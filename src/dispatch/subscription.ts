@@ -90,12 +90,12 @@ export class Subscription<Received extends Message<unknown> = Message>
   #resolveClosed: () => void = () => undefined;
 
   /** @internal */
-  constructor(owner: SubscriptionOwner, consumer: Consumer, durable: string | undefined) {
+  constructor(owner: SubscriptionOwner, consumer: Consumer, durable: string | undefined, group: string | undefined) {
     this.#owner = owner;
     this.#consumer = consumer;
     this.name = consumer.queue.name;
     this.patterns = consumer.queue.patterns;
-    this.group = consumer.queue.group ?? undefined;
+    this.group = group;
     this.durable = durable;
     this.#closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;

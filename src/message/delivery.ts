@@ -43,13 +43,15 @@ export type Backoff = (deliveryCount: number, random: () => number) => number;
 /** The queue a delivery belongs to. */
 export interface DeliverySource {
   readonly name: string;
+  /** True where what becomes of its deliveries is kept by a store. */
+  readonly isDurable: boolean;
   readonly settler: Settler;
   readonly settings: { readonly maxDeliveries: number; readonly backoff: Backoff };
   readonly counters: { nacked: number; timedOut: number };
-  /** The flight is over for good. */
-  finish(delivery: Delivery, outcome: FlightOutcome): void;
-  /** The flight is over, and the message is delivered again after `delayMs`. */
-  giveBack(delivery: Delivery, delayMs: number, history: readonly Attempt[], isNewAttempt: boolean): void;
+  /** The flight is over for good. Resolves once that is kept, where a store keeps it; may be left unawaited. */
+  finish(delivery: Delivery, outcome: FlightOutcome): Promise<void>;
+  /** The flight is over, and the message is delivered again after `delayMs`. Resolves as `finish` does. */
+  giveBack(delivery: Delivery, delayMs: number, history: readonly Attempt[], isNewAttempt: boolean): Promise<void>;
   /** The message's time to live has passed while it waited. */
   expire(delivery: Delivery): void;
   /** The backoff is over. */

@@ -134,7 +134,8 @@ export class PublishedMessage implements Message {
   readonly topic: string;
   readonly data: unknown;
   readonly priority: number;
-  readonly seq: number;
+  /** Changes while the message is on its way into the store at most, before anybody has it. */
+  seq: number;
   /** What it counts towards the limits. */
   readonly bytes: number;
   /** Places (queues, flights, delays) that hold it; its memory is given back at 0. */

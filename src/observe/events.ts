@@ -9,7 +9,8 @@ import type { EventLoop } from "../platform/event-loop.js";
 /** Where a failure comes from that has nobody else to go to: a handler, filter, plugin or event listener that threw. */
 export interface ErrorContext {
   /** What threw it. */
-  readonly during: "handler" | "filter" | "backoff" | "plugin" | "listener" | "delayed-delivery" | "dead-letter";
+  readonly during:
+    "handler" | "filter" | "backoff" | "plugin" | "listener" | "delayed-delivery" | "dead-letter" | "store";
   /** Whose handler or filter. */
   readonly subscription?: string;
   /** What it was working on. */
@@ -74,8 +75,8 @@ export interface BrokerEvents {
   "dead-letter": [letter: DeadLetter];
   /** A message goes back, to be delivered again. */
   redeliver: [event: RedeliverEvent];
-  /** A store was opened after a crash; never told in memory. */
-  recovered: [report: unknown];
+  /** The store is open, and what it had is there again; never told in memory. The report is `broker.recoveryReport` too. */
+  recovered: [report: object];
   /** The broker is closed. */
   closed: [];
 }

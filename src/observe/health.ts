@@ -1,6 +1,6 @@
 /** One thing that was looked at. */
 export interface HealthCheck {
-  /** `lifecycle`, `memory` or `consumers`. */
+  /** `lifecycle`, `memory`, `consumers` or `store`. */
   readonly name: string;
   /** How that is. */
   readonly status: HealthStatus;

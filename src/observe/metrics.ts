@@ -88,8 +88,34 @@ export interface MetricsSnapshot {
     /** Ever rolled back because their time was over. */
     readonly timedOut: number;
   };
+  /** The store's; undefined without the broker option `persistence`, and until it is open. */
+  readonly store: StoreMetricsView | undefined;
   /** Undefined without the broker option `deadLetter`. */
   readonly deadLetters: DeadLetterStats | undefined;
+}
+
+/** A store's figures, as far as they cost no look at its files. */
+export interface StoreMetricsView {
+  /** `open`; `full`: no messages, but settles; `failed`: nothing; `closing`, `closed`. */
+  readonly state: string;
+  /** Durable subscriptions, connected or not, and subscriptions that began in the past. */
+  readonly durables: number;
+  /** Messages kept. */
+  readonly messages: number;
+  /** Bytes of the log's files. */
+  readonly logBytes: number;
+  /** Bytes of the log and of the database's blocks. */
+  readonly liveBytes: number;
+  /** Bytes that wait to be written. */
+  readonly bufferedBytes: number;
+  /** Syncs of the disk. */
+  readonly syncs: number;
+  /** Milliseconds of all of them. */
+  readonly syncMs: number;
+  /** Checkpoints. */
+  readonly checkpoints: number;
+  /** Checkpoints that failed; each is tried again. */
+  readonly failedCheckpoints: number;
 }
 
 /** The broker's figures. */
@@ -104,7 +130,10 @@ interface Family {
   readonly name: string;
   readonly type: "counter" | "gauge";
   readonly help: string;
-  readonly read: (snapshot: MetricsSnapshot) => number | readonly (readonly [label: string, value: number])[];
+  /** Undefined: the broker has no such thing. */
+  readonly read: (
+    snapshot: MetricsSnapshot,
+  ) => number | readonly (readonly [label: string, value: number])[] | undefined;
 }
 
 const families: readonly Family[] = [
@@ -147,15 +176,30 @@ const families: readonly Family[] = [
   gauge("dedup_entries", "Values of dedupId that are remembered.", (s) => s.dedupEntries),
   gauge("transactions_open", "Transactions open.", (s) => s.transactions.open),
   gauge("dead_letters", "Dead letters kept.", (s) => s.deadLetters?.count ?? 0),
+  counter("store_syncs", "Syncs of the store's log.", (s) => s.store?.syncs),
+  counter("store_sync_seconds", "Seconds spent in syncs.", (s) =>
+    s.store === undefined ? undefined : s.store.syncMs / 1000,
+  ),
+  counter("store_checkpoints", "Checkpoints.", (s) => s.store?.checkpoints),
+  counter("store_checkpoints_failed", "Checkpoints that failed.", (s) => s.store?.failedCheckpoints),
+  gauge("store_up", "1 while the store takes messages.", (s) =>
+    s.store === undefined ? undefined : Number(s.store.state === "open"),
+  ),
+  gauge("store_durables", "Durable subscriptions.", (s) => s.store?.durables),
+  gauge("store_messages", "Messages kept.", (s) => s.store?.messages),
+  gauge("store_log_bytes", "Bytes of the log.", (s) => s.store?.logBytes),
+  gauge("store_live_bytes", "Bytes of the log and of blocks.", (s) => s.store?.liveBytes),
+  gauge("store_buffered_bytes", "Bytes that wait to be written.", (s) => s.store?.bufferedBytes),
 ];
 
 /** A snapshot in the Prometheus text exposition format (prometheus.io/docs/instrumenting/exposition_formats). */
 export function prometheusText(snapshot: MetricsSnapshot): string {
   const lines: string[] = [];
   for (const { name, type, help, read } of families) {
+    const value = read(snapshot);
+    if (value === undefined) continue;
     const full = `inproc_broker_${name}${type === "counter" ? "_total" : ""}`;
     lines.push(`# HELP ${full} ${help}`, `# TYPE ${full} ${type}`);
-    const value = read(snapshot);
     if (typeof value === "number") lines.push(`${full} ${sampleValue(value)}`);
     else for (const [label, labelled] of value) lines.push(`${full}{${label}} ${sampleValue(labelled)}`);
   }

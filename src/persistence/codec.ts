@@ -6,9 +6,11 @@ import { ByteWriter } from "./wal/byte-writer.js";
 
 /** A codec of the user's. Its name is stored with each payload, so that another one is never asked to decode it. */
 export interface CustomCodec {
+  /** Any text that is not empty. */
   readonly name: string;
   /** Throws for what it cannot carry; the publish is then refused with `ERR_INVALID_MESSAGE`. */
   encode(data: unknown): Uint8Array;
+  /** The payload again. */
   decode(bytes: Uint8Array): unknown;
 }
 

@@ -23,6 +23,20 @@ import type { Durability, WalState } from "./wal/writer.js";
 
 export type { BacklogStats, StoreReport, StoreStats } from "./reports.js";
 
+/** What of the store's numbers memory knows. */
+export interface StoreFigures {
+  readonly state: WalState;
+  readonly durables: number;
+  readonly messages: number;
+  readonly logBytes: number;
+  readonly liveBytes: number;
+  readonly bufferedBytes: number;
+  readonly syncs: number;
+  readonly syncMs: number;
+  readonly checkpoints: number;
+  readonly failedCheckpoints: number;
+}
+
 type EngineState = "open" | "closing" | "closed";
 
 const retryMs = 1000;
@@ -141,6 +155,16 @@ export class StoreEngine {
     return this.#lastAppendedSeq;
   }
 
+  /** True where a message that one durable has settled is settled for all. */
+  get isWorkQueue(): boolean {
+    return this.#retention.settings.policy === "work-queue";
+  }
+
+  /** The level of an append that names none. */
+  get durability(): Durability {
+    return this.#settings.durability;
+  }
+
   /** `open`, `full` (the disk; messages are refused), `failed` (everything is), or on the way to `closed`. */
   get state(): WalState {
     return this.#state === "open" ? this.#wal.writer.state : this.#state;
@@ -162,6 +186,11 @@ export class StoreEngine {
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /** Throws what `append` would refuse because of what the operations are. For who has to know before; it encodes them all. */
+  check(operations: readonly StoreOperation[]): void {
+    for (const operation of operations) toLogEntry(operation, this.#payloads);
   }
 
   #append(operations: readonly StoreOperation[], level: Durability): { lsn: number; level: Durability } {
@@ -281,6 +310,30 @@ export class StoreEngine {
     return this.#inTurn(() =>
       backUp({ settings: this.#settings, wal: this.#wal, database: this.#hands.database }, target),
     );
+  }
+
+  /** Figures that cost no look at the files. */
+  figures(): StoreFigures {
+    const { durables, index } = this.#store;
+    let messages = index.size;
+    let liveBytes = 0;
+    for (const { facts } of this.#store.blocks()) {
+      messages += facts.count;
+      liveBytes += facts.storedBytes;
+    }
+    const { bytes, bufferedBytes, syncs, syncMs } = this.#wal.writer.stats();
+    return {
+      state: this.state,
+      durables: durables.size,
+      messages,
+      logBytes: bytes,
+      liveBytes: liveBytes + bytes,
+      bufferedBytes,
+      syncs,
+      syncMs: syncMs.total,
+      checkpoints: this.#checkpoints,
+      failedCheckpoints: this.#failedCheckpoints,
+    };
   }
 
   async stats(): Promise<StoreStats> {

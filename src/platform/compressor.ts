@@ -5,6 +5,7 @@ import * as zlib from "node:zlib";
 export interface Compressor {
   /** Stored with what it compressed, so that another one is never asked to undo it. */
   readonly name: string;
+  /** The bytes, smaller where that is possible. */
   compress(bytes: Uint8Array): Promise<Uint8Array>;
   /** Rejects when the bytes are not what `compress` made, or would become more than `limitBytes`. */
   decompress(bytes: Uint8Array, limitBytes: number): Promise<Uint8Array>;

@@ -118,6 +118,20 @@ export function firstToken(topic: string, dialect: Dialect = standardDialect): s
   return topic.slice(0, tokenEnd(topic, 0, dialect.separator));
 }
 
+/** Whether every topic that `pattern` matches is matched by `cover` too, both valid patterns. */
+export function coversPattern(cover: string, pattern: string): boolean {
+  const { separator, one, rest } = standardDialect;
+  const covering = cover.split(separator);
+  const covered = pattern.split(separator);
+  for (let index = 0; index < covering.length; index += 1) {
+    const token = covered[index];
+    if (token === undefined) return false;
+    if (covering[index] === rest) return true;
+    if (token === rest || (covering[index] !== one && covering[index] !== token)) return false;
+  }
+  return covering.length === covered.length;
+}
+
 /**
  * Whether a valid pattern matches a valid topic. This defines what matching means; `PatternTrie` finds the same
  * among many patterns at once.

@@ -1,8 +1,10 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BrokerError } from "../../src/errors.js";
 import {
   checkPattern,
   checkTopic,
+  coversPattern,
   defaultTopicLimits,
   firstToken,
   isLiteral,
@@ -260,5 +262,41 @@ describe("firstToken", () => {
       "orders",
       "a.b",
     ]);
+  });
+});
+
+describe("coversPattern", () => {
+  it.each([
+    [">", "a", true],
+    [">", "a.*.>", true],
+    ["a.>", "a.b", true],
+    ["a.>", "a.*", true],
+    ["a.>", "a.>", true],
+    ["a.>", "a", false],
+    ["a.>", "*.b", false],
+    ["a.*", "a.b", true],
+    ["a.*", "a.*", true],
+    ["a.*", "a.>", false],
+    ["a.*", "a.b.c", false],
+    ["a.*.c", "a.b.c", true],
+    ["a.b", "a.b", true],
+    ["a.b", "a.*", false],
+    ["*", ">", false],
+  ])("%s covers %s: %s", (cover, pattern, isCovered) => {
+    expect(coversPattern(cover, pattern)).toBe(isCovered);
+  });
+
+  it("covers all that it matches, and nothing it does not match", () => {
+    const token = fc.constantFrom("a", "b", "*");
+    const pattern = fc
+      .tuple(fc.array(token, { minLength: 1, maxLength: 3 }), fc.boolean())
+      .map(([tokens, hasRest]) => [...tokens, ...(hasRest ? [">"] : [])].join("."));
+    const topic = fc.array(fc.constantFrom("a", "b", "c"), { minLength: 1, maxLength: 5 }).map((one) => one.join("."));
+    fc.assert(
+      fc.property(pattern, pattern, topic, (cover, covered, name) => {
+        if (coversPattern(cover, covered) && matchesPattern(covered, name))
+          expect(matchesPattern(cover, name)).toBe(true);
+      }),
+    );
   });
 });

@@ -221,7 +221,7 @@ class LogScanner {
     });
     let endOffset = found.bytes;
     for await (const item of scanner.items()) {
-      if (item.kind === "records") await this.#hand(segment, item.records, item.offset);
+      if (item.kind === "records") await this.#hand(segment, item.records, { lsn: item.nextLsn, offset: item.offset });
       else if (item.kind === "damage") this.#note(name, isLast, item.damage);
       else if (item.bytes > 0) endOffset = this.#tail(found, isLast, nextFirst, scanner.expectLsn, item);
     }
@@ -245,12 +245,9 @@ class LogScanner {
       this.#damage.length === damageBefore && header?.intactCopies === 2 && segment.bytes >= segmentHeaderBytes;
   }
 
-  async #hand(segment: Segment, records: readonly WalRecord[], offset: number): Promise<void> {
+  async #hand(segment: Segment, records: readonly WalRecord[], place: Segment["places"][number]): Promise<void> {
     if (this.#end !== undefined) return;
-    const first = records[0];
-    if (first !== undefined && offset - (segment.places.at(-1)?.offset ?? 0) >= placeBytes) {
-      segment.places.push({ lsn: first.lsn, offset });
-    }
+    if (place.offset - (segment.places.at(-1)?.offset ?? 0) >= placeBytes) segment.places.push(place);
     this.#records += records.length;
     await this.#options.onRecords(records);
   }

@@ -38,7 +38,13 @@ export interface Damage {
 
 /** What a scan finds, in the order of the file. */
 export type ScanItem =
-  | { readonly kind: "records"; readonly records: readonly WalRecord[]; readonly offset: number }
+  /** `offset` is where reading went on, and `nextLsn` the number that comes there; records may have been passed over since. */
+  | {
+      readonly kind: "records";
+      readonly records: readonly WalRecord[];
+      readonly offset: number;
+      readonly nextLsn: number;
+    }
   | { readonly kind: "damage"; readonly damage: Damage }
   /** Last: where the good bytes end, and what the rest is. No valid record comes after it. */
   | {
@@ -124,9 +130,10 @@ export class SegmentScanner {
     for (;;) {
       const records: WalRecord[] = [];
       const offset = this.#at;
+      const nextLsn = this.#expectLsn;
       const lost = this.#readRecords(records, damage);
       if (lost !== undefined) damage = undefined;
-      if (records.length > 0) yield { kind: "records", records, offset };
+      if (records.length > 0) yield { kind: "records", records, offset, nextLsn };
       if (lost !== undefined) {
         yield { kind: "damage", damage: lost };
         continue;

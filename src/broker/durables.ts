@@ -1,0 +1,235 @@
+import type { Backlog, BacklogItem, DurableOutcome } from "../dispatch/durable-queue.js";
+import { DurableQueue } from "../dispatch/durable-queue.js";
+import type { DispatchHost } from "../dispatch/ports.js";
+import type { QueueSettings } from "../dispatch/queue-facts.js";
+import type { DeliveryQueue } from "../dispatch/queue.js";
+import type { Delivery, FlightOutcome } from "../message/delivery.js";
+import type { MessageExtras, MessageOrigin, PublishedMessage } from "../message/message.js";
+import { matchesPattern } from "../topic/grammar.js";
+import type { SubscribeOptions } from "./options.js";
+import { historyPrefix } from "./options.js";
+import type { HistoryPoint, Recovered, SettleStep, StoredFacts, StoreStep } from "./store-port.js";
+import { messageFrom } from "./stored-message.js";
+import type { StoreWriter } from "./store-writer.js";
+
+/** What the durables need of the broker around them. */
+export interface DurablesHost {
+  readonly writer: StoreWriter;
+  readonly dispatch: DispatchHost;
+  readonly origin: MessageOrigin;
+  readonly isFrozen: boolean;
+  readonly now: () => number;
+  readonly afterTurn: (run: () => void) => void;
+  readonly accepts: (queue: DeliveryQueue, message: PublishedMessage) => boolean;
+  readonly giveUp: (delivery: Delivery) => FlightOutcome;
+  /** What a message of that number carries besides what is stored: who waits for its confirms. */
+  readonly extrasOf: (seq: number) => Partial<MessageExtras>;
+  readonly failed: (error: unknown, subscription: string) => void;
+  /** Puts the retained messages that a queue asks for into it. */
+  readonly offerRetained: (queue: DeliveryQueue) => void;
+  /** Ends the subscriptions behind a queue, with an error. */
+  readonly closeBehind: (queue: DeliveryQueue, error: unknown) => void;
+}
+
+interface Known {
+  patterns: readonly string[];
+}
+
+/**
+ * The durables of a broker: their queues, and what the store is told of them.
+ *
+ * A subscription that begins in the past is a durable too, under a name nobody can give; it goes with the subscription,
+ * or at the next opening of the store where the process died before.
+ */
+export class Durables {
+  readonly #host: DurablesHost;
+  readonly #known = new Map<string, Known>();
+  /** Connections that wait for the store to be open. */
+  #waiting: (() => void)[] = [];
+  #lastNumber = 0;
+
+  constructor(host: DurablesHost) {
+    this.#host = host;
+  }
+
+  /** A name for a subscription that begins in the past. */
+  newHistoryName(): string {
+    this.#lastNumber += 1;
+    return `${historyPrefix}history-${this.#lastNumber}`;
+  }
+
+  /** A queue for the durable of that name, parked. */
+  openQueue(
+    durable: string,
+    name: string,
+    patterns: readonly string[],
+    shard: number,
+    settings: QueueSettings,
+  ): DurableQueue {
+    const backlog = this.#backlogOf(durable, name);
+    return new DurableQueue(durable, name, patterns, shard, settings, this.#host.dispatch, backlog);
+  }
+
+  /** Takes over what the store has. Returns those that somebody may come back to. */
+  recover(durables: Recovered["durables"]): readonly { readonly name: string; readonly patterns: readonly string[] }[] {
+    const left = durables.filter(({ name }) => name.startsWith(historyPrefix));
+    for (const { name } of left)
+      this.#tell({ type: "durable", change: "deleted", name, patterns: [], position: 0 }, name);
+    const kept = durables.filter(({ name }) => !name.startsWith(historyPrefix));
+    for (const { name, patterns } of kept) this.#known.set(name, { patterns });
+    return kept;
+  }
+
+  /** Lets in the connections that have waited for the store. */
+  opened(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const connect of waiting) connect();
+  }
+
+  /** A first consumer is there: makes the durable where it is new, and begins to bring in its backlog. */
+  connect(queue: DurableQueue, from: SubscribeOptions["from"]): void {
+    if (!this.#host.writer.isOpen) this.#waiting.push(() => this.connect(queue, from));
+    else this.#connect(queue, from);
+  }
+
+  /** Forgets the durable: position and backlog. Resolves once that is stored. */
+  delete(name: string): Promise<void> {
+    if (!this.#host.writer.isOpen)
+      return new Promise((resolve) => this.#waiting.push(() => resolve(this.delete(name))));
+    if (!this.#known.delete(name)) return Promise.resolve();
+    return this.#host.writer.append([{ type: "durable", change: "deleted", name, patterns: [], position: 0 }]);
+  }
+
+  /** Forgets the backlog of the durable behind a queue, and keeps its position: it goes on with what comes from now on. */
+  empty(queue: DurableQueue): void {
+    const { lastSeq } = this.#host.writer;
+    this.#tell(this.#created(queue.durable, queue.patterns, lastSeq + 1), queue.name);
+    queue.start(lastSeq, lastSeq);
+  }
+
+  /** Messages that a durable has still to settle; undefined where the store does not know it yet. */
+  backlogOf(durable: string): number | undefined {
+    const { writer } = this.#host;
+    if (!writer.isOpen || !this.#known.has(durable)) return undefined;
+    try {
+      return writer.store.backlog(durable).messages;
+    } catch {
+      // It was made in this turn, and is not in the log yet; or the broker is closed.
+      return undefined;
+    }
+  }
+
+  /** Steps that settle a message for every durable but one: it is for that one alone. */
+  settledForOthers(message: PublishedMessage, durable: string): StoreStep[] {
+    const steps: StoreStep[] = [];
+    if (this.#host.writer.store.isWorkQueue) return steps;
+    for (const [name, { patterns }] of this.#known) {
+      if (name === durable || !patterns.some((pattern) => matchesPattern(pattern, message.topic))) continue;
+      steps.push({ type: "settle", durable: name, seq: message.seq, outcome: "ack", deliveryCount: 0 });
+    }
+    return steps;
+  }
+
+  #connect(queue: DurableQueue, from: SubscribeOptions["from"]): void {
+    const { writer } = this.#host;
+    const { durable, patterns } = queue;
+    const { lastSeq } = writer;
+    const known = this.#known.get(durable);
+    if (known !== undefined) {
+      if (!isSame(known.patterns, patterns)) {
+        known.patterns = patterns;
+        this.#tell(
+          { type: "durable", change: "changed", name: durable, patterns, position: lastSeq + 1, options: null },
+          queue.name,
+        );
+      }
+      queue.start(0, lastSeq);
+      return;
+    }
+    const mine: Known = { patterns };
+    this.#known.set(durable, mine);
+    const create = (position: number): void => {
+      // It may have been deleted meanwhile, and made anew.
+      if (this.#known.get(durable) !== mine) return;
+      writer.append([this.#created(durable, patterns, position)]).catch((error: unknown) => {
+        if (this.#known.get(durable) === mine) this.#known.delete(durable);
+        this.#host.closeBehind(queue, error);
+      });
+      if (from === "last") this.#host.offerRetained(queue);
+      queue.start(Math.min(position - 1, lastSeq), writer.lastSeq);
+    };
+    if (typeof from === "object" && "time" in from) {
+      this.#positionAt(from, patterns, lastSeq + 1).then(create, (error: unknown) => {
+        this.#known.delete(durable);
+        this.#host.closeBehind(queue, error);
+      });
+    } else create(from === "oldest" ? 1 : typeof from === "object" ? Math.max(1, from.seq) : lastSeq + 1);
+  }
+
+  #created(name: string, patterns: readonly string[], position: number): StoreStep {
+    return { type: "durable", change: "created", name, patterns, position, options: null };
+  }
+
+  async #positionAt(from: HistoryPoint, patterns: readonly string[], otherwise: number): Promise<number> {
+    for await (const [first] of this.#host.writer.store.replayPages(patterns, { from, limit: 1 })) {
+      if (first !== undefined) return Math.min(first.seq, otherwise);
+    }
+    return otherwise;
+  }
+
+  #tell(step: StoreStep, name: string): void {
+    this.#host.writer.append([step]).catch((error: unknown) => this.#host.failed(error, name));
+  }
+
+  #backlogOf(durable: string, name: string): Backlog {
+    const { writer, now, afterTurn, accepts, giveUp, failed } = this.#host;
+    return {
+      page: async (afterSeq, limit, maxBytes) => {
+        const { messages, throughSeq, hasMore } = await writer.store.pending(durable, afterSeq, limit, maxBytes);
+        const items: BacklogItem[] = [];
+        for (const { message, deliveryCount, retryAt } of messages) {
+          const found = this.#messageOf(message, name);
+          if (found !== undefined) items.push({ message: found, deliveryCount, retryAt });
+        }
+        return { items, throughSeq, hasMore };
+      },
+      settle: (outcomes, isLazy) => this.#settle(durable, outcomes, isLazy),
+      // A store that cannot write can still be read.
+      flush: () => writer.store.flush().catch(() => undefined),
+      together: (run) => writer.together(run),
+      accepts,
+      giveUp,
+      failed: (error) => failed(error, name),
+      now,
+      afterTurn,
+    };
+  }
+
+  /** Undefined for a payload that cannot be decoded: it is told, and stays in the store. */
+  #messageOf(facts: StoredFacts, name: string): PublishedMessage | undefined {
+    const { origin, isFrozen, extrasOf, failed } = this.#host;
+    try {
+      return messageFrom(facts, origin, isFrozen, extrasOf(facts.seq));
+    } catch (error) {
+      failed(error, name);
+      return undefined;
+    }
+  }
+
+  #settle(durable: string, outcomes: readonly DurableOutcome[], isLazy: boolean): Promise<void> {
+    const steps = outcomes.map((outcome): SettleStep => ({ type: "settle", durable, ...outcome }));
+    const kept = this.#host.writer.append(steps, isLazy ? "memory" : undefined);
+    return isLazy ? kept.catch(() => undefined) : quieted(kept);
+  }
+}
+
+/** The same promise, which may be left unawaited. */
+function quieted(promise: Promise<void>): Promise<void> {
+  promise.catch(() => undefined);
+  return promise;
+}
+
+function isSame(some: readonly string[], others: readonly string[]): boolean {
+  return some.length === others.length && some.every((one) => others.includes(one));
+}

@@ -1,0 +1,127 @@
+import { brokerError, quote } from "../errors.js";
+import type { Message, PublishedMessage } from "../message/message.js";
+import { checkPattern } from "../topic/grammar.js";
+import type { BrokerCore } from "./core.js";
+import { checkHistoryPoint, checkSignal, count, invalid } from "./options.js";
+import type { StoreLink } from "./store-link.js";
+import type { HistoryPoint, HistoryRange, StoredFacts } from "./store-port.js";
+import { messageFrom } from "./stored-message.js";
+
+/** Which part of history to read. */
+export interface ReplayOptions {
+  /** The first message, included, by number or by time (milliseconds since 1970); absent: the oldest there is. */
+  readonly from?: HistoryPoint;
+  /** The last message, included; absent: the last one that was stored when the replay began. */
+  readonly to?: HistoryPoint;
+  /** Messages at most; absent: all. */
+  readonly limit?: number;
+  /** Ends it between two messages: it throws the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** How to publish history again. */
+export interface ReplayMessagesOptions extends ReplayOptions {
+  /** Messages a second; absent: as fast as subscribers take them. */
+  readonly rate?: number;
+  /** Told after each message: how many so far, and the number of the last. */
+  readonly onProgress?: (progress: { readonly replayed: number; readonly seq: number }) => void;
+}
+
+const optionNames = ["from", "to", "limit", "signal"];
+
+/** Reads history for a broker, and delivers it again. */
+export class HistoryReader {
+  readonly #core: BrokerCore;
+  readonly #link: StoreLink;
+
+  constructor(core: BrokerCore, link: StoreLink) {
+    this.#core = core;
+    this.#link = link;
+  }
+
+  /** Throws for what is no pattern or no option. */
+  check(pattern: string | readonly string[], options: ReplayOptions, more: readonly string[] = []): string[] {
+    const patterns = typeof pattern === "string" ? [pattern] : [...pattern];
+    if (patterns.length === 0) throw invalid("pattern", "a pattern, or several", pattern);
+    for (const one of patterns) checkPattern(one, this.#core.settings.limits);
+    for (const name in options) {
+      if (optionNames.includes(name) || more.includes(name)) continue;
+      throw brokerError(
+        "ERR_INVALID_OPTION",
+        `there is no option ${quote(name)}; known are ${[...optionNames, ...more].join(", ")}`,
+        { option: name },
+      );
+    }
+    if (options.from !== undefined) checkHistoryPoint("from", options.from);
+    if (options.to !== undefined) checkHistoryPoint("to", options.to);
+    count("limit", options.limit, 1);
+    checkSignal(options.signal);
+    return patterns;
+  }
+
+  async *read(patterns: readonly string[], options: ReplayOptions): AsyncGenerator<PublishedMessage, void, undefined> {
+    const { from, to, limit, signal } = options;
+    signal?.throwIfAborted();
+    const range: HistoryRange = { from, to, limit };
+    for await (const page of this.#link.store.replayPages(patterns, range)) {
+      for (const facts of page) {
+        signal?.throwIfAborted();
+        yield this.#messageOf(facts);
+      }
+    }
+  }
+
+  /** Delivers history to the subscriptions of today, each message once a full queue has room for it. */
+  async replay(patterns: readonly string[], options: ReplayMessagesOptions): Promise<number> {
+    const { publisher, timers, abort } = this.#core;
+    const { rate, onProgress, signal, ...range } = options;
+    if (rate !== undefined && !(typeof rate === "number" && rate > 0)) {
+      throw invalid("rate", "more than 0 messages a second", rate);
+    }
+    const startedAt = timers.deadlines.now();
+    let replayed = 0;
+    for await (const message of this.read(patterns, range)) {
+      if (rate !== undefined) await this.#waitUntil(startedAt + (replayed * 1000) / rate, signal);
+      signal?.throwIfAborted();
+      abort.signal.throwIfAborted();
+      await publisher.offerAgain(message, signal);
+      replayed += 1;
+      onProgress?.({ replayed, seq: message.seq });
+    }
+    return replayed;
+  }
+
+  async collect(patterns: readonly string[], options: ReplayOptions): Promise<Message[]> {
+    const messages: Message[] = [];
+    for await (const message of this.read(patterns, options)) messages.push(message);
+    return messages;
+  }
+
+  #messageOf(facts: StoredFacts): PublishedMessage {
+    const { origin, settings } = this.#core;
+    return messageFrom(facts, origin, settings.payloads === "freeze", { replayed: true });
+  }
+
+  async #waitUntil(deadline: number, signal: AbortSignal | undefined): Promise<void> {
+    const { timers, loop, abort } = this.#core;
+    if (deadline <= timers.deadlines.now()) return;
+    const release = loop.hold();
+    let cleanUp = (): void => undefined;
+    try {
+      await new Promise<void>((resolve) => {
+        const entry = timers.deadlines.at(deadline, { onTimer: () => resolve() });
+        const onAbort = (): void => resolve();
+        signal?.addEventListener("abort", onAbort, { once: true });
+        abort.signal.addEventListener("abort", onAbort, { once: true });
+        cleanUp = () => {
+          timers.deadlines.cancel(entry);
+          signal?.removeEventListener("abort", onAbort);
+          abort.signal.removeEventListener("abort", onAbort);
+        };
+      });
+    } finally {
+      cleanUp();
+      release();
+    }
+  }
+}

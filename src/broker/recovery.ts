@@ -1,0 +1,143 @@
+/** What a store hands over when it is opened goes into the tables of the broker, by the ways that fill them later. */
+import type { DeadLetter, DeadLetterManager, DeadLetterReason } from "../delivery/dead-letters.js";
+import type { DedupWindow } from "../delivery/dedup.js";
+import type { DelayedMessages } from "../delivery/delayed-messages.js";
+import type { Timers } from "../delivery/timers.js";
+import type { MemoryBudget } from "../dispatch/memory-budget.js";
+import type { Attempt } from "../message/delivery.js";
+import { noHeaders } from "../message/headers.js";
+import type { MessageOrigin, PublishedMessage } from "../message/message.js";
+import type { ErrorContext } from "../observe/events.js";
+import type { Clock } from "../platform/clock.js";
+import type { Durables } from "./durables.js";
+import type { Settings } from "./options.js";
+import type { Publisher } from "./publisher.js";
+import type { Receipt } from "./receipt.js";
+import type { RetainedMessages } from "./retained.js";
+import type { Recovered, StoredFacts, StoreStep } from "./store-port.js";
+import { factsOf, messageFrom } from "./stored-message.js";
+import type { StoredPublisher } from "./stored-publisher.js";
+
+/** The tables that recovery fills: the core. */
+export interface RecoveryHost {
+  readonly settings: Settings;
+  readonly clock: Clock;
+  readonly publisher: Publisher;
+  readonly memory: MemoryBudget;
+  readonly delayed: DelayedMessages;
+  readonly dedup: DedupWindow<Receipt>;
+  readonly retained: RetainedMessages;
+  readonly deadLetters: DeadLetterManager | null;
+  readonly registry: { park(durable: string, patterns: readonly string[]): void };
+  readonly timers: Timers;
+  readonly origin: MessageOrigin;
+  fail(error: unknown, context: ErrorContext): void;
+}
+
+/** What is kept of a dead letter besides its message. */
+interface DeadLetterFacts {
+  readonly reason: DeadLetterReason;
+  readonly subscription: string;
+  readonly error?: string;
+  readonly history: readonly Attempt[];
+  readonly deadAt: number;
+  readonly redrives: number;
+  readonly deliveryCount: number;
+  readonly redelivered: boolean;
+  readonly bytes: number;
+}
+
+/** A dead letter for the store. */
+export function stepOfDeadLetter(letter: DeadLetter, bytes: number): StoreStep {
+  const { id, message, reason, subscription, error, history, deadAt, redrives } = letter;
+  const { deliveryCount, redelivered } = message;
+  const facts: DeadLetterFacts = {
+    reason,
+    subscription,
+    ...(error === undefined ? {} : { error }),
+    history,
+    deadAt,
+    redrives,
+    deliveryCount,
+    redelivered,
+    bytes,
+  };
+  return { type: "dead-letter-added", id, message: factsOf(message), facts };
+}
+
+/** Fills the tables with what the store knew when it was opened. What cannot be read is told, and left out. */
+export function recoverInto(
+  core: RecoveryHost,
+  link: { readonly durables: Durables; readonly publisher: StoredPublisher },
+  recovered: Recovered,
+): void {
+  const { memory, retained, publisher, timers, delayed, dedup, clock, deadLetters } = core;
+  for (const { name, patterns } of link.durables.recover(recovered.durables)) core.registry.park(name, patterns);
+  each(core, recovered.retained, (message) => retained.keep(message));
+  each(core, recovered.delayed, (message, facts) => {
+    publisher.counters.published += 1;
+    memory.hold(message);
+    link.publisher.recovered(message);
+    delayed.add(message, timers.dates, facts.deliverAt ?? 0);
+  });
+  const now = clock.now();
+  for (const { dedupId, seq, id, at } of recovered.dedup) {
+    dedup.remember(dedupId, { id, seq, matched: 0, duplicate: false }, Math.max(0, now - at));
+  }
+  if (deadLetters === null) return;
+  for (const { id, message, facts } of recovered.deadLetters) {
+    try {
+      const found = facts as DeadLetterFacts;
+      deadLetters.restore(letterFrom(id, message, found), found.bytes);
+    } catch (error) {
+      core.fail(error, { during: "store" });
+    }
+  }
+}
+
+function each(
+  core: RecoveryHost,
+  found: readonly StoredFacts[],
+  take: (message: PublishedMessage, facts: StoredFacts) => void,
+): void {
+  const { origin, settings } = core;
+  for (const facts of found) {
+    try {
+      take(messageFrom(facts, origin, settings.payloads === "freeze"), facts);
+    } catch (error) {
+      core.fail(error, { during: "store" });
+    }
+  }
+}
+
+function letterFrom(id: string, stored: StoredFacts, facts: DeadLetterFacts): DeadLetter {
+  const { topic, data, key, priority, seq, timestamp, expiresAt, replyTo, correlationId } = stored;
+  const { reason, subscription, error, history, deadAt, redrives, deliveryCount, redelivered } = facts;
+  return {
+    id,
+    message: {
+      id: stored.id,
+      topic,
+      data,
+      headers: stored.headers ?? noHeaders,
+      key,
+      priority,
+      seq,
+      timestamp,
+      expiresAt,
+      deliveryCount,
+      redelivered,
+      replyTo,
+      correlationId,
+      deliveryId: "",
+      subscription,
+    },
+    reason,
+    topic,
+    subscription,
+    error,
+    history,
+    deadAt,
+    redrives,
+  };
+}

@@ -1,0 +1,103 @@
+import { broken, BrokerError, brokerError } from "../errors.js";
+import type { Durability, Store, StoreStep } from "./store-port.js";
+import { durabilities } from "./store-port.js";
+
+/** Steps that go into one record. */
+class Collection {
+  readonly steps: StoreStep[] = [];
+  readonly promise: Promise<void>;
+  level: Durability = "memory";
+  resolve: () => void = () => undefined;
+  reject: (error: unknown) => void = () => undefined;
+
+  constructor() {
+    this.promise = new Promise((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+    // Whoever waits for it sees a failure; nobody may.
+    this.promise.catch(() => undefined);
+  }
+}
+
+/**
+ * The one way from the broker into its store: publishes, settles, dead letters, everything. What is appended while
+ * `together` runs becomes one record.
+ */
+export class StoreWriter {
+  #store: Store | null = null;
+  #collection: Collection | null = null;
+  /** The highest number of a message that was appended or collected. */
+  lastSeq = 0;
+
+  get store(): Store {
+    return this.#store ?? broken("the store is used before it is open");
+  }
+
+  get isOpen(): boolean {
+    return this.#store !== null;
+  }
+
+  open(store: Store): void {
+    this.#store = store;
+    this.lastSeq = store.lastSeq;
+  }
+
+  /** Appends steps as one. `level` absent: the store's own. */
+  append(steps: readonly StoreStep[], level?: Durability): Promise<void> {
+    for (const step of steps) if (step.type === "publish") this.lastSeq = Math.max(this.lastSeq, step.message.seq);
+    const collection = this.#collection;
+    if (collection === null) return this.#append(steps, level);
+    collection.steps.push(...steps);
+    collection.level = highest(collection.level, level ?? this.store.durability);
+    return collection.promise;
+  }
+
+  /** Throws what `append` would refuse, as far as that is known before. */
+  requireRoom(steps: readonly StoreStep[]): void {
+    const { store } = this;
+    if (steps.length > 0 && store.state === "full") {
+      throw brokerError("ERR_STORE_FULL", "the store's disk is full; it goes on by itself once there is room");
+    }
+    if (store.state === "failed") {
+      throw brokerError(
+        "ERR_STORE_FAILED",
+        "the store has failed and takes nothing; close the broker and open it again",
+      );
+    }
+    store.check(steps);
+  }
+
+  /** Runs `run`; what it appends goes into one record. `run` must not wait for it. */
+  together<Result>(run: () => Result): Result {
+    if (this.#collection !== null) return run();
+    const collection = new Collection();
+    this.#collection = collection;
+    try {
+      return run();
+    } finally {
+      this.#collection = null;
+      const { steps, level } = collection;
+      if (steps.length === 0) collection.resolve();
+      else this.#append(steps, level).then(collection.resolve, collection.reject);
+    }
+  }
+
+  async #append(steps: readonly StoreStep[], level: Durability | undefined): Promise<void> {
+    const { store } = this;
+    try {
+      await store.append(steps, level);
+    } catch (error) {
+      // What settles messages must not be lost for want of room in a buffer; messages are held back before they get here.
+      const isBufferFull = error instanceof BrokerError && error.code === "ERR_QUEUE_FULL";
+      if (!isBufferFull || steps.some(({ type }) => type === "publish")) throw error;
+      await store.ready();
+      await this.#append(steps, level);
+    }
+  }
+}
+
+/** The higher of two levels. */
+export function highest(one: Durability, other: Durability): Durability {
+  return durabilities.indexOf(one) >= durabilities.indexOf(other) ? one : other;
+}

@@ -1,0 +1,59 @@
+/** Between a message as consumers see it and as the store keeps it. */
+import { deepFreeze } from "../message/freeze.js";
+import { copyHeaders, headerBytes, noHeaders } from "../message/headers.js";
+import type { MessageExtras, MessageOrigin, MessageRecord } from "../message/message.js";
+import { PublishedMessage } from "../message/message.js";
+import { payloadBytes } from "../message/size.js";
+import type { StoredFacts } from "./store-port.js";
+
+/** A message's facts for the store. Dates become whole milliseconds: a message expires never earlier for that. */
+export function factsOf(
+  message: MessageRecord,
+  more: Pick<StoredFacts, "deliverAt" | "dedupId" | "retain"> = {},
+): StoredFacts {
+  const { seq, topic, id, key, headers, priority, expiresAt, replyTo, correlationId, data } = message;
+  const { deliverAt, dedupId, retain } = more;
+  return {
+    seq,
+    timestamp: wholeMs(message.timestamp),
+    topic,
+    id,
+    key,
+    headers: headers === noHeaders ? undefined : headers,
+    priority,
+    expiresAt: expiresAt === undefined ? undefined : wholeMs(expiresAt),
+    deliverAt: deliverAt === undefined ? undefined : wholeMs(deliverAt),
+    dedupId,
+    replyTo,
+    correlationId,
+    retain,
+    data,
+  };
+}
+
+/** A message that the store gives back. Throws `ERR_STORE_CORRUPT` where its payload cannot be decoded. */
+export function messageFrom(
+  facts: StoredFacts,
+  origin: MessageOrigin,
+  isFrozen: boolean,
+  more: Partial<MessageExtras> = {},
+): PublishedMessage {
+  const { topic, data, priority, seq, timestamp, expiresAt, id, key, replyTo, correlationId } = facts;
+  const headers = facts.headers === undefined ? noHeaders : copyHeaders(facts.headers);
+  if (isFrozen) deepFreeze(data);
+  const bytes = payloadBytes(data) + headerBytes(headers) + (key?.length ?? 0);
+  const stamp = { at: timestamp, origin };
+  const extras: MessageExtras = { id, headers, key, replyTo, correlationId, ...more };
+  return new PublishedMessage(topic, data, priority, seq, bytes, expiresAt ?? 0, stamp, extras);
+}
+
+/** The same message under another number, as it is published when its time has come. */
+export function renumbered(message: PublishedMessage, seq: number): PublishedMessage {
+  const { topic, data, priority, bytes, expiresAtMs, stamp, extras, id } = message;
+  return new PublishedMessage(topic, data, priority, seq, bytes, expiresAtMs, stamp, { ...extras, id });
+}
+
+/** A date as the log has it: a whole number that is not below 0. */
+export function wholeMs(ms: number): number {
+  return Math.max(0, Math.ceil(ms));
+}

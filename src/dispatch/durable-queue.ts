@@ -1,0 +1,335 @@
+import type { Attempt, FlightOutcome } from "../message/delivery.js";
+import { Delivery } from "../message/delivery.js";
+import type { Message, PublishedMessage } from "../message/message.js";
+import { fulfilled } from "../message/message.js";
+import type { DispatchHost, QueueConsumer } from "./ports.js";
+import type { QueueSettings } from "./queue-facts.js";
+import type { Offer } from "./queue.js";
+import { DeliveryQueue } from "./queue.js";
+
+/** What became of a message for a durable. `attempt`: handed out once more, and not settled. */
+export interface DurableOutcome {
+  readonly seq: number;
+  readonly outcome: "ack" | "reject" | "dead" | "expired" | "attempt";
+  readonly deliveryCount: number;
+  /** Of an attempt: when it is due again, in milliseconds since 1970. */
+  readonly retryAt?: number | undefined;
+  readonly reason?: string | undefined;
+}
+
+/** A message that a durable has still to settle. */
+export interface BacklogItem {
+  readonly message: PublishedMessage;
+  /** Hand-overs so far. */
+  readonly deliveryCount: number;
+  /** In milliseconds since 1970. */
+  readonly retryAt: number | undefined;
+}
+
+/** What a durable's queue needs of the store behind it. */
+export interface Backlog {
+  /** The next of the backlog, in the order of publishing. */
+  page(
+    afterSeq: number,
+    limit: number,
+    maxBytes: number,
+  ): Promise<{ readonly items: readonly BacklogItem[]; readonly throughSeq: number; readonly hasMore: boolean }>;
+  /** Appends outcomes as one. Lazy: nobody waits, and a lost one costs a repeated delivery at most. Never unhandled. */
+  settle(outcomes: readonly DurableOutcome[], isLazy: boolean): Promise<void>;
+  /** Resolves once everything appended so far can be read, as far as the store still writes. */
+  flush(): Promise<void>;
+  /** What is appended while `run` runs goes into one record. */
+  together<Result>(run: () => Result): Result;
+  /** False for what the subscription's filter does not want. */
+  accepts(queue: DeliveryQueue, message: PublishedMessage): boolean;
+  /** Gives up on a message that has had all its deliveries; says which counter that is. */
+  giveUp(delivery: Delivery): FlightOutcome;
+  /** A page could not be read. */
+  failed(error: unknown): void;
+  /** Milliseconds since 1970. */
+  now(): number;
+  /** Runs `run` at the end of this turn of the event loop. */
+  afterTurn(run: () => void): void;
+}
+
+/** Messages that are read at a time. */
+const pageMessages = 512;
+
+/**
+ * The queue of a durable subscription: a window on its backlog, which is in the store.
+ *
+ * | state  | entered                                  | a message that is published    | left by                          |
+ * |--------|------------------------------------------|--------------------------------|----------------------------------|
+ * | parked | made; its last consumer has gone         | stays in the store             | `start` → behind, or live        |
+ * | behind | `start`; a message found no room         | stays in the store             | the last page is in → live       |
+ * | live   | everything through `cursor` has been in  | goes into the queue at once    | no room → behind; park → parked  |
+ *
+ * So it never refuses a publisher nor holds one back, and its memory is bounded by `maxMessages` and `maxBytes`. Messages
+ * come in the order of publishing, through pages and at once alike; priorities order what is in.
+ *
+ * What becomes of a message is appended when it is decided, and the queue goes on at once. A delivery that outlives the
+ * turn of the event loop in which it was handed out is noted as an attempt, so that after a crash it comes again as
+ * redelivered, and one that brings down the process comes no more often than `maxDeliveries`.
+ */
+export class DurableQueue extends DeliveryQueue {
+  /** Its name in the store. */
+  readonly durable: string;
+  override readonly isDurable = true;
+  readonly #backlog: Backlog;
+  readonly #dispatch: DispatchHost;
+  readonly #filter: QueueSettings["filter"];
+  #isStarted = false;
+  #isDraining = false;
+  /** Everything through this number has been in the queue, or was never meant for it. */
+  #cursor = 0;
+  /** The highest number that there may be in the store. */
+  #known = 0;
+  #filling: Promise<void> | null = null;
+  /** Changes with every start and end, so that a page that was asked for before is not taken for an answer. */
+  #epoch = 0;
+  /** Handed out in this turn of the event loop. */
+  #handed: Delivery[] = [];
+
+  constructor(
+    durable: string,
+    name: string,
+    patterns: readonly string[],
+    shard: number,
+    settings: QueueSettings,
+    host: DispatchHost,
+    backlog: Backlog,
+  ) {
+    // Its filter is asked here: what it does not want has to be settled, whichever way it comes.
+    super(name, patterns, null, shard, { ...settings, filter: null }, host);
+    this.durable = durable;
+    this.#filter = settings.filter;
+    this.#backlog = backlog;
+    this.#dispatch = host;
+  }
+
+  /** True for a subscription that begins in the past, and has a place in the store for as long as it is there. */
+  get isHistory(): boolean {
+    return this.durable !== this.name;
+  }
+
+  /** The subscription's own filter. */
+  get filter(): QueueSettings["filter"] {
+    return this.#filter;
+  }
+
+  override get isBehind(): boolean {
+    return this.#isStarted && !this.#isDraining && this.#cursor < this.#known;
+  }
+
+  override get isIdle(): boolean {
+    return super.isIdle && !this.isBehind;
+  }
+
+  /** The store has room for whatever does not fit here. */
+  override hasRoom(): boolean {
+    return true;
+  }
+
+  /** Begins to bring in what lies above `cursor`; the store has messages through `lastSeq`. */
+  start(cursor: number, lastSeq: number): void {
+    this.#isStarted = true;
+    this.#epoch += 1;
+    this.#cursor = Math.max(this.#cursor, cursor);
+    this.#known = Math.max(this.#known, lastSeq);
+    if (this.isBehind) this.#top();
+    else this.settled();
+  }
+
+  /** Brings in no more: what is here is finished, the rest stays in the store. */
+  stopFilling(): void {
+    this.#isDraining = true;
+  }
+
+  /** The last consumer has gone: what waits stays in the store. */
+  park(): void {
+    this.#isStarted = false;
+    this.#epoch += 1;
+    this.counters.routed -= this.takeAll().length;
+    this.settled();
+  }
+
+  override put(message: PublishedMessage): void {
+    this.offer(message);
+    this.#dispatch.memory.release(message);
+  }
+
+  override offer(message: PublishedMessage): Offer {
+    const { seq } = message;
+    if (seq <= this.#cursor) return "queued";
+    const isNext = this.#isStarted && !this.#isDraining && this.#cursor >= this.#known && this.#filling === null;
+    this.#known = Math.max(this.#known, seq);
+    if (isNext && super.hasRoom(message.bytes)) {
+      this.#cursor = seq;
+      this.#bringIn({ message, deliveryCount: 0, retryAt: undefined });
+    } else this.#top();
+    return "queued";
+  }
+
+  /** History has been here before, so that it takes the way of a queue without a store; to nobody, where nobody is there. */
+  override offerAgain(message: PublishedMessage): Offer {
+    if (this.consumers.length === 0) return "queued";
+    if (this.#filter !== null && !this.#backlog.accepts(this, message)) return "queued";
+    return super.hasRoom(message.bytes) ? super.offer(message) : "full";
+  }
+
+  override take(consumer: QueueConsumer): Message | undefined {
+    const message = super.take(consumer);
+    this.#top();
+    if (message === undefined) return undefined;
+    if (!consumer.acknowledges) void this.#settle(message, "ack", true);
+    else if (this.#handed.push(message as Delivery) === 1) this.#backlog.afterTurn(() => this.#noteAttempts());
+    return message;
+  }
+
+  override takeSettled(consumer: QueueConsumer): Message | undefined {
+    return this.take(consumer);
+  }
+
+  override finish(delivery: Delivery, outcome: FlightOutcome): Promise<void> {
+    if (outcome === "unsubscribed" || outcome === "closed") {
+      const kept = this.#settle(delivery, "attempt", true);
+      void super.finish(delivery, outcome);
+      // It is not dropped: it is in the store, and comes again.
+      const { dropped } = this.counters;
+      dropped[outcome] = (dropped[outcome] ?? 1) - 1;
+      this.counters.routed -= 1;
+      return kept;
+    }
+    const kept = outcome === "purged" ? fulfilled : this.#settle(delivery, settledAs(outcome), false);
+    void super.finish(delivery, outcome);
+    this.#top();
+    return kept;
+  }
+
+  override giveBack(
+    delivery: Delivery,
+    delayMs: number,
+    history: readonly Attempt[],
+    isNewAttempt: boolean,
+  ): Promise<void> {
+    const retryAt = delayMs > 0 ? Math.ceil(this.#backlog.now() + delayMs) : undefined;
+    const { seq, deliveryCount } = delivery;
+    const reason = history.at(-1)?.reason;
+    const kept = this.#backlog.settle([{ seq, outcome: "attempt", deliveryCount, retryAt, reason }], false);
+    void super.giveBack(delivery, delayMs, history, isNewAttempt);
+    return kept;
+  }
+
+  override expire(delivery: Delivery): void {
+    this.#backlog.together(() => {
+      super.expire(delivery);
+      void this.#settle(delivery, "expired", true);
+    });
+    this.#top();
+  }
+
+  override whenFilled(): Promise<void> | null {
+    return this.queued === 0 && this.isBehind ? this.#filling : null;
+  }
+
+  #settle(message: Message, outcome: DurableOutcome["outcome"], isLazy: boolean): Promise<void> {
+    const { seq, deliveryCount } = message;
+    return this.#backlog.settle([{ seq, outcome, deliveryCount }], isLazy);
+  }
+
+  #noteAttempts(): void {
+    const handed = this.#handed;
+    this.#handed = [];
+    const open = handed.filter(({ state }) => state === "inFlight" || state === "staged");
+    if (open.length === 0) return;
+    const attempts = open.map(({ seq, deliveryCount }) => ({ seq, outcome: "attempt", deliveryCount }) as const);
+    void this.#backlog.settle(attempts, true);
+  }
+
+  /** Has the next page brought in, where there is one and half the queue is free for it. */
+  #top(): void {
+    if (this.#filling !== null || !this.isBehind || this.consumers.length === 0) return;
+    if (this.queued + this.delayed > this.settings.maxMessages / 2) return;
+    if (this.queuedBytes > this.settings.maxBytes / 2) return;
+    this.#filling = this.#fill()
+      .then(
+        () => true,
+        (error: unknown) => {
+          // It is tried again when the next message comes or goes.
+          this.#backlog.failed(error);
+          return false;
+        },
+      )
+      .then((isRead) => {
+        this.#filling = null;
+        if (isRead) this.#top();
+        this.settled();
+      });
+  }
+
+  async #fill(): Promise<void> {
+    await this.#backlog.flush();
+    while (this.isBehind) {
+      const limit = this.#room();
+      if (limit <= 0) return;
+      const { memory } = this.#dispatch;
+      const maxBytes = Math.min(this.settings.maxBytes - this.queuedBytes, memory.maxBytes - memory.usedBytes);
+      const known = this.#known;
+      const epoch = this.#epoch;
+      const { items, throughSeq, hasMore } = await this.#backlog.page(this.#cursor, limit, Math.max(1, maxBytes));
+      if (epoch !== this.#epoch) continue;
+      for (const item of items) this.#bringIn(item);
+      this.#cursor = Math.max(this.#cursor, throughSeq);
+      if (hasMore) continue;
+      // What is not there by now, although it was appended, was for others or is gone.
+      if (this.#cursor < known) {
+        await this.#backlog.flush();
+        const { items: more } = await this.#backlog.page(this.#cursor, 1, 1);
+        if (more.length > 0 || epoch !== this.#epoch) continue;
+        this.#cursor = Math.max(this.#cursor, known);
+      }
+    }
+  }
+
+  /** Messages that may be brought in now. */
+  #room(): number {
+    const { maxMessages, maxBytes } = this.settings;
+    const { memory } = this.#dispatch;
+    const isFull = this.queuedBytes >= maxBytes || !memory.hasRoom(1);
+    // With nothing here, nothing would leave, and so nothing come in ever again.
+    if (isFull) return this.queued + this.delayed + this.inFlight === 0 ? 1 : 0;
+    return Math.min(pageMessages, maxMessages - this.queued - this.delayed);
+  }
+
+  #bringIn({ message, deliveryCount, retryAt }: BacklogItem): void {
+    if (this.#filter !== null && !this.#backlog.accepts(this, message)) {
+      void this.#settle(message, "ack", true);
+      return;
+    }
+    if (deliveryCount >= this.settings.maxDeliveries) {
+      this.#giveUp(message, deliveryCount);
+      return;
+    }
+    if (deliveryCount === 0) super.offerExtra(message);
+    else this.restore(message, deliveryCount + 1, retryAt === undefined ? 0 : retryAt - this.#backlog.now());
+  }
+
+  /** The process ended in its last delivery. */
+  #giveUp(message: PublishedMessage, deliveryCount: number): void {
+    const delivery = new Delivery(message, this, message.data, deliveryCount, null);
+    delivery.moveTo("settled");
+    this.counters.routed += 1;
+    this.#backlog.together(() => {
+      const outcome = this.#backlog.giveUp(delivery);
+      if (outcome === "deadLettered") this.counters.deadLettered += 1;
+      else this.counters.dropped["max-deliveries"] = (this.counters.dropped["max-deliveries"] ?? 0) + 1;
+      void this.#settle(delivery, "dead", false);
+    });
+  }
+}
+
+function settledAs(outcome: FlightOutcome): DurableOutcome["outcome"] {
+  if (outcome === "delivered") return "ack";
+  if (outcome === "rejected") return "reject";
+  return outcome === "expired" ? "expired" : "dead";
+}

@@ -1,0 +1,138 @@
+import { brokerError, quote } from "../errors.js";
+import type { Clock } from "../platform/clock.js";
+import type { Compressor } from "../platform/compressor.js";
+import type { Random } from "../platform/random.js";
+import { checkPattern } from "../topic/grammar.js";
+import type { CodecOption } from "./codec.js";
+import { StoreEngine } from "./engine.js";
+import type { KeyProvider } from "./key-ring.js";
+import { resolveOptions } from "./options.js";
+import type { Machine, StoreProblem } from "./options.js";
+import type { RetentionPolicy } from "./retention.js";
+import type { RecoveryPolicy } from "./wal/recovery.js";
+import type { Durability, WalState } from "./wal/writer.js";
+
+/** Where and how messages are stored. */
+export interface LevelPersistenceOptions {
+  /** The store's folder; made when it does not exist. One process at a time. */
+  readonly path: string;
+  /**
+   * Patterns of the topics that are stored; default all of them, `[">"]`. What is published to others stays in memory, at
+   * the speed of a broker without a store.
+   */
+  readonly topics?: readonly string[];
+  /** What a publish or settle that names no level has to reach before its promise resolves; default `"group"`. */
+  readonly durability?: Durability;
+  /** For the level `interval`: milliseconds that a record stays unsynced at most; default 100. */
+  readonly interval?: number;
+  /**
+   * How long messages are kept that no durable has to settle. With a limit and no policy: `limits`. With neither, a message
+   * is kept until every durable that matched it has settled it, and one that none matched for seven days and within 1 GiB.
+   */
+  readonly retention?: {
+    /** Milliseconds. */
+    readonly maxAge?: number;
+    /** Bytes, as stored. */
+    readonly maxBytes?: number;
+    /** A number of messages. */
+    readonly maxMessages?: number;
+    /** What the limits mean. */
+    readonly policy?: RetentionPolicy;
+  };
+  /** How payloads become bytes: `"json"` (default), `"v8"` (Map, Date, BigInt, cycles), or one's own. */
+  readonly codec?: CodecOption;
+  /** Of what a checkpoint writes; default `"gzip"`. */
+  readonly compression?: "gzip" | "none" | Compressor;
+  /** Encrypts what is stored, with AES-256-GCM. A store is encrypted from its beginning, or never. */
+  readonly encryption?: {
+    /** Gives the keys, by number. */
+    readonly keyProvider: KeyProvider;
+  };
+  /** What to do about damage that is not a write cut short; default `"quarantine"`: set it aside, report it, go on. */
+  readonly recovery?: RecoveryPolicy;
+  /** Bytes of log at which a checkpoint comes; default 64 MiB. */
+  readonly walBytes?: number;
+  /** Milliseconds from the first change to the next checkpoint; default 30,000. */
+  readonly checkpointInterval?: number;
+  /** Bytes kept back on the disk, so that acknowledgements work while it is full; default 4 MiB. */
+  readonly reserveBytes?: number;
+  /** @internal The machine, part by part. */
+  readonly machine?: Partial<Machine>;
+}
+
+/** What the broker hands to its store. */
+interface OpeningHost {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly dedup: { readonly window: number; readonly maxEntries: number };
+  readonly stateChanged: (state: WalState, error: Error | undefined) => void;
+  readonly problem: (problem: StoreProblem) => void;
+}
+
+/** A store on the local disk, for the broker option `persistence`. */
+export interface LevelPersistence {
+  /** Patterns of the topics that are stored. */
+  readonly topics: readonly string[];
+  /** @internal */
+  open(host: OpeningHost): Promise<StoreEngine>;
+}
+
+const optionNames = new Set([
+  "path",
+  "topics",
+  "durability",
+  "interval",
+  "retention",
+  "codec",
+  "compression",
+  "encryption",
+  "recovery",
+  "walBytes",
+  "checkpointInterval",
+  "reserveBytes",
+  "machine",
+]);
+
+/**
+ * A store in a folder: a write-ahead log and a LevelDB database. Give it to a broker as `persistence`.
+ *
+ * Options are checked here; the folder is touched when the broker opens it. Throws `ERR_INVALID_OPTION` and
+ * `ERR_INVALID_PATTERN`. `broker.ready()` then rejects with `ERR_STORE_LOCKED`, `ERR_WRONG_KEY`, `ERR_STORE_FAILED`,
+ * `ERR_STORE_FULL`, and with `ERR_STORE_CORRUPT` under `recovery: "fail"`.
+ *
+ * @example
+ * ```ts
+ * import { InProcBroker } from "inproc-broker";
+ * import { levelPersistence } from "inproc-broker/persistence";
+ *
+ * const broker = await InProcBroker.open({ persistence: levelPersistence({ path: "./data" }) });
+ * broker.subscribe("orders.>", async (msg) => bill(msg.data), { durable: "billing" });
+ * await broker.publish("orders.created", order); // on the disk when it resolves
+ * ```
+ */
+export function levelPersistence(options: LevelPersistenceOptions): LevelPersistence {
+  if (typeof options !== "object" || (options as unknown) === null) {
+    throw brokerError("ERR_INVALID_OPTION", `levelPersistence takes { path, … }; got ${quote(options)}`);
+  }
+  for (const name in options) {
+    if (optionNames.has(name)) continue;
+    throw brokerError(
+      "ERR_INVALID_OPTION",
+      `levelPersistence has no option ${quote(name)}; known are ${[...optionNames].slice(0, -1).join(", ")}`,
+      { option: name },
+    );
+  }
+  const { topics = [">"], ...rest } = options;
+  if (!Array.isArray(topics) || topics.length === 0) {
+    throw brokerError("ERR_INVALID_OPTION", `topics must be an array of patterns; got ${quote(topics)}`, {
+      option: "topics",
+    });
+  }
+  for (const pattern of topics as unknown[]) checkPattern(pattern);
+  resolveOptions(rest);
+  return {
+    topics: [...(topics as readonly string[])],
+    open: ({ clock, random, dedup, stateChanged, problem }) =>
+      StoreEngine.open({ ...rest, clock, random, dedup, onStateChange: stateChanged, onProblem: problem }),
+  };
+}

@@ -1,0 +1,402 @@
+// Durable subscriptions: a position that survives, a backlog in the store, settles that are kept.
+import { describe, expect, it } from "vitest";
+import type { Message, Subscription } from "inproc-broker";
+import { fixedBackoff } from "inproc-broker";
+import { balanced, fetchNow, rejectionCode, takeOne, thrownCode } from "../support/manual-broker.js";
+import { ManualClock } from "../support/manual-clock.js";
+import { collect, crash, dataOf, makeBroker, openBroker, range, temporaryFolder, until } from "./fixture.js";
+
+const manual = { durable: "d", ack: "manual" } as const;
+
+/** What a durable has still to settle, as a new broker finds it. */
+async function leftAfterCrash(path: string, options: object = manual, pattern = ">"): Promise<Message[]> {
+  const broker = await openBroker(crash(path));
+  return fetchNow(broker.subscribe(pattern, options) as Subscription);
+}
+
+describe("a durable", () => {
+  it("collects while nobody is connected, and hands on in order", async () => {
+    const broker = await openBroker(temporaryFolder());
+    await broker.subscribe("a.*", manual).unsubscribe();
+    expect((await broker.publish("a.x", 0)).matched).toBe(1);
+    for (const data of range(1, 9)) await broker.publish(`a.${data % 2}`, data);
+    await broker.publish("b", "not mine");
+    const sub = broker.subscribe("a.*", manual);
+    expect(dataOf(await fetchNow(sub))).toEqual(range(0, 9));
+    expect(broker.subscriptions()).toMatchObject([{ name: "d", durable: "d", backlog: 10, consumers: 1 }]);
+    balanced(broker);
+  });
+
+  it("goes on where it stopped after a crash: what was settled never comes again, the rest once and in order", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    const sub = broker.subscribe("a", manual);
+    for (const data of range(1, 10)) await broker.publish("a", data);
+    const messages = await fetchNow(sub);
+    for (const message of messages) if ((message.data as number) % 2 === 0) await message.ack();
+    const left = await leftAfterCrash(path, manual, "a");
+    expect(dataOf(left)).toEqual([1, 3, 5, 7, 9]);
+    expect(left.map(({ redelivered, deliveryCount }) => [redelivered, deliveryCount])).toEqual(
+      left.map(() => [true, 2]),
+    );
+  });
+
+  it("marks as redelivered only what was handed out", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    const sub = broker.subscribe("a", { ...manual, maxInFlight: 2 });
+    for (const data of range(1, 4)) await broker.publish("a", data);
+    await fetchNow(sub);
+    // It is noted at the end of the turn: what is settled within it need not be.
+    await new Promise((resolve) => setImmediate(resolve));
+    await broker.flush();
+    const left = await leftAfterCrash(path, manual, "a");
+    expect(left.map(({ data, redelivered }) => [data, redelivered])).toEqual([
+      [1, true],
+      [2, true],
+      [3, false],
+      [4, false],
+    ]);
+  });
+
+  it("keeps delivery counts and backoff deadlines through a crash", async () => {
+    const path = temporaryFolder();
+    const clock = new ManualClock();
+    const broker = await openBroker(path, { clock });
+    const sub = broker.subscribe("a", { ...manual, backoff: fixedBackoff(5_000) });
+    await broker.publish("a", 1);
+    await (await takeOne(sub)).nack({ delay: 1_000 });
+    await clock.advance(1_000);
+    await (await takeOne(sub)).nack();
+    await broker.flush();
+    const copy = crash(path);
+    const again = await openBroker(copy, { clock });
+    const resumed = again.subscribe("a", manual);
+    expect(await fetchNow(resumed)).toEqual([]);
+    expect(resumed.stats().delayed).toBe(1);
+    await clock.advance(4_999);
+    expect(await fetchNow(resumed)).toEqual([]);
+    await clock.advance(1);
+    expect(await takeOne(resumed)).toMatchObject({ deliveryCount: 3, redelivered: true });
+  });
+
+  it("gives up after maxDeliveries, counted over crashes, in one record with the dead letter", async () => {
+    let path = temporaryFolder();
+    for (let attempt = 1; attempt <= 3; attempt += 1) {
+      const broker = await openBroker(path, { deadLetter: {} });
+      const sub = broker.subscribe("a", { ...manual, maxDeliveries: 3 });
+      if (attempt === 1) await broker.publish("a", "poison");
+      expect((await sub.fetch(1))[0]?.deliveryCount).toBe(attempt);
+      await new Promise((resolve) => setImmediate(resolve));
+      await broker.flush();
+      path = crash(path);
+    }
+    const broker = await openBroker(path, { deadLetter: {} });
+    const sub = broker.subscribe("a", { ...manual, maxDeliveries: 3 });
+    expect(await fetchNow(sub)).toEqual([]);
+    expect((await broker.deadLetters.list()).items).toMatchObject([{ reason: "max-deliveries", subscription: "d" }]);
+    expect(balanced(broker)).toMatchObject({ deadLettered: 1 });
+    await broker.flush();
+    const last = await openBroker(crash(path), { deadLetter: {} });
+    expect((await last.deadLetters.list()).items).toHaveLength(1);
+    expect(await fetchNow(last.subscribe("a", manual))).toEqual([]);
+  });
+
+  it("shares its backlog among its consumers, and takes back what one leaves", async () => {
+    const broker = await openBroker(temporaryFolder());
+    const one = broker.subscribe("a", { ...manual, group: "workers" });
+    const other = broker.subscribe("a", { ...manual, group: "workers" });
+    expect([one.durable, one.group]).toEqual(["d", "workers"]);
+    for (const data of range(1, 4)) await broker.publish("a", data);
+    expect(dataOf(await fetchNow(one, 2))).toEqual([1, 2]);
+    await one.unsubscribe();
+    const rest = await fetchNow(other);
+    expect(dataOf(rest).sort()).toEqual([1, 2, 3, 4]);
+    for (const message of rest) await message.ack();
+    expect(broker.subscriptions()).toMatchObject([{ backlog: 0, consumers: 1 }]);
+    balanced(broker);
+  });
+
+  it("refuses other patterns while somebody is connected, and takes them when nobody is", async () => {
+    const broker = await openBroker(temporaryFolder());
+    const sub = broker.subscribe("a.*", manual);
+    expect(thrownCode(() => broker.subscribe("b.*", manual))).toBe("ERR_INVALID_OPTION");
+    await broker.publish("a.x", 1);
+    await broker.publish("a.y", 2);
+    await sub.unsubscribe();
+    const narrow = broker.subscribe(["a.x", "c"], manual);
+    await broker.publish("a.y", 3);
+    await broker.publish("c", 4);
+    // What was published before counts where both the old patterns and the new ones match.
+    expect(dataOf(await fetchNow(narrow))).toEqual([1, 4]);
+  });
+
+  it("is forgotten with deleteDurable, for all that are connected", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    const one = broker.subscribe("a", manual);
+    const other = broker.subscribe("a", manual);
+    await broker.publish("a", 1);
+    await one.unsubscribe({ deleteDurable: true });
+    await other.closed;
+    expect(broker.subscriptions()).toEqual([]);
+    expect(await leftAfterCrash(path, manual, "a")).toEqual([]);
+  });
+
+  it("keeps a name to itself", async () => {
+    const broker = await openBroker(temporaryFolder());
+    broker.subscribe("a", manual);
+    expect(thrownCode(() => broker.subscribe("a", { name: "d" }))).toBe("ERR_INVALID_OPTION");
+    broker.subscribe("a", { name: "e" });
+    expect(thrownCode(() => broker.subscribe("a", { durable: "e" }))).toBe("ERR_INVALID_OPTION");
+    expect(thrownCode(() => broker.subscribe("a", { durable: "" }))).toBe("ERR_INVALID_OPTION");
+    expect(thrownCode(() => broker.subscribe("a", { durable: "f", overflow: "drop-oldest" }))).toBe(
+      "ERR_INVALID_OPTION",
+    );
+  });
+
+  it("asks for stored topics alone", async () => {
+    const broker = await openBroker(temporaryFolder(), { store: { topics: ["orders.>", "refunds"] } });
+    broker.subscribe(["orders.*.eu", "refunds"], { durable: "within" });
+    expect(thrownCode(() => broker.subscribe(">", { durable: "beyond" }))).toBe("ERR_INVALID_OPTION");
+    expect(thrownCode(() => broker.subscribe("orders", { durable: "beyond" }))).toBe("ERR_INVALID_OPTION");
+    expect(thrownCode(() => broker.subscribe("*", { from: "oldest" }))).toBe("ERR_INVALID_OPTION");
+  });
+
+  it("settles what its filter does not want", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    const filter = ({ data }: Message): boolean => (data as number) > 2;
+    const sub = broker.subscribe("a", { ...manual, filter });
+    for (const data of range(1, 3)) await broker.publish("a", data);
+    expect(dataOf(await fetchNow(sub))).toEqual([3]);
+    await broker.flush();
+    expect(dataOf(await leftAfterCrash(path, manual, "a"))).toEqual([3]);
+  });
+
+  it("can be subscribed to before the store is open", async () => {
+    const path = temporaryFolder();
+    const first = await openBroker(path);
+    await first.subscribe("a", manual).unsubscribe();
+    await first.publish("a", 1);
+    await first.close();
+    const broker = makeBroker(path);
+    const sub = broker.subscribe("a", manual);
+    const fresh = broker.subscribe("a", { durable: "fresh", ack: "manual" });
+    void broker.publish("a", 2);
+    expect(dataOf(await sub.fetch(2))).toEqual([1, 2]);
+    expect(dataOf(await fresh.fetch(1))).toEqual([2]);
+  });
+
+  it("settles at the hand-over with ack none", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    const seen = collect(broker, "a", { durable: "d", ack: "none" });
+    for (const data of range(1, 3)) await broker.publish("a", data);
+    expect(dataOf(seen)).toEqual([1, 2, 3]);
+    await broker.flush();
+    expect(await leftAfterCrash(path, manual, "a")).toEqual([]);
+    balanced(broker);
+  });
+
+  it("waits with idle() for its backlog while it is connected, and not when it is not", async () => {
+    const broker = await openBroker(temporaryFolder());
+    await broker.subscribe("a", { durable: "d" }).unsubscribe();
+    for (const data of range(1, 50)) void broker.publish("a", data);
+    await broker.idle();
+    const seen = collect(broker, "a", { durable: "d", maxMessages: 4 });
+    await broker.idle();
+    expect(dataOf(seen)).toEqual(range(1, 50));
+  });
+
+  it("confirms a publish that it acknowledges after having it from the store", async () => {
+    const broker = await openBroker(temporaryFolder());
+    const sub = broker.subscribe("a", { ...manual, maxMessages: 1 });
+    await broker.publish("a", 1);
+    const confirmed = broker.publish("a", 2, { confirm: 1 });
+    for (const data of [1, 2]) {
+      const [message] = await sub.fetch(1);
+      expect(message?.data).toBe(data);
+      await message?.ack();
+    }
+    await confirmed;
+  });
+});
+
+describe("where a durable begins", () => {
+  it.each([
+    ["new", [5, 6]],
+    ["oldest", [1, 2, 3, 4, 5, 6]],
+    [{ seq: 3 }, [3, 4, 5, 6]],
+    [{ time: Date.UTC(2030, 0, 1) + 200 }, [3, 4, 5, 6]],
+    [{ time: Date.UTC(2040, 0, 1) }, [5, 6]],
+  ] as const)("from %j", async (from, expected) => {
+    for (const kind of [{ durable: "d" }, {}]) {
+      const clock = new ManualClock();
+      const broker = await openBroker(temporaryFolder(), { clock });
+      for (const data of range(1, 4)) {
+        await broker.publish("a", data);
+        await clock.advance(100);
+      }
+      const seen = collect(broker, "a", { ...kind, from });
+      await broker.publish("a", 5);
+      await broker.publish("a", 6);
+      await until(() => seen.length >= expected.length);
+      expect(dataOf(seen)).toEqual(expected);
+      balanced(broker);
+    }
+  });
+
+  it("goes on where it stopped whatever `from` says later", async () => {
+    const broker = await openBroker(temporaryFolder());
+    await broker.publish("a", 1);
+    const sub = broker.subscribe("a", { ...manual, from: "oldest" });
+    await (await sub.fetch(1))[0]?.ack();
+    await sub.unsubscribe();
+    await broker.publish("a", 2);
+    const again = broker.subscribe("a", { ...manual, from: "oldest" });
+    expect(dataOf(await fetchNow(again))).toEqual([2]);
+  });
+
+  it("from last begins with the retained messages, once", async () => {
+    const broker = await openBroker(temporaryFolder());
+    await broker.publish("a", "kept", { retain: true });
+    const sub = broker.subscribe("a", { ...manual, from: "last" });
+    await broker.publish("a", "new");
+    const messages = await fetchNow(sub);
+    expect(dataOf(messages)).toEqual(["kept", "new"]);
+    for (const message of messages) await message.ack();
+    await sub.unsubscribe();
+    expect(await fetchNow(broker.subscribe("a", { ...manual, from: "last" }))).toEqual([]);
+  });
+
+  it("leaves nothing of a subscription that began in the past", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    await broker.publish("a", 1);
+    const sub = broker.subscribe("a", { from: "oldest" });
+    expect(dataOf(await fetchNow(sub))).toEqual([1]);
+    await broker.flush();
+    const copy = crash(path);
+    expect((await openBroker(copy)).subscriptions()).toEqual([]);
+    await sub.unsubscribe();
+    expect(broker.subscriptions()).toEqual([]);
+  });
+
+  it("from the past in a group needs a durable", async () => {
+    const broker = await openBroker(temporaryFolder());
+    expect(thrownCode(() => broker.subscribe("a", { group: "g", from: "oldest" }))).toBe("ERR_INVALID_OPTION");
+    expect(thrownCode(() => broker.subscribe("a", { from: { seq: -1 } }))).toBe("ERR_INVALID_OPTION");
+    expect(thrownCode(() => broker.subscribe("a", { from: {} as never }))).toBe("ERR_INVALID_OPTION");
+  });
+});
+
+describe("a backlog larger than the queue", () => {
+  it("is paged in, in order, with bounded memory, while new messages come", async () => {
+    const broker = await openBroker(temporaryFolder());
+    const sub = broker.subscribe("a", { ...manual, maxMessages: 16, maxInFlight: 8 });
+    const seen: unknown[] = [];
+    const publishing = (async () => {
+      for (const data of range(1, 300))
+        await broker.publish("a", data, { durability: data % 3 === 0 ? "memory" : "os" });
+    })();
+    while (seen.length < 300) {
+      expect(sub.stats().queued).toBeLessThanOrEqual(16);
+      for (const message of await sub.fetch(8, { timeout: 50 })) {
+        seen.push(message.data);
+        await message.ack();
+      }
+    }
+    await publishing;
+    expect(seen).toEqual(range(1, 300));
+    expect(balanced(broker)).toMatchObject({ memoryBytes: 0, delivered: 300 });
+  });
+
+  it("is bounded by bytes too, and a message larger than the bound comes through", async () => {
+    const broker = await openBroker(temporaryFolder());
+    await broker.subscribe("a", manual).unsubscribe();
+    const sizes = [400, 30, 30, 2_000, 30, 400];
+    for (const size of sizes) await broker.publish("a", "x".repeat(size));
+    const sub = broker.subscribe("a", { ...manual, maxBytes: 500 });
+    const seen: number[] = [];
+    while (seen.length < sizes.length) {
+      const [message] = await sub.fetch(1);
+      seen.push((message?.data as string).length);
+      await message?.ack();
+    }
+    expect(seen).toEqual(sizes);
+  });
+
+  it("keeps the order of each key across pages and crashes", async () => {
+    const path = temporaryFolder();
+    const clock = new ManualClock();
+    const broker = await openBroker(path, { clock });
+    const options = { ...manual, orderBy: "key", maxMessages: 4 } as const;
+    const sub = broker.subscribe("a", options);
+    for (const data of range(1, 12)) await broker.publish("a", data, { key: data % 2 === 0 ? "even" : "odd" });
+    const [one] = await fetchNow(sub);
+    await one?.nack({ delay: 1_000 });
+    await broker.flush();
+    const again = await openBroker(crash(path), { clock });
+    const seen: unknown[] = [];
+    again.subscribe("a", (message: Message) => void seen.push(message.data), {
+      ...options,
+      ack: "auto",
+      concurrency: 4,
+    });
+    await until(() => seen.length >= 1);
+    await clock.advance(1_000);
+    await until(() => {
+      void clock.advance(0);
+      return seen.length >= 12;
+    });
+    expect(seen.filter((data) => (data as number) % 2 === 0)).toEqual([2, 4, 6, 8, 10, 12]);
+    expect(seen.filter((data) => (data as number) % 2 === 1)).toEqual([1, 3, 5, 7, 9, 11]);
+  });
+
+  it("orders what is in by priority", async () => {
+    const broker = await openBroker(temporaryFolder());
+    await broker.subscribe("a", manual).unsubscribe();
+    for (const priority of [1, 5, 9] as const) await broker.publish("a", priority, { priority });
+    expect(dataOf(await fetchNow(broker.subscribe("a", manual)))).toEqual([9, 5, 1]);
+  });
+
+  it("leaves out what has expired meanwhile", async () => {
+    const clock = new ManualClock();
+    const broker = await openBroker(temporaryFolder(), { clock });
+    await broker.subscribe("a", manual).unsubscribe();
+    await broker.publish("a", 1, { ttl: 1_000 });
+    await broker.publish("a", 2);
+    await clock.advance(1_000);
+    expect(dataOf(await fetchNow(broker.subscribe("a", manual)))).toEqual([2]);
+  });
+});
+
+describe("a settle", () => {
+  it("resolves when it is kept, and the queue goes on at once", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    const sub = broker.subscribe("a", { ...manual, maxInFlight: 1 });
+    await broker.publish("a", 1);
+    await broker.publish("a", 2);
+    const first = await takeOne(sub);
+    const acked = first.ack();
+    expect((await takeOne(sub)).data).toBe(2);
+    await acked;
+    expect(dataOf(await leftAfterCrash(path, manual, "a"))).toEqual([2]);
+    expect(await rejectionCode(first.ack())).toBe("ERR_ALREADY_SETTLED");
+  });
+
+  it("that comes after close is refused, and the message comes again", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    const sub = broker.subscribe("a", manual);
+    await broker.publish("a", 1);
+    const message = await takeOne(sub);
+    const { unacked, undelivered } = await broker.close({ drain: false });
+    expect([dataOf(unacked), undelivered]).toEqual([[1], []]);
+    expect(await rejectionCode(message.ack())).toBe("ERR_DELIVERY_EXPIRED");
+    const again = await openBroker(path);
+    expect(await takeOne(again.subscribe("a", manual))).toMatchObject({ data: 1, redelivered: true });
+  });
+});

@@ -1,0 +1,235 @@
+// What a new broker on an old store has: transactions, delays, dedup ids, expiry, dead letters, retained messages.
+import { describe, expect, it } from "vitest";
+import type { InProcBroker, Message } from "inproc-broker";
+import { fixedBackoff } from "inproc-broker";
+import { balanced, fetchNow, rejectionCode, takeOne } from "../support/manual-broker.js";
+import { FaultyFileSystem } from "../support/faulty-file-system.js";
+import { ManualClock } from "../support/manual-clock.js";
+import { collect, crash, dataOf, historyOf, memoryMachine, openBroker, temporaryFolder, until } from "./fixture.js";
+
+const manual = { durable: "d", ack: "manual" } as const;
+
+describe("a transaction", () => {
+  it("is there after a crash as a whole: messages, settles and dead letters", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path, { transactions: {}, deadLetter: {} });
+    const sub = broker.subscribe("in", { ...manual, backoff: fixedBackoff(60_000) });
+    for (const data of ["ack", "nack", "reject"]) await broker.publish("in", data);
+    const [one, two, three] = (await fetchNow(sub)) as [Message, Message, Message];
+    await broker.transaction((tx) => {
+      void tx.publish("out", 1);
+      void tx.publish("out", 2);
+      void tx.ack(one);
+      void tx.nack(two, { delay: 0 });
+      void tx.reject(three, "no good");
+    });
+    const again = await openBroker(crash(path), { transactions: {}, deadLetter: {} });
+    expect(await takeOne(again.subscribe("in", manual))).toMatchObject({ data: "nack", deliveryCount: 2 });
+    expect(dataOf(await historyOf(again, "out"))).toEqual([1, 2]);
+    expect((await again.deadLetters.list()).items).toMatchObject([{ reason: "rejected", error: "no good" }]);
+  });
+
+  it("that is open at the crash left nothing, and its deliveries come again", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path, { transactions: {} });
+    const sub = broker.subscribe("in", manual);
+    await broker.publish("in", 1);
+    const tx = broker.beginTransaction();
+    void tx.publish("out", 1);
+    void tx.ack(await takeOne(sub));
+    await broker.flush();
+    const again = await openBroker(crash(path));
+    expect(dataOf(await fetchNow(again.subscribe("in", manual)))).toEqual([1]);
+    expect(await historyOf(again, "out")).toEqual([]);
+  });
+
+  it("takes stored and other topics together", async () => {
+    const broker = await openBroker(temporaryFolder(), { transactions: {}, store: { topics: ["kept"] } });
+    const seen = collect(broker, ">");
+    await broker.transaction((tx) => {
+      void tx.publish("other", 1);
+      void tx.publish("kept", 2);
+    });
+    expect(dataOf(seen)).toEqual([1, 2]);
+    expect(dataOf(await historyOf(broker))).toEqual([2]);
+  });
+
+  it("that the store refuses is rolled back: nothing is published, and deliveries are there", async () => {
+    const files = new FaultyFileSystem();
+    const broker = await openBroker("/store", { transactions: {}, store: { machine: memoryMachine(files) } });
+    broker.on("error", () => undefined);
+    const sub = broker.subscribe("in", manual);
+    await broker.publish("in", 1);
+    const message = await takeOne(sub);
+    const seen = collect(broker, "out");
+    const refused = broker.transaction((tx) => {
+      void tx.publish("out", { n: 1n });
+      void tx.ack(message);
+    });
+    expect(await rejectionCode(refused)).toBe("ERR_INVALID_MESSAGE");
+    files.capacityBytes = files.usedBytes + 200;
+    const full = broker.transaction((tx) => {
+      void tx.publish("out", "x".repeat(1_000));
+      void tx.ack(message);
+    });
+    expect(await rejectionCode(full)).toBe("ERR_STORE_FULL");
+    expect(seen).toEqual([]);
+    expect(await takeOne(sub)).toMatchObject({ data: 1, redelivered: true });
+    expect(balanced(broker).transactions).toMatchObject({ rolledBack: 2, committed: 0 });
+  });
+});
+
+describe("a dedup id", () => {
+  it("is known after a crash for the rest of its window, with the first one's receipt", async () => {
+    const path = temporaryFolder();
+    const clock = new ManualClock();
+    const options = { clock, dedup: { window: 10_000 } };
+    const broker = await openBroker(path, options);
+    const first = await broker.publish("a", 1, { dedupId: "one" });
+    await clock.advance(6_000);
+    const again = await openBroker(crash(path), options);
+    const second = await again.publish("a", 2, { dedupId: "one" });
+    expect(second).toMatchObject({ id: first.id, seq: first.seq, duplicate: true });
+    await clock.advance(4_001);
+    expect(await again.publish("a", 3, { dedupId: "one" })).toMatchObject({ duplicate: false });
+  });
+});
+
+describe("a delayed message", () => {
+  it("comes after a crash at its time, once, and in the durable's backlog", async () => {
+    const path = temporaryFolder();
+    const clock = new ManualClock();
+    const broker = await openBroker(path, { clock });
+    await broker.subscribe("a", manual).unsubscribe();
+    const { id } = await broker.publish("a", 1, { delay: 10_000 });
+    await broker.publish("a", 2, { deliverAt: clock.now() + 5_000, retain: true });
+    await clock.advance(4_000);
+    const copy = crash(path);
+    const again = await openBroker(copy, { clock });
+    expect(balanced(again)).toMatchObject({ scheduled: 2 });
+    const sub = again.subscribe("a", manual);
+    expect(await fetchNow(sub)).toEqual([]);
+    await clock.advance(1_000);
+    expect(dataOf(await sub.fetch(1))).toEqual([2]);
+    await clock.advance(5_000);
+    const [late] = await sub.fetch(1);
+    expect(late).toMatchObject({ data: 1, id });
+    await again.flush();
+    const last = await openBroker(crash(copy), { clock });
+    expect(balanced(last)).toMatchObject({ scheduled: 0 });
+    expect(dataOf(await fetchNow(last.subscribe("a", manual)))).toEqual([2, 1]);
+  });
+
+  it("that was taken back, or has expired, does not come after a crash", async () => {
+    const path = temporaryFolder();
+    const clock = new ManualClock();
+    const broker = await openBroker(path, { clock });
+    const { id } = await broker.publish("a", 1, { delay: 10_000 });
+    await broker.publish("a", 2, { delay: 10_000, ttl: 1_000 });
+    expect(await broker.cancel(id)).toBe(true);
+    await clock.advance(2_000);
+    await broker.flush();
+    const again = await openBroker(crash(path), { clock });
+    expect(balanced(again)).toMatchObject({ scheduled: 0 });
+  });
+
+  it("that is due when the store opens comes then", async () => {
+    const path = temporaryFolder();
+    const clock = new ManualClock();
+    const broker = await openBroker(path, { clock });
+    await broker.subscribe("a", manual).unsubscribe();
+    await broker.publish("a", 1, { delay: 1_000 });
+    const copy = crash(path);
+    const later = new ManualClock(clock.now() + 60_000);
+    const again = await openBroker(copy, { clock: later });
+    const sub = again.subscribe("a", manual);
+    await later.advance(1);
+    expect(dataOf(await sub.fetch(1))).toEqual([1]);
+  });
+});
+
+describe("a retained message", () => {
+  it("is there after a crash, and gone where it was cleared", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    await broker.publish("a", 1, { retain: true });
+    await broker.publish("a", 2, { retain: true });
+    await broker.publish("b", 3, { retain: true });
+    await broker.publish("b", null, { retain: true });
+    const again = await openBroker(crash(path));
+    expect(again.retained()).toMatchObject([{ topic: "a", data: 2 }]);
+    const seen = collect(again, "a", { from: "last" });
+    await until(() => seen.length === 1);
+    expect(dataOf(seen)).toEqual([2]);
+  });
+});
+
+describe("a dead letter", () => {
+  async function withDeadLetter(path: string): Promise<InProcBroker> {
+    const broker = await openBroker(path, { deadLetter: {} });
+    const sub = broker.subscribe("a", manual);
+    const other = broker.subscribe("a", { ...manual, durable: "other" });
+    await broker.publish("a", { n: 1 }, { headers: { h: "x" }, key: "k", priority: 7 });
+    await (await takeOne(sub)).reject("broken");
+    await (await takeOne(other)).ack();
+    return broker;
+  }
+
+  it("is there after a crash, whole, and its message does not come again", async () => {
+    const path = temporaryFolder();
+    const broker = await withDeadLetter(path);
+    const { items } = await broker.deadLetters.list();
+    const again = await openBroker(crash(path), { deadLetter: {} });
+    const found = (await again.deadLetters.list()).items;
+    expect(JSON.parse(JSON.stringify(found))).toEqual(JSON.parse(JSON.stringify(items)));
+    expect(again.deadLetters.stats()).toMatchObject({ count: 1, bytes: broker.deadLetters.stats().bytes });
+    expect(await fetchNow(again.subscribe("a", manual))).toEqual([]);
+    expect(dataOf(await historyOf(again, "dlq"))).toEqual([{ n: 1 }]);
+  });
+
+  it("driven again after a crash goes to the durable that gave it up alone, and is no dead letter after another", async () => {
+    const path = temporaryFolder();
+    await withDeadLetter(path);
+    const copy = crash(path);
+    const again = await openBroker(copy, { deadLetter: {} });
+    expect(await again.deadLetters.redrive()).toBe(1);
+    await again.flush();
+    for (const broker of [again, await openBroker(crash(copy), { deadLetter: {} })]) {
+      expect(await fetchNow(broker.subscribe("a", { ...manual, durable: "other" }))).toEqual([]);
+      const [message] = await fetchNow(broker.subscribe("a", manual));
+      expect(message).toMatchObject({ data: { n: 1 }, key: "k", priority: 7, headers: { h: "x" } });
+      expect(broker.deadLetters.stats().count).toBe(0);
+      balanced(broker);
+    }
+  });
+
+  it("thrown away stays away after a crash", async () => {
+    const path = temporaryFolder();
+    const broker = await withDeadLetter(path);
+    expect(await broker.deadLetters.purge()).toBe(1);
+    await broker.flush();
+    const again = await openBroker(crash(path), { deadLetter: {} });
+    expect(again.deadLetters.stats().count).toBe(0);
+  });
+});
+
+describe("purge()", () => {
+  it("empties the store's side too, and keeps durables", async () => {
+    const path = temporaryFolder();
+    const clock = new ManualClock();
+    const broker = await openBroker(path, { clock });
+    const sub = broker.subscribe("a", { ...manual, maxMessages: 2, maxInFlight: 1 });
+    for (const data of [1, 2, 3, 4, 5]) await broker.publish("a", data, { retain: true });
+    await broker.publish("a", 6, { delay: 1_000 });
+    await takeOne(sub);
+    broker.purge();
+    await broker.publish("a", 7);
+    expect(dataOf(await sub.fetch(1))).toEqual([7]);
+    balanced(broker);
+    await broker.flush();
+    const again = await openBroker(crash(path), { clock });
+    expect(dataOf(await fetchNow(again.subscribe("a", manual)))).toEqual([7]);
+    expect(again.retained()).toEqual([]);
+    expect(again.metrics.snapshot().scheduled).toBe(0);
+  });
+});
