@@ -5,6 +5,7 @@ import type { About } from "./about.js";
 import { KeyRing } from "./key-ring.js";
 import type { StoreSettings } from "./options.js";
 import { aboutKey } from "./store/keys.js";
+import { levelDamage } from "./store/level-check.js";
 import { levelProblem } from "./store/level-store.js";
 import type { KeyValueStore } from "./store/level-store.js";
 import { DamagedValue } from "./store/damaged-value.js";
@@ -34,6 +35,12 @@ export async function openDatabase(settings: StoreSettings): Promise<OpenedDatab
   if (await hasLostItsStart(settings, levelPath)) {
     return replaceDatabase(settings, new DamagedValue("the file CURRENT is missing"));
   }
+  const damage = await levelDamage(
+    machine.fileSystem,
+    levelPath,
+    () => new Promise<void>((resolve) => machine.afterTurn(resolve)),
+  );
+  if (damage !== undefined) return replaceDatabase(settings, new DamagedValue(damage));
   let database: KeyValueStore | undefined;
   try {
     database = await machine.openDatabase(levelPath);

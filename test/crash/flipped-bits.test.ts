@@ -1,0 +1,38 @@
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { temporaryFolder } from "../persistence/store/fixture.js";
+import { randomFrom } from "../support/faulty-file-system.js";
+import { checkFlip, filesOf, look, makeStore } from "./flipped-bits.js";
+
+const isLong = process.env.LONG === "1";
+const seed = Number(process.env.FLIP_SEED ?? 1 + Math.floor(Math.random() * 1e6));
+
+describe("a store with a flipped bit", () => {
+  it(
+    `opens, hands out no wrong message, and loses none in silence (FLIP_SEED=${seed})`,
+    async () => {
+      const folder = temporaryFolder();
+      const path = join(folder, "data");
+      await makeStore(path);
+      const first = join(folder, "first");
+      fs.cpSync(path, first, { recursive: true });
+      const whole = await look(first);
+      expect(whole.isReported).toBe(false);
+      expect(whole.facts.size).toBeGreaterThan(50);
+      const random = randomFrom(seed);
+      let flips = 0;
+      for (const file of filesOf(path)) {
+        const bits = fs.statSync(join(path, file)).size * 8;
+        const step = isLong ? 1 : Math.max(1, Math.ceil(bits / 40));
+        for (let from = 0; from < bits; from += step) {
+          const bit = Math.min(bits - 1, from + Math.floor(random() * step));
+          await checkFlip(path, join(folder, "copy"), file, bit, whole);
+          flips++;
+        }
+      }
+      expect(flips).toBeGreaterThan(200);
+    },
+    isLong ? 7_200_000 : 120_000,
+  );
+});
