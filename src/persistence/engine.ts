@@ -450,8 +450,29 @@ export class StoreEngine {
     );
   }
 
+  /** Files that were removed can be written to all the same: nobody would notice before the next opening. */
+  async #requireFolder(): Promise<void> {
+    const { path, machine } = this.#settings;
+    const last = `${path}/wal/${this.#wal.segments.at(-1)?.name ?? ""}`;
+    if ((await machine.fileSystem.stat(last)) !== undefined) return;
+    const text = `${last} is gone: somebody removed the store's folder while it was in use. What is written now is lost`;
+    throw brokerError("ERR_STORE_FAILED", text, { path });
+  }
+
+  /** False when there is no room for it. */
+  async #reopenDatabase(): Promise<boolean> {
+    const isOpen = await this.#hands.reopenDatabase(this.#settings);
+    if (isOpen) await this.#checkpointer.resolveDoubt();
+    return isOpen;
+  }
+
   async #checkpoint(isThorough: boolean): Promise<CheckpointResult> {
     try {
+      await this.#requireFolder();
+      if (this.#hands.needsReopening && !(await this.#reopenDatabase())) {
+        const { path } = this.#settings;
+        throw brokerError("ERR_STORE_FULL", `There is no room to open the database in ${path} again`, { path });
+      }
       const result = await this.#checkpointer.run();
       this.#checkpoints++;
       this.#lastCheckpoint = result;
@@ -468,10 +489,7 @@ export class StoreEngine {
       this.#failedCheckpoints++;
       const message = "A checkpoint failed; the log keeps everything, and it is tried again";
       this.#settings.onProblem({ kind: "checkpoint-failed", message, cause });
-      await this.#hands
-        .reopenDatabase(this.#settings)
-        .then(() => this.#checkpointer.resolveDoubt())
-        .catch(() => undefined);
+      await this.#reopenDatabase().catch(() => undefined);
       throw cause;
     }
   }

@@ -40,6 +40,9 @@ interface Unwritten {
   readonly needsSync: boolean;
 }
 
+/** What opening LevelDB takes, beyond its journal. */
+const reopenBytes = 64 * 1024;
+
 /** What the log calls back into, and what can be exchanged under the engine: made before the engine is. */
 export class EngineHands {
   readonly #state: StoreState;
@@ -47,6 +50,8 @@ export class EngineHands {
   /** In the log's buffer, in order. */
   readonly unwritten: Unwritten[] = [];
   onApplied: () => void = () => undefined;
+  /** A write failed, and the database was not opened again since. */
+  needsReopening = false;
 
   constructor(state: StoreState, database: KeyValueStore) {
     this.#state = state;
@@ -73,10 +78,23 @@ export class EngineHands {
     return this.#state.changedLsn > lsn;
   }
 
-  /** After a failed write, LevelDB takes no more until it is opened again. */
-  async reopenDatabase({ path, machine }: StoreSettings): Promise<void> {
+  /**
+   * After a failed write LevelDB takes no more until it is opened again; it can still be read. Opening needs room for what
+   * its journal has: until that is there, the database stays open as it is, and this is false.
+   */
+  async reopenDatabase({ path, machine }: StoreSettings): Promise<boolean> {
+    this.needsReopening = true;
+    const { fileSystem } = machine;
+    const level = `${path}/level`;
+    let needed = 0;
+    for (const name of await fileSystem.list(level).catch((): string[] => [])) {
+      if (name.endsWith(".log")) needed += ((await fileSystem.stat(`${level}/${name}`))?.size ?? 0) + reopenBytes;
+    }
+    if ((await fileSystem.freeBytes(path)) < needed) return false;
     await this.database.close().catch(() => undefined);
-    this.database = await machine.openDatabase(`${path}/level`);
+    this.database = await machine.openDatabase(level);
+    this.needsReopening = false;
+    return true;
   }
 }
 

@@ -98,7 +98,8 @@ export function levelProblem(error: unknown): "locked" | "damaged" | "full" | "f
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
     const code = "code" in cause && typeof cause.code === "string" ? cause.code : "";
     if (code === "LEVEL_LOCKED") return "locked";
-    if (code === "LEVEL_CORRUPTION") return "damaged";
+    if (code === "LEVEL_CORRUPTION" || code === "EEXIST" || code === "ENOTDIR") return "damaged";
+    if (code === "ENOSPC" || code === "EDQUOT") return "full";
     if (code === "LEVEL_IO_ERROR") {
       // The system's own words; there is no number.
       if (/no such file|not a directory|cannot find/i.test(cause.message)) return "damaged";

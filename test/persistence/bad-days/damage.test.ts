@@ -1,0 +1,223 @@
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { StoreEngine } from "../../../src/persistence/engine.js";
+import { openLevelStore } from "../../../src/persistence/store/level-store.js";
+import { imprint } from "../../cli/fixture.js";
+import { memoryOptions } from "../../crash/store-workload.js";
+import { FaultyFileSystem } from "../../support/faulty-file-system.js";
+import { MemoryDatabase } from "../../support/memory-database.js";
+import { ack, durable, openStore, pendingSeqs, publish, range, temporaryFolder } from "../store/fixture.js";
+import { outcomeOf } from "../wal/fixture.js";
+
+const segment = (path: string): string => {
+  const names = fs.readdirSync(join(path, "wal")).filter((name) => name.endsWith(".wal"));
+  return join(path, "wal", names.sort().at(-1) ?? "");
+};
+
+/** Messages 1 to 10 in the database, 11 to 20 in the log. */
+async function makeStore(path: string): Promise<void> {
+  const store = await openStore(path);
+  await store.append([durable("d", [">"])]);
+  for (const seq of range(1, 10)) await store.append([publish(seq)]);
+  await store.checkpoint();
+  await store.append([ack("d", 1)]);
+  for (const seq of range(11, 20)) await store.append([publish(seq)]);
+  await store.close();
+}
+
+function harm(file: string, at: (bytes: Buffer) => number): void {
+  const bytes = fs.readFileSync(file);
+  const place = at(bytes);
+  bytes[place] = (bytes[place] ?? 0) ^ 16;
+  fs.writeFileSync(file, bytes);
+}
+
+describe("a damaged log", () => {
+  it("that ends in the middle of a record is cut there, and says so", async () => {
+    const path = temporaryFolder();
+    await makeStore(path);
+    fs.truncateSync(segment(path), fs.statSync(segment(path)).size - 5);
+    const store = await openStore(path);
+    // The end of the last record's own write: a sync mark may follow the message.
+    const found = await pendingSeqs(store, "d");
+    expect([range(2, 20), range(2, 19)]).toContainEqual(found);
+    expect(store.recoveryReport.log).toMatchObject({ cut: { reason: "torn" }, quarantined: [] });
+    await store.append([publish(21)]);
+    await store.close();
+    expect(await pendingSeqs(await openStore(path), "d")).toEqual([...found, 21]);
+  });
+
+  const middle = (bytes: Buffer): number => bytes.indexOf("message-14") + 3;
+
+  it("in the middle loses that record under quarantine: named, counted, and kept as it was", async () => {
+    const path = temporaryFolder();
+    await makeStore(path);
+    harm(segment(path), middle);
+    const store = await openStore(path);
+    expect(await pendingSeqs(store, "d")).toEqual(range(2, 20).filter((seq) => seq !== 14));
+    const { quarantined } = store.recoveryReport.log;
+    expect(quarantined).toMatchObject([{ reason: "checksum", wasSynced: true }]);
+    expect(quarantined[0]?.toLsn).toBe(quarantined[0]?.fromLsn);
+    const copy = join(path, "wal", quarantined[0]?.copy ?? "nothing");
+    expect(fs.statSync(copy).size).toBe(quarantined[0]?.bytes);
+    await store.append([publish(21)]);
+    await store.checkpoint();
+    expect(await pendingSeqs(store, "d")).toEqual(range(2, 21).filter((seq) => seq !== 14));
+  });
+
+  it("ends there under truncate-tail, and what came after is set aside", async () => {
+    const path = temporaryFolder();
+    await makeStore(path);
+    harm(segment(path), middle);
+    const store = await openStore(path, { recovery: "truncate-tail" });
+    expect(await pendingSeqs(store, "d")).toEqual(range(2, 13));
+    expect(fs.readdirSync(join(path, "wal", "quarantine")).length).toBe(1);
+    // Numbers that were given out may have been seen: the next one is above what the log has now.
+    expect(store.lastSeq).toBeGreaterThanOrEqual(13);
+  });
+
+  it("is refused under fail, with the place in the text, and nothing is changed", async () => {
+    const path = temporaryFolder();
+    await makeStore(path);
+    harm(segment(path), middle);
+    const logOf = (): string[] => imprint(join(path, "wal"));
+    const before = logOf();
+    await expect(openStore(path, { recovery: "fail" })).rejects.toMatchObject({ code: "ERR_STORE_CORRUPT" });
+    await expect(openStore(path, { recovery: "fail" })).rejects.toThrow(/\.wal is damaged at byte \d+ \(checksum\)/);
+    expect(logOf()).toEqual(before);
+  });
+});
+
+describe("a broken database", () => {
+  const harms: Record<string, (level: string) => void> = {
+    "without CURRENT": (level) => fs.rmSync(join(level, "CURRENT")),
+    "with a CURRENT of nothing": (level) => fs.writeFileSync(join(level, "CURRENT"), ""),
+    "without its manifest": (level) => {
+      for (const name of fs.readdirSync(level)) if (name.startsWith("MANIFEST")) fs.rmSync(join(level, name));
+    },
+    "with a manifest of garbage": (level) => {
+      for (const name of fs.readdirSync(level)) {
+        if (name.startsWith("MANIFEST")) fs.writeFileSync(join(level, name), Buffer.alloc(300, 0x5a));
+      }
+    },
+    "that is a file": (level) => {
+      fs.rmSync(level, { recursive: true });
+      fs.writeFileSync(level, "x");
+    },
+  };
+
+  it.each(Object.entries(harms))(
+    "%s is moved aside as it was; the log is gone on from, and the loss is told",
+    async (_name, act) => {
+      const path = temporaryFolder();
+      await makeStore(path);
+      act(join(path, "level"));
+      const store = await openStore(path);
+      const { recoveryReport: report } = store;
+      expect(report).toMatchObject({ database: "broken", lostThroughSeq: 10 });
+      expect(fs.existsSync(report.movedTo ?? "nothing")).toBe(true);
+      expect(report.warnings.join()).toMatch(/database was lost/);
+      // The log still has what the checkpoint took over, or not; what came after it is there for sure.
+      expect((await pendingSeqs(store, "d")).filter((seq) => seq > 10)).toEqual(range(11, 20));
+      await store.append([publish(21)]);
+      await store.close();
+      const again = await openStore(path);
+      expect(again.recoveryReport).toMatchObject({ database: "opened", damaged: [], discrepancies: [] });
+      expect((await pendingSeqs(again, "d")).filter((seq) => seq > 10)).toEqual(range(11, 21));
+    },
+  );
+
+  it("that is missing is begun anew, and the loss is told", async () => {
+    const path = temporaryFolder();
+    await makeStore(path);
+    fs.rmSync(join(path, "level"), { recursive: true });
+    const store = await openStore(path);
+    expect(store.recoveryReport).toMatchObject({ database: "missing", movedTo: undefined, lostThroughSeq: 10 });
+    expect((await pendingSeqs(store, "d")).filter((seq) => seq > 10)).toEqual(range(11, 20));
+  });
+
+  it("is left alone under fail", async () => {
+    const path = temporaryFolder();
+    await makeStore(path);
+    fs.rmSync(join(path, "level", "CURRENT"));
+    const before = imprint(join(path, "level"));
+    await expect(openStore(path, { recovery: "fail" })).rejects.toMatchObject({ code: "ERR_STORE_CORRUPT" });
+    expect(imprint(join(path, "level"))).toEqual(before);
+  });
+
+  it("is not what a disk is that has no room, or refuses: the database stays where it is", async () => {
+    const path = temporaryFolder();
+    await makeStore(path);
+    const before = imprint(join(path, "level"));
+    const causes = [
+      ["LEVEL_IO_ERROR", "IO error: /x/MANIFEST-000007: No space left on device", "ERR_STORE_FULL"],
+      ["LEVEL_IO_ERROR", "IO error: /x/LOCK: Permission denied", "ERR_STORE_FAILED"],
+      ["LEVEL_IO_ERROR", "IO error: /x/LOG: Input/output error", "ERR_STORE_FAILED"],
+      ["LEVEL_LOCKED", "IO error: lock /x/LOCK: Resource temporarily unavailable", "ERR_STORE_LOCKED"],
+    ] as const;
+    for (const [code, text, expected] of causes) {
+      const cause = Object.assign(new Error(text), { code });
+      const refused = Object.assign(new Error("Database failed to open", { cause }), {
+        code: "LEVEL_DATABASE_NOT_OPEN",
+      });
+      const openDatabase = (): Promise<never> => Promise.reject(refused);
+      expect(await outcomeOf(openStore(path, { machine: { openDatabase } })), text).toBe(expected);
+      expect(imprint(join(path, "level"))).toEqual(before);
+    }
+    expect(await pendingSeqs(await openStore(path), "d")).toEqual(range(2, 20));
+  });
+
+  it("misses values that went without a word: the ledger names their kind", async () => {
+    const path = temporaryFolder();
+    let store = await openStore(path, { blockBytes: 200, recovery: "quarantine" });
+    await store.append([durable("d", [">"]), durable("e", [">"])]);
+    for (const seq of range(1, 10)) await store.append([publish(seq)]);
+    await store.append([publish(11, { dedupId: "x", retain: true })]);
+    await store.checkpoint();
+    await store.close();
+    const database = await openLevelStore(join(path, "level"));
+    for await (const entries of database.entries({ gte: Buffer.from("f"), lt: Buffer.from("g") })) {
+      await database.batch([{ key: entries[0]?.[0] ?? Buffer.alloc(0), value: undefined }]);
+    }
+    await database.batch([{ key: Buffer.from([0x64, 0, 1, 0x65]), value: undefined }]);
+    await database.close();
+    await expect(openStore(path, { recovery: "fail" })).rejects.toThrow(/block: \d+ of \d+, durable: 1 of 2/);
+    store = await openStore(path, { blockBytes: 200 });
+    expect(store.recoveryReport.discrepancies).toMatchObject([
+      { what: "block" },
+      { what: "durable", expected: 2, found: 1 },
+    ]);
+    // The log's checkpoint record still has the durable.
+    expect(store.recovered.durables.map(({ name }) => name).sort()).toEqual(["d", "e"]);
+    await store.checkpoint();
+    await store.close();
+    // Told once: from then on the ledger is about what there is.
+    expect((await openStore(path)).recoveryReport.discrepancies).toEqual([]);
+  });
+
+  it("whose batch failed after it was done does not lose the blocks it exchanged", async () => {
+    for (const failsAfterwards of [false, true]) {
+      const disk = new FaultyFileSystem();
+      const database = new MemoryDatabase();
+      const store = await StoreEngine.open(memoryOptions(disk, database));
+      await store.append([durable("d", [">"])]);
+      for (const seq of range(1, 40)) await store.append([publish(seq)], "os");
+      await store.checkpoint();
+      for (const seq of range(1, 40)) if (seq % 5 !== 0) await store.append([ack("d", seq)], "os");
+      await store.flush();
+      // The batch after the checkpoint's own: blocks are rewritten.
+      Object.assign(database, { failAt: database.batches + 1, failsAfterwards });
+      await expect(store.compact()).rejects.toThrow("the batch failed");
+      const left = range(1, 40).filter((seq) => seq % 5 === 0);
+      expect(await pendingSeqs(store, "d"), `${failsAfterwards}`).toEqual(left);
+      await store.compact();
+      expect(await pendingSeqs(store, "d")).toEqual(left);
+      await store.close();
+      const again = await StoreEngine.open(memoryOptions(disk, database));
+      expect(again.recoveryReport).toMatchObject({ damaged: [], discrepancies: [] });
+      expect(await pendingSeqs(again, "d")).toEqual(left);
+      await again.close();
+    }
+  });
+});

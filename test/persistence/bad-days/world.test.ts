@@ -1,0 +1,171 @@
+import { spawnSync } from "node:child_process";
+import * as fs from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { StoreEngine } from "../../../src/persistence/engine.js";
+import { command, fullStore, imprint } from "../../cli/fixture.js";
+import { ManualClock } from "../../support/manual-clock.js";
+import { ack, durable, openStore, pendingSeqs, publish, range, replayed, temporaryFolder } from "../store/fixture.js";
+import { outcomeOf } from "../wal/fixture.js";
+
+const mounted: string[] = [];
+
+/** A file system in memory, or undefined where mounting is not permitted. */
+function smallDisk(size: string): string | undefined {
+  const folder = fs.mkdtempSync(join(tmpdir(), "store disk "));
+  const isMounted = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", folder]).status === 0;
+  if (isMounted) mounted.push(folder);
+  else fs.rmSync(folder, { recursive: true });
+  return isMounted ? folder : undefined;
+}
+
+afterAll(() => {
+  for (const folder of mounted) {
+    spawnSync("umount", ["-l", folder]);
+    fs.rmdirSync(folder);
+  }
+});
+
+describe("the world around a store", () => {
+  it("a disk that cannot be written: a broker is refused, looking works, and nothing is moved", async (context) => {
+    // Ordinary permissions do not stop a privileged process.
+    const folder = smallDisk("8m");
+    if (folder === undefined) return context.skip("mounting takes a privilege that this account does not have");
+    const path = join(folder, "data");
+    await fullStore(path);
+    const before = imprint(path);
+    expect(spawnSync("mount", ["-o", "remount,ro", folder]).status).toBe(0);
+    await expect(StoreEngine.open({ path })).rejects.toThrow(/EROFS|read-only/i);
+    expect((await command(["verify", path])).out).toMatch(/^sound: /);
+    expect((await command(["export", path])).code).toBe(0);
+    expect(await command(["compact", path])).toMatchObject({ code: 5 });
+    expect(imprint(path)).toEqual(before);
+    expect(spawnSync("mount", ["-o", "remount,rw", folder]).status).toBe(0);
+    await (await StoreEngine.open({ path })).close();
+  });
+
+  it("a small disk that fills up: messages are refused, the rest goes on, and it ends by itself", async (context) => {
+    const folder = smallDisk("14m");
+    if (folder === undefined)
+      return context.skip("mounting takes a privilege; the same by injection is in store/bad-days.test.ts");
+    const clock = new ManualClock();
+    const path = join(folder, "data");
+    const filler = join(folder, "filler");
+    fs.writeFileSync(filler, Buffer.alloc(8 * 2 ** 20, 1));
+    const states: string[] = [];
+    const store = await StoreEngine.open({
+      path,
+      clock,
+      walBytes: 1024 * 1024,
+      reserveBytes: 512 * 1024,
+      compression: "none",
+      retention: { policy: "interest" },
+      onStateChange: (state) => states.push(state),
+    });
+    await store.append([durable("d", [">"])]);
+    const payload = (seq: number): Uint8Array => new Uint8Array(20_000).fill(seq);
+    const kept: number[] = [];
+    for (let seq = 1, code = "ok"; code === "ok"; seq++) {
+      code = await outcomeOf(store.append([publish(seq, { data: payload(seq) })]));
+      if (code === "ok") kept.push(seq);
+      else expect(code).toBe("ERR_STORE_FULL");
+      expect(seq).toBeLessThan(1000);
+    }
+    expect(kept.length).toBeGreaterThan(100);
+    expect(store.state).toBe("full");
+    const next = store.lastSeq + 1;
+    expect(await outcomeOf(store.append([publish(next)]))).toBe("ERR_STORE_FULL");
+    // Reading and settling go on.
+    expect(await pendingSeqs(store, "d")).toEqual(kept);
+    for (const seq of kept) expect(await outcomeOf(store.append([ack("d", seq)]))).toBe("ok");
+    expect(await pendingSeqs(store, "d")).toEqual([]);
+    // Somebody makes room. The database is opened again at the next checkpoint, and the log lets go of what was settled.
+    fs.rmSync(filler);
+    for (let round = 0; round < 20 && store.state === "full"; round++) {
+      await clock.advance(2000);
+      await outcomeOf(store.checkpoint());
+    }
+    expect(store.state).toBe("open");
+    expect(states).toEqual(["full", "open"]);
+    await store.append([publish(next, { data: payload(next) })]);
+    await store.compact();
+    await store.close();
+    const again = await openStore(path, { reserveBytes: 512 * 1024, retention: { policy: "interest" } });
+    expect(again.recoveryReport).toMatchObject({ database: "opened", damaged: [], discrepancies: [] });
+    expect(await pendingSeqs(again, "d")).toEqual([next]);
+    await again.close();
+  });
+
+  it("a folder that is removed while it is open: told at the next checkpoint, and closing ends", async () => {
+    const path = join(temporaryFolder(), "data");
+    const problems: string[] = [];
+    const store = await openStore(path, { onProblem: ({ cause }) => problems.push(String(cause)) });
+    await store.append([durable("d", [">"]), publish(1)]);
+    fs.rmSync(path, { recursive: true });
+    expect(await outcomeOf(store.checkpoint())).toBe("ERR_STORE_FAILED");
+    expect(problems.join()).toMatch(/somebody removed the store's folder while it was in use/);
+    await store.close().catch(() => undefined);
+    const again = await openStore(path);
+    expect(again.recoveryReport.database).toBe("new");
+    await again.append([publish(1)]);
+  });
+
+  it("a wall clock that is set back: times go back with it, numbers and order do not", async () => {
+    const path = temporaryFolder();
+    const clock = new ManualClock(1_700_000_000_000);
+    const options = { clock, retention: { maxAge: 3_600_000 }, blockBytes: 300, dedup: { window: 60_000 } };
+    let store = await openStore(path, options);
+    const stamped = (seq: number): ReturnType<typeof publish> =>
+      publish(seq, { timestamp: clock.now(), dedupId: `${seq}` });
+    for (const seq of range(1, 5)) await store.append([stamped(seq)]);
+    clock.jump(-24 * 3_600_000);
+    for (const seq of range(6, 10)) await store.append([stamped(seq)]);
+    await store.checkpoint();
+    expect(await replayed(store)).toEqual(range(1, 10));
+    await store.close();
+    store = await openStore(path, options);
+    expect(await replayed(store)).toEqual(range(1, 10));
+    expect(store.recovered.dedup.map(({ seq }) => seq)).toEqual(range(1, 10));
+    clock.jump(24 * 3_600_000 + 30 * 60_000);
+    // By their own stamps: the second five are a day old.
+    expect(await replayed(store)).toEqual(range(1, 5));
+    await store.append([stamped(11)]);
+    expect(await replayed(store)).toEqual([...range(1, 5), 11]);
+  });
+
+  it("a process that was suspended for an hour: what was due is done once, and nothing is lost", async () => {
+    const path = temporaryFolder();
+    const clock = new ManualClock();
+    const store = await openStore(path, { clock, interval: 1000 });
+    await store.append([durable("d", [">"])]);
+    for (const seq of range(1, 5)) await store.append([publish(seq)], "interval");
+    clock.block(3_600_000);
+    await clock.advance(0);
+    await store.flush();
+    await store.append([publish(6)]);
+    expect(await pendingSeqs(store, "d")).toEqual(range(1, 6));
+    await clock.advance(30_000);
+    await store.checkpoint();
+    const { checkpoints, failedCheckpoints } = await store.stats();
+    expect(failedCheckpoints).toBe(0);
+    expect(checkpoints).toBeLessThanOrEqual(4);
+    expect(await pendingSeqs(store, "d")).toEqual(range(1, 6));
+  });
+
+  it("a path with spaces, quotes and letters of any alphabet", async () => {
+    for (const name of ["two words", 'it\'s "quoted"', "Ünï-çødé", "数据 存储", "🗄️", "100% #1"]) {
+      const path = join(temporaryFolder(), name, "data");
+      let store = await openStore(path);
+      await store.append([durable("d", [">"]), publish(1)]);
+      await store.compact();
+      await store.append([publish(2)]);
+      await store.close();
+      store = await openStore(path);
+      expect(await pendingSeqs(store, "d"), name).toEqual([1, 2]);
+      await store.backup(join(path, "..", "copy"));
+      await store.close();
+      expect((await command(["verify", join(path, "..", "copy")])).code, name).toBe(0);
+    }
+  });
+});
