@@ -2,7 +2,7 @@ import { expect } from "vitest";
 import { StoreEngine } from "../../src/persistence/engine.js";
 import type { StoreOperation } from "../../src/persistence/operations.js";
 import type { StoreOptions } from "../../src/persistence/options.js";
-import { ack, durable, publish, range } from "../persistence/store/fixture.js";
+import { ack, durable, message, publish, range } from "../persistence/store/fixture.js";
 import { FaultyFileSystem, randomFrom } from "../support/faulty-file-system.js";
 import type { FaultyFileSystemOptions } from "../support/faulty-file-system.js";
 import { ManualClock } from "../support/manual-clock.js";
@@ -83,7 +83,14 @@ async function session(store: StoreEngine, run: StoreRun, base: number): Promise
     position: base + 14,
   });
   if (base > 0) await send({ type: "durable", change: "deleted", name: "a", patterns: [], position: 0 });
+  await send(
+    { type: "dead-letter-added", id: `x${base}`, message: message(base + 3), facts: { reason: "rejected" } },
+    { type: "dead-letter-added", id: `y${base}`, message: message(base + 4), facts: null },
+  );
+  await send({ type: "dedup", dedupId: `only${base}`, seq: base + 1, id: "first", at: 1_700_000_000_000 });
+  await send({ type: "retained-cleared", topic: "t.z" });
   await store.compact();
+  await send({ type: "dead-letter-removed", id: `x${base}` });
   await send(publish(base + 14, { topic: "t.x" }));
 }
 
@@ -94,9 +101,12 @@ function modelOf(batches: readonly (readonly StoreOperation[])[]): Record<string
   const delayed = new Set<number>();
   const dedup: string[] = [];
   const attempts: number[] = [];
+  const letters = new Set<string>();
+  const retained = new Map<string, number>();
   for (const operation of batches.flat()) {
     if (operation.type === "publish") {
-      const { seq, topic, deliverAt, dedupId } = operation.message;
+      const { seq, topic, deliverAt, dedupId, retain } = operation.message;
+      if (retain === true) retained.set(topic, seq);
       if (deliverAt !== undefined) delayed.add(seq);
       else messages.push({ seq, topic });
       if (dedupId !== undefined) dedup.push(dedupId);
@@ -108,6 +118,10 @@ function modelOf(batches: readonly (readonly StoreOperation[])[]): Record<string
       if (change === "deleted") durables.delete(name);
       if (change === "created") durables.set(name, { position, settled: new Set() });
     } else if (operation.type === "delayed-removed") delayed.delete(operation.seq);
+    else if (operation.type === "dead-letter-added") letters.add(operation.id);
+    else if (operation.type === "dead-letter-removed") letters.delete(operation.id);
+    else if (operation.type === "retained-cleared") retained.delete(operation.topic);
+    else dedup.push(operation.dedupId);
   }
   const pending = (name: string, topics: (topic: string) => boolean): number[] | string => {
     const one = durables.get(name);
@@ -120,6 +134,8 @@ function modelOf(batches: readonly (readonly StoreOperation[])[]): Record<string
     delayed: [...delayed],
     dedup,
     attempts,
+    letters: [...letters],
+    retained: [...retained],
   };
 }
 
@@ -129,10 +145,10 @@ async function foundIn(store: StoreEngine): Promise<Record<string, unknown>> {
     const seqs: number[] = [];
     for (let afterSeq = 0; ;) {
       const page = await store.pending(name, afterSeq, 5);
-      for (const { message } of page.messages) {
-        expect(message.id).toBe(`message-${message.seq}`);
-        expect(message.data).toEqual({ seq: message.seq });
-        seqs.push(message.seq);
+      for (const { message: one } of page.messages) {
+        expect(one.id).toBe(`message-${one.seq}`);
+        expect(one.data).toEqual({ seq: one.seq });
+        seqs.push(one.seq);
       }
       if (!page.hasMore) return seqs;
       afterSeq = page.throughSeq;
@@ -145,6 +161,8 @@ async function foundIn(store: StoreEngine): Promise<Record<string, unknown>> {
     delayed: store.recovered.delayed.map(({ seq }) => seq),
     dedup: store.recovered.dedup.map(({ dedupId }) => dedupId),
     attempts: [...(b?.attempts.keys() ?? [])],
+    letters: store.recovered.deadLetters.map(({ id }) => id),
+    retained: store.recovered.retained.map(({ topic, seq }) => [topic, seq]),
   };
 }
 
