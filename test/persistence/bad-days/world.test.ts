@@ -46,13 +46,13 @@ describe("the world around a store", () => {
   });
 
   it("a small disk that fills up: messages are refused, the rest goes on, and it ends by itself", async (context) => {
-    const folder = smallDisk("14m");
+    const folder = smallDisk("24m");
     if (folder === undefined)
       return context.skip("mounting takes a privilege; the same by injection is in store/bad-days.test.ts");
     const clock = new ManualClock();
     const path = join(folder, "data");
     const filler = join(folder, "filler");
-    fs.writeFileSync(filler, Buffer.alloc(8 * 2 ** 20, 1));
+    fs.writeFileSync(filler, Buffer.alloc(18 * 2 ** 20, 1));
     const states: string[] = [];
     const store = await StoreEngine.open({
       path,
