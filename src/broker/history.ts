@@ -10,21 +10,21 @@ import { messageFrom } from "./stored-message.js";
 /** Which part of history to read. */
 export interface ReplayOptions {
   /** The first message, included, by number or by time (milliseconds since 1970); absent: the oldest there is. */
-  readonly from?: HistoryPoint;
+  readonly from?: HistoryPoint | undefined;
   /** The last message, included; absent: the last one that was stored when the replay began. */
-  readonly to?: HistoryPoint;
+  readonly to?: HistoryPoint | undefined;
   /** Messages at most; absent: all. */
-  readonly limit?: number;
+  readonly limit?: number | undefined;
   /** Ends it between two messages: it throws the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** How to publish history again. */
 export interface ReplayMessagesOptions extends ReplayOptions {
   /** Messages a second; absent: as fast as subscribers take them. */
-  readonly rate?: number;
+  readonly rate?: number | undefined;
   /** Told after each message: how many so far, and the number of the last. */
-  readonly onProgress?: (progress: { readonly replayed: number; readonly seq: number }) => void;
+  readonly onProgress?: ((progress: { readonly replayed: number; readonly seq: number }) => void) | undefined;
 }
 
 const optionNames = ["from", "to", "limit", "signal"];

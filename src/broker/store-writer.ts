@@ -83,17 +83,18 @@ export class StoreWriter {
     }
   }
 
-  async #append(steps: readonly StoreStep[], level: Durability | undefined): Promise<void> {
-    const { store } = this;
-    try {
-      await store.append(steps, level);
-    } catch (error) {
-      // What settles messages must not be lost for want of room in a buffer; messages are held back before they get here.
-      const isBufferFull = error instanceof BrokerError && error.code === "ERR_QUEUE_FULL";
-      if (!isBufferFull || steps.some(({ type }) => type === "publish")) throw error;
-      await store.ready();
-      await this.#append(steps, level);
-    }
+  #append(steps: readonly StoreStep[], level: Durability | undefined): Promise<void> {
+    const stored = this.store.append(steps, level);
+    // Messages are held back before they get here, so that the buffer has room for them.
+    if (steps.some(({ type }) => type === "publish")) return stored;
+    return stored.catch((error: unknown) => this.#appendAgain(steps, level, error));
+  }
+
+  /** What settles messages must not be lost for want of room in a buffer. */
+  async #appendAgain(steps: readonly StoreStep[], level: Durability | undefined, error: unknown): Promise<void> {
+    if (!(error instanceof BrokerError) || error.code !== "ERR_QUEUE_FULL") throw error;
+    await this.store.ready();
+    await this.#append(steps, level);
   }
 }
 

@@ -20,44 +20,48 @@ export interface LevelPersistenceOptions {
    * Patterns of the topics that are stored; default all of them, `[">"]`. What is published to others stays in memory, at
    * the speed of a broker without a store.
    */
-  readonly topics?: readonly string[];
+  readonly topics?: readonly string[] | undefined;
   /** What a publish or settle that names no level has to reach before its promise resolves; default `"group"`. */
-  readonly durability?: Durability;
+  readonly durability?: Durability | undefined;
   /** For the level `interval`: milliseconds that a record stays unsynced at most; default 100. */
-  readonly interval?: number;
+  readonly interval?: number | undefined;
   /**
    * How long messages are kept that no durable has to settle. With a limit and no policy: `limits`. With neither, a message
    * is kept until every durable that matched it has settled it, and one that none matched for seven days and within 1 GiB.
    */
-  readonly retention?: {
-    /** Milliseconds. */
-    readonly maxAge?: number;
-    /** Bytes, as stored. */
-    readonly maxBytes?: number;
-    /** A number of messages. */
-    readonly maxMessages?: number;
-    /** What the limits mean. */
-    readonly policy?: RetentionPolicy;
-  };
+  readonly retention?:
+    | {
+        /** Milliseconds. */
+        readonly maxAge?: number | undefined;
+        /** Bytes, as stored. */
+        readonly maxBytes?: number | undefined;
+        /** A number of messages. */
+        readonly maxMessages?: number | undefined;
+        /** What the limits mean. */
+        readonly policy?: RetentionPolicy | undefined;
+      }
+    | undefined;
   /** How payloads become bytes: `"json"` (default), `"v8"` (Map, Date, BigInt, cycles), or one's own. */
-  readonly codec?: CodecOption;
+  readonly codec?: CodecOption | undefined;
   /** Of what a checkpoint writes; default `"gzip"`. */
-  readonly compression?: "gzip" | "none" | Compressor;
+  readonly compression?: "gzip" | "none" | Compressor | undefined;
   /** Encrypts what is stored, with AES-256-GCM. A store is encrypted from its beginning, or never. */
-  readonly encryption?: {
-    /** Gives the keys, by number. */
-    readonly keyProvider: KeyProvider;
-  };
+  readonly encryption?:
+    | {
+        /** Gives the keys, by number. */
+        readonly keyProvider: KeyProvider;
+      }
+    | undefined;
   /** What to do about damage that is not a write cut short; default `"quarantine"`: set it aside, report it, go on. */
-  readonly recovery?: RecoveryPolicy;
+  readonly recovery?: RecoveryPolicy | undefined;
   /** Bytes of log at which a checkpoint comes; default 64 MiB. */
-  readonly walBytes?: number;
+  readonly walBytes?: number | undefined;
   /** Milliseconds from the first change to the next checkpoint; default 30,000. */
-  readonly checkpointInterval?: number;
+  readonly checkpointInterval?: number | undefined;
   /** Bytes kept back on the disk, so that acknowledgements work while it is full; default 4 MiB. */
-  readonly reserveBytes?: number;
+  readonly reserveBytes?: number | undefined;
   /** @internal The machine, part by part. */
-  readonly machine?: Partial<Machine>;
+  readonly machine?: Partial<Machine> | undefined;
 }
 
 /** What the broker hands to its store. */

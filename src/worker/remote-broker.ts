@@ -418,7 +418,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     kind: SubscriptionKind,
     pattern: string | readonly string[],
     handler: Handler | undefined,
-    options: WorkerSubscribeOptions<never> & { readonly durable?: string | undefined },
+    options: WorkerSubscribeOptions<never>,
   ): RemoteSubscription<never> {
     this.#lastSubscription += 1;
     const id = this.#lastSubscription;
