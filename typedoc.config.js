@@ -27,7 +27,7 @@ export default {
     "Matches",
     "Template",
     "namedPriorities",
-    "Dialect",
+
     "TakerHost",
     "RemoteOrigin",
   ],
