@@ -18,7 +18,7 @@ export default {
   excludeExternals: true,
   disableSources: true,
   treatWarningsAsErrors: true,
-  // Helpers of conditional types, and the spelling of patterns that gateways will bring.
+  // Helpers of conditional types.
   intentionallyNotExported: [
     "HasWildcard",
     "IsUntyped",
