@@ -56,8 +56,8 @@ export interface LevelPersistenceOptions {
   readonly checkpointInterval?: number;
   /** Bytes kept back on the disk, so that acknowledgements work while it is full; default 4 MiB. */
   readonly reserveBytes?: number;
-  /** @internal The machine, part by part. */
-  readonly machine?: Partial<Machine>;
+  /** @internal The machine, part by part, or made of the real one. */
+  readonly machine?: Partial<Machine> | ((real: Machine) => Machine);
 }
 
 /** What the broker hands to its store. */
