@@ -14,6 +14,7 @@ const command = "cli";
 
 const errors = "^src/errors\\.ts$";
 const index = "^src/index\\.ts$";
+const storeDoor = "^src/persistence/index\\.ts$";
 /** @param {string[]} names */
 const folder = (...names) => `^src/(?:${names.join("|")})/`;
 /** As `folder`, remembering which of them it was, for `$1` in the other half of the rule. @param {string[]} names */
@@ -77,16 +78,24 @@ module.exports = {
     },
     {
       name: "testing-uses-the-main-door",
-      comment: "testing may also replace what platform declares.",
+      comment: "testing may also replace what platform declares, and use the store's door.",
       severity: "error",
       from: { path: folder("testing") },
-      to: { path: "^src/", pathNot: [index, folder("platform", "testing")] },
+      to: { path: "^src/", pathNot: [index, storeDoor, folder("platform", "testing")] },
+    },
+    {
+      name: "testing-loads-the-store-late",
+      comment:
+        "A test without a store must not load a native module: types, and import() where a test asks for a store.",
+      severity: "error",
+      from: { path: folder("testing") },
+      to: { path: storeDoor, dynamic: false, dependencyTypesNot: ["type-only"] },
     },
     {
       name: "persistence-behind-its-door",
-      comment: "Only inproc-broker/persistence loads the store.",
+      comment: "Only inproc-broker/persistence loads the store, and testing where it is asked to.",
       severity: "error",
-      from: { path: "^src/", pathNot: folder("persistence", command) },
+      from: { path: "^src/", pathNot: folder("persistence", "testing", command) },
       to: { path: folder("persistence") },
     },
     {

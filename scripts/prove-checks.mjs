@@ -171,6 +171,16 @@ const layerPlants = {
     rules: ["doors-use-the-main-door"],
   },
   "src/testing/index.ts": { lines: ['export type { Machine } from "../platform/allowed.js";'] },
+  "src/testing/with-store.ts": {
+    lines: [
+      'import type { ClassicLevel } from "../persistence/index.js";',
+      'export const load = (): Promise<{ ClassicLevel: typeof ClassicLevel }> => import("../persistence/index.js");',
+    ],
+  },
+  "src/testing/to-store.ts": {
+    lines: ['export { ClassicLevel } from "../persistence/index.js";'],
+    rules: ["testing-loads-the-store-late"],
+  },
   "src/testing/to-delivery.ts": {
     lines: ['export * from "../delivery/to-dispatch.js";'],
     rules: ["testing-uses-the-main-door"],

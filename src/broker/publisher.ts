@@ -248,12 +248,7 @@ export class Publisher {
    */
   accept(drafts: readonly Draft[], mayWait: boolean): Accepted[] {
     const batch = new Batch();
-    const plans = drafts.map((draft) => this.#plan(draft, mayWait, batch));
-    // Held from before the first is carried out, so that whoever hears of it cannot take the memory of the next.
-    for (const plan of plans) if (plan instanceof Plan && plan.isKept) this.#host.memory.hold(plan.message);
-    const accepted = plans.map((plan) => (plan instanceof Plan ? this.#carryOut(plan) : this.#duplicate(plan)));
-    for (const plan of plans) if (plan instanceof Plan) this.#finish(plan);
-    return accepted;
+    return this.#carryOutAll(drafts.map((draft) => this.#plan(draft, mayWait, batch)));
   }
 
   /** The same for one draft. */
@@ -274,9 +269,7 @@ export class Publisher {
 
   /** The second half: routed as things are now, whatever they were when it was planned. */
   carryOut(planned: readonly (Plan | Receipt)[]): Accepted[] {
-    return planned.map((plan) =>
-      plan instanceof Plan ? this.#carryOut(this.#replanned(plan)) : this.#duplicate(plan),
-    );
+    return this.#carryOutAll(planned.map((plan) => (plan instanceof Plan ? this.#replanned(plan) : plan)));
   }
 
   /** Gives planned messages new numbers, where others have taken higher ones meanwhile. */
@@ -413,6 +406,14 @@ export class Publisher {
     if (!memory.hasRoom(bytes)) throw this.#noMemory(topic, draft.bytes);
     if (dedupId !== undefined) batch?.firsts.set(dedupId, receiptOf(message, targets.length, false));
     return plan;
+  }
+
+  #carryOutAll(plans: readonly (Plan | Receipt)[]): Accepted[] {
+    // Held from before the first is carried out, so that whoever hears of it cannot take the memory of the next.
+    for (const plan of plans) if (plan instanceof Plan && plan.isKept) this.#host.memory.hold(plan.message);
+    const accepted = plans.map((plan) => (plan instanceof Plan ? this.#carryOut(plan) : this.#duplicate(plan)));
+    for (const plan of plans) if (plan instanceof Plan) this.#finish(plan);
+    return accepted;
   }
 
   /** Carries out a plan. Nothing here can fail. */

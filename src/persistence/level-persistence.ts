@@ -60,8 +60,8 @@ export interface LevelPersistenceOptions {
   readonly checkpointInterval?: number | undefined;
   /** Bytes kept back on the disk, so that acknowledgements work while it is full; default 4 MiB. */
   readonly reserveBytes?: number | undefined;
-  /** @internal The machine, part by part. */
-  readonly machine?: Partial<Machine> | undefined;
+  /** @internal The machine, part by part, or made of the real one. */
+  readonly machine?: Partial<Machine> | ((real: Machine) => Machine) | undefined;
 }
 
 /** What the broker hands to its store. */

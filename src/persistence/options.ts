@@ -81,8 +81,8 @@ export interface StoreOptions {
   readonly onProblem?: ((problem: StoreProblem) => void) | undefined;
   readonly clock?: Pick<Clock, "now" | "monotonic" | "schedule"> | undefined;
   readonly random?: Random | undefined;
-  /** The machine, part by part. */
-  readonly machine?: Partial<Machine> | undefined;
+  /** The machine, part by part, or made of the real one. */
+  readonly machine?: Partial<Machine> | ((real: Machine) => Machine) | undefined;
 }
 
 /** What the store needs of the machine. */
@@ -140,7 +140,7 @@ export function resolveOptions(options: StoreOptions): StoreSettings {
   if (encryption !== undefined && typeof encryption.keyProvider !== "function") {
     throw invalid("encryption.keyProvider", encryption.keyProvider, "a function");
   }
-  const machine: Machine = {
+  const real: Machine = {
     fileSystem: nodeFileSystem,
     folders: nodeFolders,
     openDatabase: openLevelStore,
@@ -150,8 +150,8 @@ export function resolveOptions(options: StoreOptions): StoreSettings {
     gzip: zlibCompressor ?? fflateCompressor,
     afterTurn: (run) => nodeEventLoop.afterTurn(run),
     elapsed: () => nodeEventLoop.elapsed(),
-    ...options.machine,
   };
+  const machine = typeof options.machine === "function" ? options.machine(real) : { ...real, ...options.machine };
   return {
     path,
     durability,

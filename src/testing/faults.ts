@@ -2,10 +2,11 @@ import { InvalidArgumentError, matchesPattern } from "../index.js";
 import type { Random } from "../platform/random.js";
 import type { Duration } from "./duration.js";
 import { durationMs } from "./duration.js";
+import type { FaultHandle, Share } from "./fault-handle.js";
+import { InjectedFault } from "./injected-fault.js";
 import { seededRandom } from "./seeded-random.js";
-
-/** How often: below 1 a probability, from 1 on the next so many (`Infinity`: all). */
-export type Share = number;
+import type { StoreFault } from "./store-faults.js";
+import { StoreFaults } from "./store-faults.js";
 
 /** What may happen to a message on its way into the broker. */
 export interface PublishFault {
@@ -45,14 +46,6 @@ export interface AckFault {
   readonly subscription?: string;
 }
 
-/** A fault that is in force. */
-export interface FaultHandle {
-  /** How often it has struck. */
-  readonly count: number;
-  /** Ends it. A repeat does nothing. */
-  stop(): void;
-}
-
 /** The faults of a test broker, all from its seed: the same seed and the same messages, the same faults. */
 export interface Faults {
   /**
@@ -75,14 +68,20 @@ export interface Faults {
   onAck(fault: AckFault): FaultHandle;
   /** The same, for topics that match. */
   onAck(pattern: string, fault: AckFault): FaultHandle;
+  /**
+   * For the disk of a store that the kit made (`persistence: "memory"`, `persistence: { path }`). Throws `ERR_INVALID_OPTION`
+   * without one.
+   *
+   * @example
+   * ```ts
+   * const disk = t.fault.store({ full: true });   // publishes reject with ERR_STORE_FULL, acknowledgements work
+   * disk.stop();                                  // there is room again: within a second the store notices
+   * t.fault.store({ failSync: 1, after: 2 });     // the third sync fails: ERR_STORE_FAILED until t.restart()
+   * ```
+   */
+  store(fault: StoreFault): FaultHandle;
   /** Ends every fault. */
   clear(): void;
-}
-
-/** What a fault fails with, unless the test names something else. */
-export class InjectedFault extends Error {
-  /** Its class's. */
-  override readonly name = "InjectedFault";
 }
 
 const publishKeys = ["fail", "error", "duplicate", "delay", "reorder"];
@@ -105,14 +104,27 @@ export class FaultRules implements Faults {
   readonly #publish = new Set<Rule<PublishFault>>();
   readonly #deliver = new Set<Rule<DeliverFault>>();
   readonly #ack = new Set<Rule<AckFault>>();
+  /** Those of the store's disk. */
+  readonly disk: StoreFaults;
+  readonly #hasDisk: boolean;
 
-  constructor(seed: number) {
+  /** @param hasDisk whether there is a store that the kit made */
+  constructor(seed: number, hasDisk: boolean) {
     this.#seed = seed;
     this.#random = seededRandom(seed);
+    this.#hasDisk = hasDisk;
+    // Chance of its own: a write more does not change what strikes the messages.
+    this.disk = new StoreFaults(seed + 1);
   }
 
+  /** Whether nothing strikes messages. */
   get isEmpty(): boolean {
     return this.#publish.size + this.#deliver.size + this.#ack.size === 0;
+  }
+
+  /** The chance that they go by. */
+  get random(): Random {
+    return this.#random;
   }
 
   onPublish(pattern: string, fault: PublishFault): FaultHandle {
@@ -128,7 +140,13 @@ export class FaultRules implements Faults {
     return this.#add(this.#ack, ">", patternOrFault, ackKeys);
   }
 
+  store(fault: StoreFault): FaultHandle {
+    if (this.#hasDisk) return this.disk.add(fault);
+    throw invalid('fault.store needs a store of the kit: createTestBroker({ persistence: "memory" }) or { path }');
+  }
+
   clear(): void {
+    this.disk.clear();
     this.#publish.clear();
     this.#deliver.clear();
     this.#ack.clear();

@@ -17,6 +17,8 @@ import { matchesPattern } from "../index.js";
  * expired       its time to live was over
  * error         a handler, filter, plugin or listener threw
  * fault         the kit did to it what the test asked for
+ * crashed       the broker was ended as by a power cut; of no message
+ * restarted     the next broker has begun; of no message
  */
 export type HistoryKind =
   | "published"
@@ -31,7 +33,9 @@ export type HistoryKind =
   | "dropped"
   | "expired"
   | "error"
-  | "fault";
+  | "fault"
+  | "crashed"
+  | "restarted";
 
 /** One thing that happened. `data` is a copy from the time of publishing: what anybody does to it later changes nothing. */
 export interface HistoryEntry<Data = unknown> {

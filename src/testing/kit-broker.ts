@@ -16,6 +16,7 @@ import type {
 import { InProcBroker } from "../index.js";
 import { afterRealTime } from "../platform/real-time.js";
 import type { Kit } from "./kit.js";
+import type { Life } from "./life.js";
 
 /**
  * An `InProcBroker` that the kit looks into: the real one, with its real semantics. What it overrides calls the broker's own
@@ -23,15 +24,18 @@ import type { Kit } from "./kit.js";
  */
 export class KitBroker<Topics> extends InProcBroker<Topics> {
   readonly #kit: Kit;
-  /** What a test leaves behind fails it when its broker ends. */
-  readonly #onDispose: () => void;
+  readonly #life: Life;
+  /** Ends the test broker, and with it whichever broker it has by then. */
+  readonly #onDispose: () => Promise<void>;
+  readonly #listeners = new WeakMap<object, object>();
   #errorListeners = 0;
 
-  constructor(kit: Kit, onDispose: () => void) {
-    super(kit.brokerOptions);
+  constructor(kit: Kit, life: Life, onDispose: () => Promise<void>) {
+    super(kit.optionsFor(life));
     this.#kit = kit;
+    this.#life = life;
     this.#onDispose = onDispose;
-    kit.attach(this as unknown as InProcBroker<never>);
+    kit.attach(this as unknown as InProcBroker<never>, life);
   }
 
   override publish<Topic extends TopicName<Topics>>(
@@ -90,12 +94,16 @@ export class KitBroker<Topics> extends InProcBroker<Topics> {
 
   override on<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
     if (name === "error") this.#countErrorListeners(1);
-    return super.on(name, listener);
+    return super.on(name, this.#whileAlive(listener));
+  }
+
+  override once<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
+    return super.once(name, this.#whileAlive(listener));
   }
 
   override off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
     if (name === "error") this.#countErrorListeners(-1);
-    return super.off(name, listener);
+    return super.off(name, this.#whileAlive(listener));
   }
 
   /**
@@ -104,6 +112,7 @@ export class KitBroker<Topics> extends InProcBroker<Topics> {
    */
   override async close(options: CloseOptions = {}): Promise<CloseResult> {
     const { clock, settings } = this.#kit;
+    if (options.drain === false) this.#kit.closing();
     const closing = super.close(options);
     if (clock.mode !== "manual" || options.drain === false) return closing;
     const cancel = afterRealTime(settings.timeoutMs, () => void clock.advance(options.timeout ?? 5_000));
@@ -114,14 +123,21 @@ export class KitBroker<Topics> extends InProcBroker<Topics> {
     }
   }
 
-  /** Closes without waiting for what is left, and throws where strict mode finds that something is. */
+  /** Ends the test broker: closes without waiting for what is left, and throws where strict mode finds that something is. */
   override async [Symbol.asyncDispose](): Promise<void> {
-    const { clock } = this.#kit;
-    try {
-      if (this.state === "open") this.#onDispose();
-    } finally {
-      await (clock.mode === "real" ? super.close() : super.close({ drain: false }));
-    }
+    await this.#onDispose();
+  }
+
+  /** A listener that hears nothing of what happens after a crash. */
+  #whileAlive<Name extends BrokerEventName>(listener: BrokerListener<Name>): BrokerListener<Name> {
+    if (typeof listener !== "function") return listener;
+    const known = this.#listeners.get(listener);
+    if (known !== undefined) return known as BrokerListener<Name>;
+    const whileAlive = ((...facts: never[]) => {
+      if (!this.#life.isOver) (listener as (...all: never[]) => void)(...facts);
+    }) as BrokerListener<Name>;
+    this.#listeners.set(listener, whileAlive);
+    return whileAlive;
   }
 
   #countErrorListeners(by: number): void {

@@ -4,9 +4,13 @@ import type { AsyncContext } from "../platform/async-context.js";
 import { asyncContext } from "../platform/async-context.js";
 import { nextTurn } from "../platform/real-time.js";
 import { FaultRules } from "./faults.js";
+import { FaultWaits } from "./fault-waits.js";
 import { History } from "./history.js";
+import { isPersistence, KitStore } from "./kit-store.js";
 import { Ledger } from "./ledger.js";
-import type { KitSettings, TestBrokerOptions } from "./options.js";
+import type { Life } from "./life.js";
+import { never, whileAlive } from "./life.js";
+import type { kitSettings, KitSettings } from "./options.js";
 import { unmovedClock } from "./other-clocks.js";
 import type { SubscriptionFacts } from "./recorder.js";
 import { inboxPrefix, Recorder } from "./recorder.js";
@@ -33,12 +37,14 @@ export class Kit {
   readonly faults: FaultRules;
   readonly recorder: Recorder;
   readonly clock: TestClock;
-  /** The options of the broker itself. */
+  /** The options of every broker, without what is made for each. */
   readonly brokerOptions: BrokerOptions;
+  /** What the brokers keep their messages in; null: they do not. */
+  readonly store: KitStore | null;
   /** Publishes that a fault delays. */
   heldPublishes = 0;
   /** What faults hold back until time moves. */
-  readonly faultWaits = new Set<{ readonly at: number; readonly what: string }>();
+  readonly #waits: FaultWaits;
   /** True while somebody of the application listens for errors. */
   hasErrorListener = false;
   readonly #causes: AsyncContext<readonly string[]> | null;
@@ -47,25 +53,42 @@ export class Kit {
   readonly #handlers = new Map<string, Set<Subscription<never>>>();
   readonly #lostAcks = new WeakSet<Message>();
   readonly #byDeliveryId = new Map<string, { readonly message: Message; readonly subscription: string }>();
-  readonly #left = new Set<(seq: number, subscription: string) => void>();
-  readonly #ended = new WeakSet<Subscription<never>>();
+  /** Who waits for a handler to come back, and how to end the wait. */
+  readonly #left = new Map<(seq: number, subscription: string) => void, () => void>();
+  #life: Life = { isOver: true, isSteady: false };
   #shuffling: HeldPublish[] | null = null;
   #broker: InProcBroker<never> | null = null;
+  #isAttached = false;
   #deadLetterTopic: string;
   #random = seededRandom(0);
 
-  constructor(settings: KitSettings, now: TestBrokerOptions["now"], broker: BrokerOptions) {
+  constructor({ settings, now, persistence, broker }: ReturnType<typeof kitSettings>) {
     this.settings = settings;
     this.history = new History(settings.historyLimit);
     this.ledger = new Ledger(settings.historyLimit);
-    this.faults = new FaultRules(settings.seed ^ faultSeed);
+    const isOwnStore = persistence !== undefined && !isPersistence(persistence);
+    this.faults = new FaultRules(settings.seed ^ faultSeed, isOwnStore);
+    this.store =
+      persistence === undefined
+        ? null
+        : new KitStore(persistence, {
+            faults: this.faults.disk,
+            wait: (ms, what) => this.#waits.wait(ms, what, true),
+            struck: (what) => void this.recorder.event("fault", what),
+            opened: (lastSeq, scheduled) => {
+              this.#life.isSteady = true;
+              this.ledger.begin(lastSeq, scheduled);
+            },
+          });
     this.#deadLetterTopic = broker.deadLetter === undefined ? "" : (broker.deadLetter.topic ?? "dlq");
     this.#causes = settings.mode === "inline" ? asyncContext() : null;
     let brokerClock: Clock;
     if (settings.clock === "manual") {
       const clock = new VirtualClock(now === undefined ? {} : { now });
       brokerClock = clock.forBroker({
-        activity: () => this.history.added + this.heldPublishes,
+        activity: () => this.history.added + this.heldPublishes + this.#storeSteps(),
+        storeSteps: () => this.#storeSteps(),
+        stored: () => this.store?.disk?.atRest(),
         isWorking: () => this.recorder.running + this.heldPublishes > 0,
         fingerprint: () => this.fingerprint(),
         agenda: () => this.agenda(),
@@ -75,6 +98,7 @@ export class Kit {
       this.clock = unmovedClock(settings.clock, () => this.agenda());
       brokerClock = this.clock;
     }
+    this.#waits = new FaultWaits(brokerClock);
     this.recorder = new Recorder({
       history: this.history,
       ledger: this.ledger,
@@ -82,7 +106,7 @@ export class Kit {
       factsOf: (name) => this.#facts.get(name) ?? unknownFacts,
       causes: this.#causes,
       left: (seq, subscription) => {
-        for (const tell of [...this.#left]) tell(seq, subscription);
+        for (const tell of [...this.#left.keys()]) tell(seq, subscription);
       },
     });
     this.#random = seededRandom(settings.seed);
@@ -91,7 +115,26 @@ export class Kit {
       clock: brokerClock,
       random: () => this.#random(),
       payloads: settings.payloads === "reference" ? "reference" : "clone",
-      plugins: [...(broker.plugins ?? []), this.#faultPlugin(), this.recorder.plugin],
+    };
+  }
+
+  #storeSteps(): number {
+    return this.store?.disk?.begun ?? 0;
+  }
+
+  /** The one of the brokers that is there now, or was last. */
+  get life(): Life {
+    return this.#life;
+  }
+
+  /** Options for the next broker. */
+  optionsFor(life: Life): BrokerOptions {
+    const { brokerOptions, store } = this;
+    const own = [this.#faultPlugin(life), this.recorder.plugin].map((plugin) => whileAlive(plugin, life));
+    return {
+      ...brokerOptions,
+      plugins: [...(brokerOptions.plugins ?? []), ...own],
+      ...(store === null ? {} : { persistence: store.persistenceFor(life) }),
     };
   }
 
@@ -100,21 +143,43 @@ export class Kit {
   }
 
   /** The broker is there: listens to it. */
-  attach(broker: InProcBroker<never>): void {
-    this.recorder.listen(broker);
+  attach(broker: InProcBroker<never>, life: Life): void {
+    this.#isAttached = false;
+    this.#life = life;
+    this.recorder.listen(broker, life);
     this.#broker = broker;
+    this.#isAttached = true;
   }
 
   /** True once `attach` is over: what listens now is the application. */
   get isAttached(): boolean {
-    return this.#broker !== null;
+    return this.#isAttached;
+  }
+
+  /** The broker closes: a slow disk is no longer slow. */
+  closing(): void {
+    this.#life.isSteady = false;
+    this.#waits.release("disk");
+  }
+
+  /** The broker has ended: forgets what was under way in it. What waits because of a fault goes on, and finds it gone. */
+  endLife(): void {
+    this.#life.isOver = true;
+    this.#life.isSteady = false;
+    this.recorder.end();
+    if (this.store === null) this.ledger.clear();
+    else this.ledger.end((name) => this.#factsOf(name).isDurable);
+    this.#facts.clear();
+    this.#handlers.clear();
+    this.#byDeliveryId.clear();
+    for (const release of [...this.#left.values()]) release();
+    this.#waits.release("all");
   }
 
   /** What waits for time. */
   agenda(): PendingTimer[] {
     const now = this.clock.now();
-    const held = [...this.faultWaits].map(({ at, what }) => ({ at, inMs: at - now, what }));
-    return [...this.ledger.agenda(now), ...held];
+    return [...this.ledger.agenda(now), ...this.#waits.agenda(now)];
   }
 
   /** Whether there is something that time alone would bring on: a backoff, a lost acknowledgement, a fault. */
@@ -147,8 +212,11 @@ export class Kit {
 
   subscribed(subscription: Subscription<never>, isPush: boolean, options: SubscribeOptions<never> = {}): void {
     const { ack: brokerAck } = this.brokerOptions;
-    const mode = options.ack ?? (brokerAck === undefined ? "none" : isPush ? "auto" : "manual");
+    const isDurable = options.durable !== undefined;
+    const acknowledges = brokerAck !== undefined || isDurable;
+    const mode = options.ack ?? (acknowledges ? (isPush ? "auto" : "manual") : "none");
     this.#facts.set(subscription.name, {
+      isDurable,
       acknowledges: mode !== "none",
       isAuto: mode === "auto",
       ackTimeoutMs: options.ackTimeout ?? brokerAck?.timeout ?? 30_000,
@@ -159,7 +227,6 @@ export class Kit {
     else handlers.add(subscription);
     if (this.settings.mode === "manual") subscription.pause();
     void subscription.closed.then(() => {
-      this.#ended.add(subscription);
       this.#handlers.get(subscription.name)?.delete(subscription);
     });
   }
@@ -228,7 +295,7 @@ export class Kit {
     try {
       if (delayMs > 0) {
         this.recorder.fault({ topic }, `the publish was delayed by ${delayMs} ms`);
-        await this.#wait(delayMs, `a fault lets a publish on ${topic} go on`);
+        await this.#waits.wait(delayMs, `a fault lets a publish on ${topic} go on`);
       }
       if (isReordered) {
         this.recorder.fault({ topic }, "the publish was reordered");
@@ -263,12 +330,14 @@ export class Kit {
     };
     if (isHandled()) return;
     await new Promise<void>((resolve) => {
-      const tell = (leftSeq: number, name: string): void => {
-        if (leftSeq !== seq || name !== subscription || !isHandled()) return;
+      const release = (): void => {
         this.#left.delete(tell);
         resolve();
       };
-      this.#left.add(tell);
+      const tell = (leftSeq: number, name: string): void => {
+        if (leftSeq === seq && name === subscription && isHandled()) release();
+      };
+      this.#left.set(tell, release);
     });
   }
 
@@ -284,13 +353,14 @@ export class Kit {
   /** Forgets what is under way: for a broker that was emptied. */
   reset(): void {
     this.faults.clear();
+    this.store?.reset();
     this.ledger.clear();
     this.history.clear();
     this.#byDeliveryId.clear();
     this.#random = seededRandom(this.settings.seed);
   }
 
-  #faultPlugin(): Plugin {
+  #faultPlugin(life: Life): Plugin {
     return {
       name: "test-kit",
       onPublish: (draft) => {
@@ -315,21 +385,21 @@ export class Kit {
           value: () => (this.#loseAck(message, subscription) ? Promise.resolve() : ack()),
         });
       },
-      around: (message, subscription, run) => this.#around(message, subscription, run),
+      around: (message, subscription, run) => this.#around(message, subscription, run, life),
       onSettle: (message) => void this.#byDeliveryId.delete(message.deliveryId),
     };
   }
 
-  #around(message: Message, subscription: string, run: () => unknown): unknown {
+  #around(message: Message, subscription: string, run: () => unknown, life: Life): unknown {
     const inContext =
       this.#causes === null
         ? run
         : () => this.#causes?.run([...(this.ledger.get(message.seq)?.causedIn ?? []), subscription], run);
     if (this.settings.mode === "manual") for (const one of this.#handlers.get(subscription) ?? []) one.pause();
-    const cameBack = this.recorder.handlerBegins(message, subscription);
+    const cameBack = this.recorder.handlerBegins(message, subscription, life);
     let result: unknown;
     try {
-      result = this.faults.isEmpty ? inContext() : this.#struck(message, subscription, inContext);
+      result = this.faults.isEmpty ? inContext() : this.#struck(message, subscription, inContext, life);
     } catch (error) {
       cameBack();
       throw error;
@@ -353,7 +423,7 @@ export class Kit {
   }
 
   /** Runs a handler with what the faults do to it. */
-  #struck(message: Message, subscription: string, run: () => unknown): unknown {
+  #struck(message: Message, subscription: string, run: () => unknown, life: Life): unknown {
     const { topic } = message;
     const delayMs = this.faults.deliverDelay(topic, subscription);
     const failure = this.faults.deliverFailure(topic, subscription);
@@ -374,7 +444,8 @@ export class Kit {
     this.recorder.fault(message, `the delivery was delayed by ${delayMs} ms`, subscription);
     const state = this.ledger.get(message.seq)?.deliveries.get(subscription);
     if (state !== undefined) state.held += 1;
-    return this.#wait(delayMs, `a fault lets a delivery of ${topic} to ${subscription} go on`).then(() => {
+    return this.#waits.wait(delayMs, `a fault lets a delivery of ${topic} to ${subscription} go on`).then(() => {
+      if (life.isOver) return never();
       if (state !== undefined) state.held -= 1;
       return strike();
     });
@@ -397,26 +468,9 @@ export class Kit {
   #factsOf(subscription: string): SubscriptionFacts {
     return this.#facts.get(subscription) ?? unknownFacts;
   }
-
-  /** Resolves after so long, by the broker's clock. Who asks for the agenda is told what it leads to. */
-  #wait(ms: number, what: string): Promise<void> {
-    const wait = { at: this.clock.now() + ms, what };
-    this.faultWaits.add(wait);
-    return new Promise((resolve) => {
-      this.brokerOptions.clock?.schedule(ms, () => {
-        this.faultWaits.delete(wait);
-        resolve();
-      });
-    });
-  }
 }
 
-const unknownFacts: SubscriptionFacts = { acknowledges: false, isAuto: false, ackTimeoutMs: 30_000 };
-
-/** What a handler returns of which the broker never hears again. */
-function never(): Promise<never> {
-  return new Promise(() => undefined);
-}
+const unknownFacts: SubscriptionFacts = { isDurable: false, acknowledges: false, isAuto: false, ackTimeoutMs: 30_000 };
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";

@@ -7,7 +7,8 @@ export type DeliveryOutcome = "acked" | "delivered" | "failed" | "rejected" | "d
 /** Where a message is in one subscription. */
 export interface DeliveryState {
   readonly subscription: string;
-  where: "in flight" | "in backoff" | "done";
+  /** kept: in the store, since its broker has ended; it comes again to whoever subscribes to its durable. */
+  where: "in flight" | "in backoff" | "kept" | "done";
   outcome: DeliveryOutcome | undefined;
   attempts: number;
   reason: string | undefined;
@@ -83,6 +84,32 @@ export class Ledger {
 
   clear(): void {
     this.#bySeq.clear();
+  }
+
+  /** The broker has ended: what no durable has in the store will not come any more. */
+  end(isDurable: (subscription: string) => boolean): void {
+    for (const { deliveries } of this.#bySeq.values()) {
+      for (const state of deliveries.values()) {
+        state.running = 0;
+        state.held = 0;
+        if (state.where === "done") continue;
+        state.dueAt = Infinity;
+        state.where = isDurable(state.subscription) ? "kept" : "done";
+        if (state.where === "done") state.outcome = "dropped";
+        state.reason = "the broker ended";
+      }
+    }
+  }
+
+  /** A broker has begun, on a store that knows messages up to `lastSeq`, and these of them to be scheduled. */
+  begin(lastSeq: number, scheduled: ReadonlySet<number>): void {
+    for (const tracked of this.#bySeq.values()) {
+      // Its number will be another message's.
+      if (tracked.seq > lastSeq) this.#bySeq.delete(tracked.seq);
+      if (tracked.scheduledFor === undefined || scheduled.has(tracked.seq)) continue;
+      tracked.scheduledFor = undefined;
+      tracked.matched ??= 0;
+    }
   }
 
   /** What the messages wait for time for. */

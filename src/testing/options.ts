@@ -1,5 +1,6 @@
 import type { BrokerOptions } from "../index.js";
 import { InvalidArgumentError } from "../index.js";
+import type { KitStoreOptions } from "./kit-store.js";
 
 /** Which leftovers fail a test. */
 export interface StrictOptions {
@@ -22,7 +23,13 @@ export interface StrictOptions {
 }
 
 /** Settings of a test broker: those of an `InProcBroker`, with the kit's in place of clock, chance and payloads. */
-export interface TestBrokerOptions extends Omit<BrokerOptions, "clock" | "random" | "payloads"> {
+export interface TestBrokerOptions extends Omit<BrokerOptions, "clock" | "random" | "payloads" | "persistence"> {
+  /**
+   * A store, for durable subscriptions, replay, and what survives `t.crash()`. `"memory"`: all in memory. An object: settings of
+   * `levelPersistence`, with a `path` for LevelDB in a folder, without one in memory. Or what `levelPersistence` returns, which
+   * the kit cannot crash. Absent: no store.
+   */
+  readonly persistence?: "memory" | KitStoreOptions | BrokerOptions["persistence"] | undefined;
   /**
    * manual: time stands still until `t.clock` moves it; the default. real: the machine's.
    * timers: the test runner's fake timers, which must be in place before the broker is made.
@@ -69,10 +76,11 @@ const strictKeys = ["unhandled", "unfinished", "timers", "subscriptions", "error
 export function kitSettings(options: TestBrokerOptions): {
   settings: KitSettings;
   now: TestBrokerOptions["now"];
+  persistence: TestBrokerOptions["persistence"];
   broker: BrokerOptions;
 } {
   const { clock = "manual", now, seed = 1, mode = "auto", payloads = "clone", strict = false, ...rest } = options;
-  const { timeoutMs = 2_000, historyLimit = 100_000, ...broker } = rest;
+  const { timeoutMs = 2_000, historyLimit = 100_000, persistence, ...broker } = rest;
   oneOf("clock", clock, ["manual", "real", "timers"]);
   oneOf("mode", mode, ["auto", "manual", "inline"]);
   oneOf("payloads", payloads, ["clone", "wire", "reference"]);
@@ -96,7 +104,7 @@ export function kitSettings(options: TestBrokerOptions): {
     timeoutMs,
     historyLimit,
   };
-  return { settings, now, broker };
+  return { settings, now, persistence, broker };
 }
 
 function strictOptions(strict: boolean | StrictOptions): Readonly<Record<keyof StrictOptions, boolean>> {

@@ -3,9 +3,11 @@ import type { AsyncContext } from "../platform/async-context.js";
 import { copyOf } from "./copy.js";
 import type { History, HistoryEntry, HistoryKind } from "./history.js";
 import type { DeliveryOutcome, DeliveryState, Ledger, TrackedMessage } from "./ledger.js";
+import type { Life } from "./life.js";
 
 /** How a subscription of the broker acknowledges, which its deliveries do not say. */
 export interface SubscriptionFacts {
+  readonly isDurable: boolean;
   readonly acknowledges: boolean;
   readonly isAuto: boolean;
   readonly ackTimeoutMs: number;
@@ -59,15 +61,19 @@ export class Recorder {
   };
 
   /** Listens to what plugins are not told. */
-  listen(broker: InProcBroker<never>): void {
-    broker.on("expire", ({ message, subscription }) => {
+  listen(broker: InProcBroker<never>, life: Life): void {
+    const on: typeof broker.on = (name, listener) =>
+      broker.on(name, ((...facts: never[]) => {
+        if (!life.isOver) (listener as (...all: never[]) => void)(...facts);
+      }) as typeof listener);
+    on("expire", ({ message, subscription }) => {
       if (subscription !== undefined) return;
       const tracked = this.#tracked(message);
       tracked.scheduledFor = undefined;
       tracked.matched = 0;
       this.#record("expired", message, {});
     });
-    broker.on("dead-letter", ({ message, reason, subscription, error }) => {
+    on("dead-letter", ({ message, reason, subscription, error }) => {
       const outcome = reason === "rejected" ? "rejected" : "dead";
       const tracked = this.#host.ledger.get(message.seq);
       if (tracked !== undefined) this.#finish(tracked, this.#stateOf(tracked, subscription), outcome, error ?? reason);
@@ -77,7 +83,7 @@ export class Recorder {
         ...(error === undefined ? {} : { error }),
       });
     });
-    broker.on("redeliver", ({ message, subscription, delay, reason, deliveryCount }) => {
+    on("redeliver", ({ message, subscription, delay, reason, deliveryCount }) => {
       const state = this.#stateOf(this.#tracked(message), subscription);
       state.where = "in backoff";
       state.dueAt = this.#host.now() + delay;
@@ -88,7 +94,7 @@ export class Recorder {
       this.#givenBack.delete(keyOf(message, subscription));
       this.#host.history.amend(entry, { delay, ...(reason === undefined ? {} : { reason }) });
     });
-    broker.on("error", (error, context) => this.#failed(error, context));
+    on("error", (error, context) => this.#failed(error, context));
   }
 
   /** A scheduled message was taken back. */
@@ -107,6 +113,17 @@ export class Recorder {
       topic,
       data: tracked.data,
     });
+  }
+
+  /** The broker has ended: its handlers do not come back. */
+  end(): void {
+    this.#givenBack.clear();
+    this.running = 0;
+  }
+
+  /** Something happened that concerns no message. */
+  event(kind: "fault" | "crashed" | "restarted", reason: string): HistoryEntry {
+    return this.#host.history.add({ ...noMessage, kind, at: this.#host.now(), reason });
   }
 
   /** The kit did something to a message that the test asked for. */
@@ -135,11 +152,12 @@ export class Recorder {
   }
 
   /** A handler begins to work on a message. The returned function says that it has come back. */
-  handlerBegins(message: Message, subscription: string): () => void {
+  handlerBegins(message: Message, subscription: string, life: Life): () => void {
     const state = this.#stateOf(this.#tracked(message), subscription);
     state.running += 1;
     this.running += 1;
     return () => {
+      if (life.isOver) return;
       state.running -= 1;
       this.running -= 1;
       this.#host.left(message.seq, subscription);

@@ -1,4 +1,5 @@
 import type { AnyTopics, DataOf, InProcBroker, PublishOptions, TopicName } from "../index.js";
+import { InvalidArgumentError } from "../index.js";
 import { KitAssertionError } from "./assertion-error.js";
 import { expectEntries, expectNothing, expectOrder } from "./assertions.js";
 import type { Faults } from "./faults.js";
@@ -9,6 +10,7 @@ import { leftovers } from "./leftovers.js";
 import type { Expectation } from "./matching.js";
 import type { TestBrokerOptions } from "./options.js";
 import { kitSettings } from "./options.js";
+import type { Life } from "./life.js";
 import type { SendResult } from "./send.js";
 import { outcomeOf } from "./send.js";
 import { Session } from "./session.js";
@@ -31,17 +33,21 @@ export interface SendOptions extends PublishOptions {
   readonly timeoutMs?: number | undefined;
 }
 
+/** What a crash leaves. */
+export interface CrashOptions {
+  /**
+   * What becomes of bytes that were written and not synced. unsynced: they are lost; the default. torn-tail: some of them are,
+   * by the seed, from somewhere in the middle of each file. nothing: none are, as after a `kill -9`.
+   */
+  readonly lose?: "unsynced" | "torn-tail" | "nothing" | undefined;
+}
+
 /**
  * A broker for a test, and all there is to know about it: what `createTestBroker` returns.
  *
  * Nothing of it is global: any number of them in one process do not meet, and none leaves anything behind.
  */
 export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposable {
-  /**
-   * The broker: the real one, in memory, for the code under test. `await using broker = t.broker` ends it, and with it the
-   * test broker.
-   */
-  readonly broker: InProcBroker<Topics>;
   /** The broker's time. Give it to the application too where that takes a `Clock`. */
   readonly clock: TestClock;
   /** What chance comes from. */
@@ -49,17 +55,24 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
   /** What may go wrong, when the test says so. */
   readonly fault: Faults;
   readonly #kit: Kit;
+  #broker: KitBroker<Topics>;
 
   /** @internal */
   constructor(options: TestBrokerOptions) {
-    const { settings, now, broker } = kitSettings(options);
-    this.#kit = new Kit(settings, now, broker);
-    this.broker = new KitBroker<Topics>(this.#kit, () => {
-      if (settings.isStrict) this.assertClean();
-    });
-    this.clock = this.#kit.clock;
-    this.seed = settings.seed;
-    this.fault = this.#kit.faults;
+    const kit = new Kit(kitSettings(options));
+    this.#kit = kit;
+    this.#broker = this.#begin();
+    this.clock = kit.clock;
+    this.seed = kit.settings.seed;
+    this.fault = kit.faults;
+  }
+
+  /**
+   * The broker: the real one, for the code under test; another one after each `restart`. `await using broker = t.broker` ends
+   * the test broker, and with it whichever broker it has by then.
+   */
+  get broker(): InProcBroker<Topics> {
+    return this.#broker;
   }
 
   /** What happened since the broker was made or reset, in causal order: a copy. */
@@ -193,19 +206,92 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
   }
 
   /**
-   * Clears messages (waiting, in flight, scheduled, retained), dead letters, deduplication, history and faults; chance starts
-   * again from the seed. Subscriptions, taps, the clock and counters stay.
+   * Clears messages (waiting, in flight, scheduled, retained, stored), dead letters, deduplication, history and faults; chance
+   * starts again from the seed. Subscriptions, durables, taps, the clock and counters stay. What a store has from before is not
+   * seen any more, through this test broker.
    */
   async reset(): Promise<void> {
     const { broker } = this.#kit;
+    await broker.ready();
     broker.purge();
     if (this.#kit.brokerOptions.deadLetter !== undefined) await broker.deadLetters.purge();
     this.#kit.reset();
   }
 
+  /**
+   * Ends the broker as a power cut would: at once, in the middle of whatever it does. What it has not synced is lost, or as
+   * `lose` says; without a store that is everything. What is under way rejects, no handler is called any more, what a handler
+   * still does reaches nobody, and `t.broker` refuses everything until `restart`. Time may move on meanwhile.
+   *
+   * Resolves once the files are as they will be found. Throws `ERR_INVALID_OPTION` with a store that the kit did not make.
+   *
+   * @example
+   * ```ts
+   * const t = createTestBroker({ persistence: "memory" });
+   * startBilling(t.broker);
+   * await t.broker.publish("orders.placed", order);
+   * await t.crash();
+   * startBilling(await t.restart());
+   * await t.idle();
+   * ```
+   */
+  async crash(options: CrashOptions = {}): Promise<void> {
+    const { lose = "unsynced" } = options;
+    const kit = this.#kit;
+    checkLoss(lose);
+    if (kit.store?.disk === null) {
+      throw invalidCrash(
+        'crash needs a store that the kit made: createTestBroker({ persistence: "memory" }) or { path }',
+      );
+    }
+    if (kit.life.isOver) return;
+    const entry = kit.recorder.event("crashed", "");
+    kit.endLife();
+    await this.#broker.close({ drain: false }).catch(() => undefined);
+    await kit.store?.disk.atRest();
+    const lost = await kit.store?.disk.cut(lose, kit.faults.random);
+    kit.history.amend(entry, { reason: lost ?? "there is no store: everything is lost" });
+  }
+
+  /**
+   * Begins again with the same options, on what the store has kept; where nothing has crashed, the broker is closed first,
+   * without waiting for what is left. Resolves, once the store is open, to the new broker, which is `t.broker` from now on: it
+   * has no subscriptions and no listeners yet. Clock, history, taps and faults go on.
+   *
+   * Rejects as `broker.ready()` does.
+   */
+  async restart(): Promise<InProcBroker<Topics>> {
+    const kit = this.#kit;
+    if (!kit.life.isOver) {
+      await this.#broker.close({ drain: false });
+      kit.endLife();
+    }
+    const entry = kit.recorder.event("restarted", "");
+    this.#broker = this.#begin();
+    await this.#broker.ready();
+    const { log, messagesInBlocks, messagesInLog } = kit.store?.report ?? {};
+    const found =
+      log === undefined ? "nothing was kept" : `${(messagesInBlocks ?? 0) + (messagesInLog ?? 0)} messages kept`;
+    kit.history.amend(entry, {
+      reason: (log?.cutBytes ?? 0) > 0 ? `${found}, ${log?.cutBytes} bytes cut off the log` : found,
+    });
+    return this.#broker;
+  }
+
   /** Ends the broker at once. Throws where strict mode finds that something is left behind. A repeat does nothing. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.broker[Symbol.asyncDispose]();
+    const { clock, settings } = this.#kit;
+    const broker = this.#broker;
+    try {
+      if (settings.isStrict && broker.state !== "closed") this.assertClean();
+    } finally {
+      await (clock.mode === "real" ? broker.close() : broker.close({ drain: false }));
+    }
+  }
+
+  #begin(): KitBroker<Topics> {
+    const life: Life = { isOver: false, isSteady: false };
+    return new KitBroker<Topics>(this.#kit, life, () => this[Symbol.asyncDispose]());
   }
 
   /** Moves a manual clock through backoffs (and schedules) for as long as nothing else is to do. */
@@ -237,4 +323,15 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
  */
 export function createTestBroker<Topics = AnyTopics>(options: TestBrokerOptions = {}): TestBroker<Topics> {
   return new TestBroker<Topics>(options);
+}
+
+function checkLoss(lose: unknown): void {
+  if (lose === "unsynced" || lose === "torn-tail" || lose === "nothing") return;
+  throw invalidCrash(
+    `lose must be one of "unsynced", "torn-tail", "nothing"; got ${JSON.stringify(lose) ?? typeof lose}`,
+  );
+}
+
+function invalidCrash(text: string): Error {
+  return new InvalidArgumentError("ERR_INVALID_OPTION", text, { facts: { option: "crash" } });
 }

@@ -18,6 +18,10 @@ export interface ClockAudience {
   activity(): number;
   /** True while a handler has not come back, or a publish is held: more may follow from where nobody can look. */
   isWorking(): boolean;
+  /** Grows with everything that a store does. */
+  storeSteps(): number;
+  /** Undefined where no store is at work; else resolves once it waits for nothing but time. */
+  stored(): Promise<void> | undefined;
   /** Tells whether anything at all is different from before, for timers that may turn out to be moot. */
   fingerprint(): string;
   /** What the broker's own timers will lead to. */
@@ -150,20 +154,24 @@ export class VirtualClock implements TestClock {
     // A timer that has run is not cancelled later: it is no longer in the heap.
     timer.isCancelled = true;
     this.#monotonic = Math.max(this.#monotonic, timer.dueAt);
-    const before = this.#audience?.activity() ?? 0;
+    const audience = this.#audience;
+    const before = audience?.activity() ?? 0;
+    const steps = audience?.storeSteps();
     this.#turnCalls = 0;
     timer.run();
     await nextTurn();
-    // Promises are followed to their end within a turn; more can follow only from a handler at work, or where the broker has
-    // put off the rest of a flood.
-    if (this.#turnCalls >= deferralCalls || this.#audience?.isWorking() === true) await this.#rest(before);
+    // Promises are followed to their end within a turn; more can follow only from a handler or a store at work, or where the
+    // broker has put off the rest of a flood.
+    const isBusy = audience?.isWorking() === true || audience?.storeSteps() !== steps;
+    if (isBusy || this.#turnCalls >= deferralCalls) await this.#rest(before);
   }
 
-  /** Waits until a whole turn has passed in which nothing happened. */
+  /** Waits until a whole turn has passed in which nothing happened, and a store has done its work. */
   async #rest(before: number): Promise<void> {
     if (this.#audience === null) return;
     let seen = before;
     for (let turns = 0; turns < mostTurns; turns += 1) {
+      await this.#audience.stored();
       const activity = this.#audience.activity();
       if (activity === seen) return;
       seen = activity;

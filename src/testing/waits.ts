@@ -114,7 +114,7 @@ export function timedOut(kit: Kit, text: string): TimeoutError {
       if (agenda.length > listed) lines.push(`    and ${agenda.length - listed} more`);
     }
   }
-  if (!faults.isEmpty) lines.push(`  faults are in force, from seed ${settings.seed}.`);
+  if (!faults.isEmpty || !faults.disk.isEmpty) lines.push(`  faults are in force, from seed ${settings.seed}.`);
   return new TimeoutError("ERR_TIMEOUT", lines.join("\n"), { facts: { pending: clock.pending().slice(0, listed) } });
 }
 

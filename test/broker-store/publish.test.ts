@@ -1,5 +1,6 @@
 // Publishing on a broker with a store: durable before visible, in order, all or nothing.
 import { describe, expect, it } from "vitest";
+import type { Plugin } from "inproc-broker";
 import { InProcBroker } from "inproc-broker";
 import { levelPersistence } from "inproc-broker/persistence";
 import { balanced, rejectionCode, thrownCode } from "../support/manual-broker.js";
@@ -26,6 +27,28 @@ describe("a broker with a store", () => {
     expect(broker.state).toBe("open");
     expect(receipts.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5]);
     expect(dataOf(seen)).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  it("tells plugins of what it stores: a batch once it is whole, a scheduled message, what a transaction published", async () => {
+    const told: unknown[] = [];
+    const plugin: Plugin = {
+      name: "listens",
+      onPublished: (message, matched) => void told.push([message.data, matched, broker.metrics.snapshot().published]),
+      onScheduled: (message) => void told.push([message.data, "scheduled"]),
+    };
+    const broker = await openBroker(temporaryFolder(), { plugins: [plugin], transactions: {} });
+    collect(broker, "a");
+    await broker.publish("a", 1);
+    await broker.publishBatch([2, 3].map((data) => ({ topic: "a", data })));
+    await broker.publish("a", 4, { delay: 3_600_000 });
+    await broker.transaction((tx) => void tx.publish("b", 5));
+    expect(told).toEqual([
+      [1, 1, 1],
+      [2, 1, 3],
+      [3, 1, 3],
+      [4, "scheduled"],
+      [5, 0, 5],
+    ]);
   });
 
   it("rejects what waited, and ready(), with what kept the store from opening", async () => {
