@@ -1,6 +1,6 @@
 import process from "node:process";
 import { Worker } from "node:worker_threads";
-import type { ResourceLimits } from "node:worker_threads";
+import type { ResourceLimits, WorkerOptions } from "node:worker_threads";
 import type { Backoff, Broker, Message } from "../index.js";
 import type { Allow } from "./allow-list.js";
 import { ExposedBroker } from "./expose.js";
@@ -140,10 +140,10 @@ export class PoolWorker {
     const data: PoolWorkerData = {
       inprocBrokerPool: { module, slot: this.slot, concurrency, prefetch, working: this.#working, workerData },
     };
-    const thread = new Worker(bootstrap, {
+    const thread = startThread(bootstrap, {
       workerData: data,
       ...(resourceLimits === undefined ? {} : { resourceLimits }),
-      execArgv: execArgv ?? inheritedArguments(),
+      ...(execArgv === undefined ? {} : { execArgv }),
       ...(env === undefined ? {} : { env }),
     });
     this.#thread = thread;
@@ -306,7 +306,18 @@ export class PoolWorker {
   }
 }
 
-/** Those of the program, as a thread inherits them, less what speaks of a program that is no file: a thread's always is. */
-function inheritedArguments(): string[] {
-  return process.execArgv.filter((argument) => !argument.startsWith("--input-type"));
+/**
+ * Starts a thread, which inherits the program's arguments; but not one that speaks of a program that is no file, since a thread's
+ * always is. Those of V8 hold for the whole process, and Node.js refuses them where arguments are named; then none are.
+ */
+function startThread(module: URL, options: WorkerOptions): Worker {
+  const given = process.execArgv;
+  const execArgv = given.filter((argument) => !argument.startsWith("--input-type"));
+  if (options.execArgv !== undefined || execArgv.length === given.length) return new Worker(module, options);
+  try {
+    return new Worker(module, { ...options, execArgv });
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "ERR_WORKER_INVALID_EXEC_ARGV") throw error;
+    return new Worker(module, { ...options, execArgv: [] });
+  }
 }

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { isBuiltin } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { rolldown } from "rolldown";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { InProcBroker } from "inproc-broker";
@@ -15,6 +15,14 @@ const module = (path: string): string => fileURLToPath(new URL(`./modules/${path
 describe("a program", () => {
   it("may be CommonJS, and so may its workers", async () => {
     expect(await runNode([module("program.cjs")])).toEqual({ exitCode: 0, stdout: "{ cjs: 1 }\ngo\n0\n", stderr: "" });
+  });
+
+  it("may be started with arguments of V8, from a file and from standard input", async () => {
+    const program = module("program.cjs");
+    const went = { exitCode: 0, stdout: "{ cjs: 1 }\ngo\n0\n", stderr: "" };
+    expect(await runNode(["--max-old-space-size=256", program])).toEqual(went);
+    const script = `import ${JSON.stringify(pathToFileURL(program).href)}`;
+    expect(await runNode(["--expose-gc", "--input-type=module", "-"], script)).toEqual(went);
   });
 
   for (const format of ["esm", "cjs"] as const) {
