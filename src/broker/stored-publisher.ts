@@ -85,7 +85,7 @@ export class StoredPublisher {
   #left = 0;
   #isPumping = false;
   #refusal: { readonly error: unknown } | null = null;
-  /** Delayed messages whose time has come, and that are on their way. */
+  /** Delayed messages whose time has come, and that are on their way; or that a store which has failed keeps. */
   releasing = 0;
 
   constructor(host: StoredPublisherHost) {
@@ -243,10 +243,10 @@ export class StoredPublisher {
         memory.release(message);
       },
       refuse: (error) => {
-        this.releasing -= 1;
         const isPassing =
           error instanceof BrokerError && (error.code === "ERR_STORE_FULL" || error.code === "ERR_QUEUE_FULL");
         if (isPassing) {
+          this.releasing -= 1;
           delayed.add(message, timers.deadlines, timers.deadlines.now() + retryMs);
           return;
         }
