@@ -41,19 +41,19 @@ export class Ledger {
   readonly #purged = new Set<string>();
   #count = 0;
 
-  /** @param isLoose the store's own level is `memory`: only what was flushed is kept for sure */
+  /** @param isLoose the store's own level is `memory`: of settles, only what was flushed is kept for sure */
   take(lines: readonly string[], isLoose: boolean, hint: string): void {
     const flushes = new Map<string, number>();
-    let sure = isLoose ? 0 : lines.length;
+    let flushed = 0;
     lines.forEach((line, at) => {
       const [word, number = ""] = line.split(" ");
       if (word === "flush-begin") flushes.set(number, at);
-      if (word === "flush-end" && isLoose) sure = Math.max(sure, flushes.get(number) ?? 0);
+      if (word === "flush-end") flushed = Math.max(flushed, flushes.get(number) ?? 0);
     });
-    lines.forEach((line, at) => this.#takeLine(line, at < sure, hint));
+    lines.forEach((line, at) => this.#takeLine(line, at < flushed, !isLoose || at < flushed, hint));
   }
 
-  #takeLine(line: string, isSure: boolean, hint: string): void {
+  #takeLine(line: string, isFlushed: boolean, isSure: boolean, hint: string): void {
     const [word = "", one = "", two = "", three = ""] = line.split(" ");
     const durable = one as DurableName;
     this.#count += 1;
@@ -64,7 +64,7 @@ export class Ledger {
     if (word === "ask-reject") this.#askedReject.add(one);
     if (word === "ask-commit") this.#askedCommit.add(one);
     if (word === "published" || word === "delayed" || word === "dedup") {
-      this.#published.set(one, { seq: Number(two), isLoose: three === "memory" && !isSure });
+      this.#published.set(one, { seq: Number(two), isLoose: three === "memory" && !isFlushed });
       if (word === "dedup" && three !== "memory") this.#dedup.set(one, Number(two));
     }
     if (!isSure) return;
