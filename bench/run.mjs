@@ -40,6 +40,8 @@ const ORDER = [
   "worker-request",
   "worker-transfer-64k",
   "worker-pool-scaling",
+  "store-broker",
+  "store-broker-history",
   "store-publish",
   "store-publish-one",
   "store-history",

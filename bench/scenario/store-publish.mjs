@@ -1,15 +1,14 @@
-/** Messages of 256 bytes into the store, beside databases and a plain file that do the same on the same disk. */
+/** Messages of 256 bytes into the store without a broker, beside databases and a plain file that do the same on the same disk. */
 
 import * as fs from "node:fs";
-import Database from "better-sqlite3";
-import { ClassicLevel } from "classic-level";
-import { benchFolder, message, openStore, payload, publishFromMany, PUBLISHERS } from "../store-workload.mjs";
-import { payloadSum, Tally } from "../workload.mjs";
+import { level, sqlite, stored } from "../store-peers.mjs";
+import { benchFolder, openStore, payload, publishFromMany } from "../store-workload.mjs";
+import { Tally } from "../workload.mjs";
 
 /** @type {import("../harness.mjs").Scenario} */
 export const scenario = {
   name: "store-publish",
-  group: "Store: publish, 256-byte JSON messages",
+  group: "Store: the engine alone, 256-byte JSON messages",
   kind: "rate",
   operations: 20_000,
   rows: [
@@ -35,12 +34,6 @@ export const scenario = {
     };
   },
 };
-
-/** The harness counts what consumers saw; here what was stored. */
-function stored(tally, operations) {
-  tally.count += operations;
-  tally.sum += payloadSum(operations);
-}
 
 async function ours(folder, durability) {
   const store = await openStore(folder.path(`ours ${durability}`));
@@ -88,53 +81,6 @@ async function consumed(folder) {
       if (store.backlog("d").messages === 0) stored(tally, operations);
     },
     close: () => store.close(),
-  };
-}
-
-function sqlite(folder) {
-  const database = new Database(folder.path("sqlite.db"));
-  database.pragma("journal_mode = WAL");
-  database.pragma("synchronous = FULL");
-  database.exec("CREATE TABLE messages (seq INTEGER PRIMARY KEY, topic TEXT, id TEXT, timestamp INTEGER, data TEXT)");
-  const insert = database.prepare("INSERT INTO messages VALUES (?, ?, ?, ?, ?)");
-  const tally = new Tally();
-  let seq = 0;
-  const thousand = database.transaction(() => {
-    for (let i = 0; i < PUBLISHERS; i++) {
-      const { message: one } = message(++seq);
-      insert.run(one.seq, one.topic, one.id, one.timestamp, JSON.stringify(one.data));
-    }
-  });
-  return {
-    label: "better-sqlite3, WAL, FULL, transactions of 1,000",
-    tally,
-    run(operations) {
-      for (let sent = 0; sent < operations; sent += PUBLISHERS) thousand();
-      stored(tally, operations);
-    },
-    close: () => database.close(),
-  };
-}
-
-async function level(folder) {
-  const database = new ClassicLevel(folder.path("level"));
-  await database.open();
-  const tally = new Tally();
-  let seq = 0;
-  return {
-    label: "classic-level, batch of 100, sync",
-    tally,
-    async run(operations) {
-      for (let sent = 0; sent < operations; sent += 100) {
-        const batch = Array.from({ length: 100 }, () => {
-          const { message: one } = message(++seq);
-          return { type: "put", key: String(one.seq).padStart(12, "0"), value: JSON.stringify(one) };
-        });
-        await database.batch(batch, { sync: true });
-      }
-      stored(tally, operations);
-    },
-    close: () => database.close(),
   };
 }
 

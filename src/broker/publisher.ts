@@ -263,7 +263,7 @@ export class Publisher {
 
   /** The first half of `accept`, for who has to wait in between. A receipt stands for a duplicate. */
   plan(drafts: readonly Draft[], mayWait: boolean): (Plan | Receipt)[] {
-    const batch = new Batch();
+    const batch = drafts.length === 1 ? null : new Batch();
     return drafts.map((draft) => this.#plan(draft, mayWait, batch));
   }
 

@@ -42,8 +42,12 @@ interface Submission {
   refuse(error: unknown): void;
 }
 
-interface Entry {
-  readonly submission: Submission;
+/** Submissions in a row that wait for the same promise: those of one write of the store. */
+interface Group {
+  readonly stored: Promise<void>;
+  readonly submissions: Submission[];
+  /** The first that is neither visible nor refused. */
+  next: number;
   state: "writing" | "written" | "failed";
   error: unknown;
 }
@@ -71,7 +75,9 @@ export class StoredPublisher {
   /** Not appended yet: the store is being opened, or its buffer is full. */
   readonly #entrance = new Ring<Submission>();
   /** Appended, and not visible yet. */
-  readonly #line = new Ring<Entry>();
+  readonly #line = new Ring<Group>();
+  /** The end of the line, which others may join. */
+  #last: Group | null = null;
   /** Dedup ids in the line, each with who waits for it to leave. */
   readonly #dedupIds = new Map<string, (() => void)[]>();
   readonly #delayedIds = new Set<string>();
@@ -94,7 +100,7 @@ export class StoredPublisher {
 
   /** Publishes that are neither visible nor refused. */
   get inFlight(): number {
-    return this.#entrance.length + this.#line.length;
+    return this.#entered - this.#left;
   }
 
   /** Lets in what has waited for the store to be open. */
@@ -106,8 +112,10 @@ export class StoredPublisher {
   close(error: unknown): void {
     this.#refusal = { error };
     for (const submission of this.#entrance) this.#host.memory.unreserve(submission.bytes);
-    const submissions = [...this.#line].map(({ submission }) => submission).concat([...this.#entrance]);
+    const submissions = [...this.#line].flatMap((group) => group.submissions.slice(group.next));
+    submissions.push(...this.#entrance);
     this.#line.clear();
+    this.#last = null;
     this.#entrance.clear();
     for (const submission of submissions) this.#end(() => submission.refuse(error));
   }
@@ -143,7 +151,7 @@ export class StoredPublisher {
           this.#requireRoom(planned);
           const number = planned.find((plan) => plan instanceof Plan)?.message.seq ?? Infinity;
           if (number <= writer.lastSeq) publisher.renumber(planned);
-          const steps = planned.flatMap((plan) => (plan instanceof Plan ? this.#stepsOf(plan) : []));
+          const steps = this.#stepsOf(planned);
           const stored = around(() => writer.append(steps, levelOf(drafts, writer.store.durability)), steps);
           for (const plan of planned) if (plan instanceof Plan) bytes += plan.draft.bytes;
           memory.reserve(bytes);
@@ -316,7 +324,6 @@ export class StoredPublisher {
   }
 
   #begin(submission: Submission): void {
-    const entry: Entry = { submission, state: "writing", error: undefined };
     let stored: Promise<void> | null;
     try {
       stored = submission.begin();
@@ -328,15 +335,22 @@ export class StoredPublisher {
       this.#end(() => undefined);
       return;
     }
-    this.#line.push(entry);
-    stored.then(
+    const last = this.#last;
+    if (last?.stored === stored && last.state === "writing") last.submissions.push(submission);
+    else this.#wait({ stored, submissions: [submission], next: 0, state: "writing", error: undefined });
+  }
+
+  #wait(group: Group): void {
+    this.#line.push(group);
+    this.#last = group;
+    group.stored.then(
       () => {
-        entry.state = "written";
+        group.state = "written";
         this.#proceed();
       },
       (error: unknown) => {
-        entry.state = "failed";
-        entry.error = error;
+        group.state = "failed";
+        group.error = error;
         this.#proceed();
       },
     );
@@ -345,17 +359,29 @@ export class StoredPublisher {
   /** Makes visible what is stored, as far as everything before it is. */
   #proceed(): void {
     for (;;) {
-      const entry = this.#line.peek();
-      if (entry === undefined || entry.state === "writing") return;
-      this.#line.shift();
-      const { submission } = entry;
-      this.#end(() => (entry.state === "failed" ? submission.refuse(entry.error) : submission.carryOut()));
+      const group = this.#line.peek();
+      if (group === undefined || group.state === "writing") return;
+      const submission = group.submissions[group.next];
+      if (submission === undefined) {
+        this.#line.shift();
+        if (this.#last === group) this.#last = null;
+        continue;
+      }
+      group.next += 1;
+      this.#left += 1;
+      if (group.state === "failed") submission.refuse(group.error);
+      else submission.carryOut();
+      this.#ended();
     }
   }
 
   #end(finish: () => void): void {
     this.#left += 1;
     finish();
+    this.#ended();
+  }
+
+  #ended(): void {
     while (this.#tails.length > 0 && (this.#tails[0] as { after: number }).after <= this.#left)
       this.#tails.shift()?.resolve();
     if (this.inFlight === 0) this.#host.quiet();
@@ -389,7 +415,7 @@ export class StoredPublisher {
   #requireRoom(planned: Planned): void {
     const { settings, delayed, retained } = this.#host;
     let more = 0;
-    const topics = new Set<string>();
+    let topics: Set<string> | null = null;
     for (const plan of planned) {
       if (!(plan instanceof Plan)) continue;
       const { draft, message } = plan;
@@ -399,6 +425,7 @@ export class StoredPublisher {
         if (delayed.size + this.#delayedIds.size + more > settings.limits.maxDelayed) throw tooManyDelayed(settings);
       }
       if (draft.isRetained && draft.data !== null && !retained.has(draft.topic)) {
+        topics ??= new Set();
         if (!this.#retainedTopics.has(draft.topic)) topics.add(draft.topic);
         retained.requireRoom(draft.topic, this.#retainedTopics.size + topics.size);
       }
@@ -435,14 +462,19 @@ export class StoredPublisher {
     return again;
   }
 
-  #stepsOf({ draft, message }: Plan): StoreStep[] {
-    if (!draft.isStored) return [];
+  #stepsOf(planned: Planned): StoreStep[] {
+    const steps: StoreStep[] = [];
+    for (const plan of planned) if (plan instanceof Plan && plan.draft.isStored) this.#addSteps(plan, steps);
+    return steps;
+  }
+
+  #addSteps({ draft, message }: Plan, steps: StoreStep[]): void {
     const { timers } = this.#host;
     const { due, dedupId, isRetained, data, topic } = draft;
     const deliverAt = due === null ? undefined : timers.dates.now() + (due.at - timers[due.on].now());
     const facts = factsOf(message, { deliverAt, dedupId, retain: isRetained && data !== null });
-    const publish: StoreStep = { type: "publish", message: facts };
-    return isRetained && data === null ? [publish, { type: "retained-cleared", topic }] : [publish];
+    steps.push({ type: "publish", message: facts });
+    if (isRetained && data === null) steps.push({ type: "retained-cleared", topic });
   }
 }
 
