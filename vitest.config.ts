@@ -29,7 +29,7 @@ export default defineConfig(({ mode }) => {
       pool: "forks",
       maxWorkers: 2,
       retry: 0,
-      testTimeout: long ? 600_000 : 20_000,
+      testTimeout: long ? 600_000 : 60_000,
       hookTimeout: 30_000,
       teardownTimeout: 10_000,
     },
