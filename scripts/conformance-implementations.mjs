@@ -3,6 +3,7 @@
 import { InProcBroker } from "inproc-broker";
 import { VirtualClock } from "inproc-broker/testing";
 import { remoteExcept, remoteSupports, startRemote } from "./conformance-remote.mjs";
+import { crashingExcept, crashingSupports, openCrashing, openOnLevel, storeSupports } from "./conformance-store.mjs";
 import { runAll } from "./conformance-table.mjs";
 
 const noStore = "no store";
@@ -29,13 +30,28 @@ const remotely = {
   except: remoteExcept,
 };
 
+/** What passes in a run that is not made here: every case that is not skipped. */
+const passes = { run: async () => undefined };
+
 /**
  * Runs the suite on each implementation.
  *
  * @param {typeof import("inproc-broker/conformance")} suite
+ * @param {{ withDisk: boolean }} options withDisk: false takes for passed what a test of its own runs on LevelDB, which takes long
  */
-export async function runEverywhere(suite) {
-  const runs = [{ name: "InProcBroker, in memory", results: await runAll(suite, inMemory) }];
+export async function runEverywhere(suite, { withDisk }) {
+  const onDisk = withDisk ? undefined : passes;
+  const onLevel = { factory: openOnLevel, supports: storeSupports };
+  const crashing = {
+    factory: (/** @type {import("inproc-broker/conformance").ConformanceOptions} */ options) => openCrashing(options),
+    supports: crashingSupports,
+    except: crashingExcept,
+  };
+  const runs = [
+    { name: "InProcBroker, in memory", results: await runAll(suite, inMemory) },
+    { name: "on LevelDB", results: await runAll(suite, onLevel, onDisk) },
+    { name: "on LevelDB, crash between steps", results: await runAll(suite, crashing, onDisk) },
+  ];
   for (const [name, kind] of /** @type {const} */ ([
     ["through a worker", "thread"],
     ["through IPC", "process"],

@@ -7,7 +7,7 @@ import { runEverywhere } from "./conformance-implementations.mjs";
 import { conformancePage } from "./conformance-table.mjs";
 
 const page = new URL("../docs/conformance.md", import.meta.url);
-const runs = await runEverywhere(suite);
+const runs = await runEverywhere(suite, { withDisk: true });
 const options = await resolveConfig(page);
 writeFileSync(page, await format(conformancePage(runs, suite.conformanceCases()), { ...options, parser: "markdown" }));
 for (const { name, results } of runs) {

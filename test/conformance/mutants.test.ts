@@ -1,20 +1,20 @@
 import { describe, expect, it } from "vitest";
-import type { CaseResult } from "../../src/conformance/index.js";
+import type { CaseResult, ConformanceSetup } from "../../src/conformance/index.js";
 import { conformance, conformanceCases } from "../../src/conformance/index.js";
-import { mutants } from "./mutants.js";
 import { memorySupports, openInMemory } from "./memory.js";
-import type { Mutant } from "./mutants.js";
+import { mutants } from "./mutants.js";
+import { openOnStore, storeSupports } from "./store.js";
+import { storeMutants } from "./store-mutants.js";
 
-/** Runs the suite, and says what became of each case. */
-async function verdicts(make: Mutant["make"], only?: string): Promise<CaseResult[]> {
+/** Runs the case on what the factory opens, and says what became of it. */
+async function verdicts(setup: Pick<ConformanceSetup, "factory" | "supports">, only: string): Promise<CaseResult[]> {
   const results: CaseResult[] = [];
   const runs: (() => Promise<void>)[] = [];
   conformance({
     test: (name, run) => {
-      if (only === undefined || name === only) runs.push(run);
+      if (name === only) runs.push(run);
     },
-    factory: (options) => openInMemory(options, make),
-    supports: memorySupports,
+    ...setup,
     onResult: (result) => results.push(result),
   });
   for (const run of runs) await run().catch(() => undefined);
@@ -24,7 +24,24 @@ async function verdicts(make: Mutant["make"], only?: string): Promise<CaseResult
 describe("a broker that breaks a promise fails the case that names it", () => {
   it.each(mutants)("$name", async ({ make, caughtBy }) => {
     expect(conformanceCases().map(({ name }) => name)).toContain(caughtBy);
-    const [result] = await verdicts(make, caughtBy);
+    const factory: ConformanceSetup["factory"] = (options) => openInMemory(options, make);
+    const [result] = await verdicts({ factory, supports: memorySupports }, caughtBy);
     expect(result).toMatchObject({ name: caughtBy, outcome: "failed" });
+  });
+});
+
+describe("a store that breaks a promise fails the case that names it", () => {
+  it.each(storeMutants)("$name", async ({ bend, caughtBy }) => {
+    const factory: ConformanceSetup["factory"] = (options) => openOnStore(options, undefined, undefined, bend);
+    const [result] = await verdicts({ factory, supports: storeSupports }, caughtBy);
+    expect(result).toMatchObject({ name: caughtBy, outcome: "failed" });
+  });
+
+  it("every case of durables, replay and crash has a store that fails it, but the one that the broker alone decides", () => {
+    const wanted = conformanceCases()
+      .filter(({ feature }) => ["durables", "replay", "crash"].includes(feature))
+      .map(({ name }) => name)
+      .filter((name) => name !== "durables: deleteDurable forgets its position and backlog");
+    expect(storeMutants.map(({ caughtBy }) => caughtBy).sort()).toEqual(wanted.sort());
   });
 });

@@ -1,3 +1,4 @@
+import type { Persistence } from "../../src/index.js";
 import { InProcBroker } from "../../src/index.js";
 import { levelPersistence } from "../../src/persistence/index.js";
 import type { ConformanceOptions, ConformanceSetup, Implementation } from "../../src/conformance/index.js";
@@ -16,14 +17,15 @@ interface Disk {
   readonly database: MemoryDatabase;
 }
 
-/** Opens a broker on a store in memory that a crash can be made of, on a clock that the cases move. */
+/** Opens a broker on a store in memory that a crash can be made of, on a clock that the cases move; `bend` makes another store of it. */
 export async function openOnStore(
   options: ConformanceOptions,
   clock = new ManualClock(),
   disk: Disk = { files: new FaultyFileSystem(), database: new MemoryDatabase() },
+  bend: (persistence: Persistence) => Persistence = (whole) => whole,
 ): Promise<Implementation> {
   const machine = { fileSystem: disk.files, openDatabase: disk.database.open };
-  const persistence = levelPersistence({ path: "/store", reserveBytes: 0, machine });
+  const persistence = bend(levelPersistence({ path: "/store", reserveBytes: 0, machine }));
   const broker = await InProcBroker.open({ ...options, clock, persistence });
   return {
     broker,
@@ -31,12 +33,9 @@ export async function openOnStore(
     pendingTimers: () => clock.pending,
     reopen: async () => {
       await broker.close({ drain: false });
-      return openOnStore(options, clock, disk);
+      return openOnStore(options, clock, disk, bend);
     },
     crash: () =>
-      openOnStore(options, clock, {
-        files: disk.files.crash({ keep: "none" }),
-        database: disk.database.copy(),
-      }),
+      openOnStore(options, clock, { files: disk.files.crash({ keep: "none" }), database: disk.database.copy() }, bend),
   };
 }

@@ -1,4 +1,4 @@
-import type { Message, SubscribeOptions } from "../../index.js";
+import type { BrokerSubscription, Message, SubscribeOptions } from "../../index.js";
 import type { CaseContext, Opened } from "../case.js";
 import { cases, dataOf } from "../case.js";
 import { check, equal } from "../check.js";
@@ -16,31 +16,39 @@ async function crash(c: CaseContext, t: Opened): Promise<Opened> {
   return c.adopt(await t.implementation.crash());
 }
 
+/** What comes to a subscription, up to so many: a message that never comes fails the case, and does not hang it. */
+async function take(t: Opened, subscription: BrokerSubscription, count: number): Promise<Message[]> {
+  const fetched = subscription.fetch(count, { timeout: 1_000 });
+  await t.settle();
+  await t.advance(1_000);
+  return fetched;
+}
+
 export const durableCases = cases("durables", {
   "a durable goes on where it stopped, after the broker was closed and opened again": async (c) => {
     let t = await c.open({ ack: {} });
     let sub = t.broker.subscribe("a", durable("d"));
     for (const data of [1, 2, 3]) await t.broker.publish("a", data);
-    await (await sub.fetch(1))[0]?.ack();
+    await (await take(t, sub, 1))[0]?.ack();
     await t.broker.flush();
     t = await reopen(c, t);
     sub = t.broker.subscribe("a", durable("d"));
-    equal(dataOf(await sub.fetch(2)), [2, 3], "received");
+    equal(dataOf(await take(t, sub, 2)), [2, 3], "received");
   },
   "what was in flight comes again, marked as redelivered": async (c) => {
     let t = await c.open({ ack: {} });
     const sub = t.broker.subscribe("a", durable("d"));
     await t.broker.publish("a", 1);
-    await sub.fetch(1);
+    await take(t, sub, 1);
     t = await reopen(c, t);
-    const [message] = await t.broker.subscribe("a", durable("d")).fetch(1);
+    const [message] = await take(t, t.broker.subscribe("a", durable("d")), 1);
     equal([message?.data, message?.redelivered], [1, true], "message");
   },
   "what is published while nobody is there waits for the durable": async (c) => {
     const t = await c.open({ ack: {} });
     await t.broker.subscribe("a", durable("d")).unsubscribe();
     await t.broker.publish("a", 1);
-    equal(dataOf(await t.broker.subscribe("a", durable("d")).fetch(1)), [1], "received");
+    equal(dataOf(await take(t, t.broker.subscribe("a", durable("d")), 1)), [1], "received");
   },
   "deleteDurable forgets its position and backlog": async (c) => {
     const t = await c.open({ ack: {} });
@@ -53,7 +61,7 @@ export const durableCases = cases("durables", {
     const t = await c.open({ ack: {} });
     for (const data of [1, 2]) await t.broker.publish("a", data);
     await t.broker.flush();
-    equal(dataOf(await t.broker.subscribe("a", durable("d", { from: "oldest" })).fetch(2)), [1, 2], "received");
+    equal(dataOf(await take(t, t.broker.subscribe("a", durable("d", { from: "oldest" })), 2)), [1, 2], "received");
   },
 });
 
@@ -97,13 +105,13 @@ export const crashCases = cases(
       await t.broker.subscribe("a", durable("d")).unsubscribe();
       for (const data of [1, 2, 3]) await t.broker.publish("a", data);
       t = await crash(c, t);
-      equal(dataOf(await t.broker.subscribe("a", durable("d")).fetch(3)), [1, 2, 3], "received");
+      equal(dataOf(await take(t, t.broker.subscribe("a", durable("d")), 3)), [1, 2, 3], "received");
     },
     "what ack has resolved for does not come again after a crash": async (c) => {
       let t = await c.open({ ack: {} });
       const sub = t.broker.subscribe("a", durable("d"));
       for (const data of [1, 2]) await t.broker.publish("a", data);
-      await (await sub.fetch(1))[0]?.ack();
+      await (await take(t, sub, 1))[0]?.ack();
       t = await crash(c, t);
       equal(dataOf(await t.broker.subscribe("a", durable("d")).fetch(2, { timeout: 0 })), [2], "received");
     },
