@@ -16,6 +16,7 @@
  * @property {(operations: number, prepared: any) => void | Promise<void>} run the timed part
  * @property {(prepared: any) => void | Promise<void>} [finish] undoes `prepare`, checks more; not timed
  * @property {() => void | Promise<void>} [close]
+ * @property {import("node:worker_threads").Worker} [thread] its worker, for the profile
  *
  * @typedef {object} Row one line of the table
  * @property {string} label

@@ -27,6 +27,7 @@ async function ours() {
   return {
     label: "publish, group of 2 workers",
     tally,
+    thread: threads[0].worker,
     async run(operations) {
       await publishInFlight(broker, "numbers", operations);
       await broker.idle();
@@ -58,6 +59,7 @@ async function raw() {
   return {
     label: "postMessage and a reply, 2 threads",
     tally,
+    thread: threads[0],
     async run(operations) {
       // As many on their way as ours has: a thousand.
       for (let sent = 0; sent < operations; sent += BURST) {

@@ -29,6 +29,7 @@ async function ours() {
   return {
     label: "publishSync, handler in a worker",
     tally,
+    thread: worker,
     prepare: (operations) => expecting(worker, operations, tally),
     async run(operations, { seen }) {
       for (let sent = 0; sent < operations; sent += BURST) {
@@ -52,6 +53,7 @@ async function raw(size) {
   return {
     label: `postMessage, ${size} in each`,
     tally,
+    thread: worker,
     prepare: (operations) => expecting(worker, operations, tally),
     async run(operations, { seen }) {
       for (let sent = 0; sent < operations; sent += BURST) {

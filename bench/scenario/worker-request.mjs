@@ -24,6 +24,7 @@ async function ours() {
   return {
     label: "request",
     tally,
+    thread: worker,
     async run(operations) {
       for (let sent = 0; sent < operations; sent++) {
         const answer = await broker.request("echo", payloads[sent % BURST]);
@@ -44,6 +45,7 @@ async function raw() {
   return {
     label: "postMessage and its reply",
     tally,
+    thread: worker,
     async run(operations) {
       for (let sent = 0; sent < operations; sent++) {
         const answered = once(worker, "message");

@@ -37,6 +37,7 @@ async function ours() {
   return {
     label: "publish, a subscription with transfer",
     tally,
+    thread: worker,
     expect,
     prepare: async (operations) => ({
       sent: buffers(operations),
@@ -65,6 +66,7 @@ async function raw() {
   return {
     label: "postMessage with a transfer list",
     tally,
+    thread: worker,
     expect,
     prepare: async (operations) => ({
       sent: buffers(operations),

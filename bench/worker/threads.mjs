@@ -39,6 +39,13 @@ export function report(worker, tally) {
   return reported(worker, tally);
 }
 
+/** Begins to profile a thread, or ends it and returns the shares of its functions. */
+export async function profileThread(worker, step) {
+  const answer = reply(worker, (message) => message?.profile !== undefined);
+  worker.postMessage({ profile: step });
+  return (await answer).profile;
+}
+
 async function reported(worker, tally) {
   const { count, sum } = await reply(worker, (message) => typeof message?.count === "number");
   tally.count += count;

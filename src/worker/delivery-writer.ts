@@ -3,34 +3,42 @@ import type { Message } from "../index.js";
 import { messageFacts } from "../index.js";
 import type { FrameWriter } from "./frame-writer.js";
 import { tell } from "./protocol.js";
+import { Shapes } from "./records.js";
+import type { Shape } from "./records.js";
 import type { TopicNumbers } from "./topic-numbers.js";
 
 /** Where in a `deliver` frame its count stands, and its first data. */
 const countAt = 5;
-const headLength = 7;
+const stepAt = 7;
+const headLength = 8;
 /** Where an id that the broker made has the broker's own characters; see `messageId`. */
 const nonceAt = 18;
 
 /**
  * Writes deliveries: those of one subscription, topic and moment, published one after another, that nothing sets apart share
- * a frame, in which each costs its data and nothing else.
+ * a frame, in which each costs its data and nothing else; of records of one shape, the values.
  */
 export class DeliveryWriter {
   readonly #writer: FrameWriter;
   readonly #topics: TopicNumbers;
+  readonly #shapes: Shapes;
   // The frame that is written at the moment; null where the next delivery begins another.
   #batch: unknown[] | null = null;
   #start = 0;
+  #count = 0;
+  #step = 1;
   #end = 0;
   #subscription = 0;
   #topic = "";
   #timestamp = 0;
   #seq = 0;
+  #shape: Shape | null = null;
   #hasNonce = false;
 
   constructor(writer: FrameWriter, topics: TopicNumbers) {
     this.#writer = writer;
     this.#topics = topics;
+    this.#shapes = new Shapes(writer);
   }
 
   write(subscription: number, number: number, message: Message, transfer: readonly Transferable[] | undefined): void {
@@ -40,26 +48,21 @@ export class DeliveryWriter {
       const topicNumber = this.#topics.of(topic);
       const batch = this.#writer.begin();
       batch.push(tell.deliverWithFacts, subscription, number, topicNumber, timestamp, message.seq, message.data, facts);
-    } else if (this.#continues(subscription, topic, timestamp, message.seq)) {
-      const batch = this.#batch as unknown[];
-      batch.push(message.data);
-      this.#seq += 1;
-      (batch[this.#start + countAt] as number) += 1;
-      this.#end = batch.length;
     } else {
-      if (!this.#hasNonce) {
-        this.#hasNonce = true;
-        this.#writer.write([tell.nonce, message.id.slice(nonceAt)]);
-      }
-      const topicNumber = this.#topics.of(topic);
-      const batch = this.#writer.begin();
-      this.#batch = batch;
-      this.#start = batch.length;
-      this.#subscription = subscription;
-      this.#topic = topic;
-      this.#timestamp = timestamp;
+      const shape = this.#shapes.read(message.data);
+      if (this.#continues(subscription, topic, timestamp, message.seq, shape)) {
+        this.#count += 1;
+        const head = this.#batch as unknown[];
+        head[this.#start + countAt] = this.#count;
+        if (this.#count === 2) {
+          this.#step = message.seq - this.#seq;
+          head[this.#start + stepAt] = this.#step;
+        }
+      } else this.#beginFrame(subscription, number, message, shape);
+      const batch = this.#batch as unknown[];
+      if (shape === null) batch.push(message.data);
+      else this.#pushValues(batch, shape);
       this.#seq = message.seq;
-      batch.push(tell.deliver, subscription, number, topicNumber, timestamp, 1, message.seq, message.data);
       this.#end = batch.length;
     }
     if (transfer !== undefined) this.#writer.transfer(transfer);
@@ -69,16 +72,43 @@ export class DeliveryWriter {
   /** A refused frame of several deliveries, in frames of one each; null where it is one already. */
   static apart(frame: readonly unknown[]): (readonly unknown[])[] | null {
     if (frame[0] !== tell.deliver || frame[countAt] === 1) return null;
-    const [operation, subscription, first = 0, topic, timestamp, count, seq = 0] = frame as readonly number[];
+    const [operation, subscription, first = 0, topic, timestamp, count, seq = 0, step = 1] = frame as readonly number[];
     return Array.from({ length: count as number }, (_, index) => {
       const data = frame[headLength + index];
-      return [operation, subscription, first + index, topic, timestamp, 1, seq + index, data];
+      return [operation, subscription, first + index, topic, timestamp, 1, seq + index * step, 1, data];
     });
   }
 
-  #continues(subscription: number, topic: string, timestamp: number, seq: number): boolean {
+  #beginFrame(subscription: number, number: number, message: Message, shape: Shape | null): void {
+    if (!this.#hasNonce) {
+      this.#hasNonce = true;
+      this.#writer.write([tell.nonce, message.id.slice(nonceAt)]);
+    }
+    const { topic, timestamp, seq } = message;
+    const topicNumber = this.#topics.of(topic);
+    const batch = this.#writer.begin();
+    this.#batch = batch;
+    this.#start = batch.length;
+    this.#count = 1;
+    this.#subscription = subscription;
+    this.#topic = topic;
+    this.#timestamp = timestamp;
+    this.#shape = shape;
+    const operation = shape === null ? tell.deliver : tell.deliverRecords;
+    batch.push(operation, subscription, number, topicNumber, timestamp, 1, seq, 1);
+    if (shape !== null) batch.push(shape.number);
+  }
+
+  #pushValues(batch: unknown[], { keys }: Shape): void {
+    const { values } = this.#shapes;
+    for (let index = 0; index < keys.length; index += 1) batch.push(values[index]);
+  }
+
+  #continues(subscription: number, topic: string, timestamp: number, seq: number, shape: Shape | null): boolean {
     return (
-      this.#seq + 1 === seq &&
+      // The second of a frame says how far apart they are: members of a group have every second, or third.
+      (this.#count === 1 ? seq > this.#seq : seq === this.#seq + this.#step) &&
+      this.#shape === shape &&
       this.#subscription === subscription &&
       this.#topic === topic &&
       this.#timestamp === timestamp &&

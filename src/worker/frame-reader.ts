@@ -17,6 +17,16 @@ export class FrameReader {
     return value;
   }
 
+  /** An object with these keys and the values that come next. */
+  record(keys: readonly string[]): Record<string, unknown> {
+    const record: Record<string, unknown> = {};
+    for (const key of keys) {
+      record[key] = this.#batch[this.#index];
+      this.#index += 1;
+    }
+    return record;
+  }
+
   number(): number {
     return this.next() as number;
   }

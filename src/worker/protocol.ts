@@ -94,7 +94,7 @@ export const tell = {
   threw: 4,
   /** call, id, seq, matched. */
   published: 5,
-  /** subscription, first delivery number, topic number, timestamp, count, first seq, then the data of each. */
+  /** subscription, first delivery number, topic number, timestamp, count, first seq, from one seq to the next, then the data of each. */
   deliver: 6,
   /** subscription, delivery number, topic number, timestamp, seq, data, facts. */
   deliverWithFacts: 7,
@@ -108,6 +108,10 @@ export const tell = {
   closed: 11,
   /** The eight characters that end the ids which the broker makes. */
   nonce: 12,
+  /** shape number, keys. */
+  shape: 13,
+  /** As `deliver`, but before the data a shape number, and then the values of each by the keys of that shape. */
+  deliverRecords: 14,
 } as const;
 
 /** How a subscription takes messages: into a handler, on demand, into a responder, or as a pool's worker. */
@@ -124,5 +128,7 @@ export const maxWaitingCalls = 65_536;
 export const eventWindow = 1_024;
 /** Topics known by number in one direction; then numbering begins again. */
 export const maxNumberedTopics = 4_096;
+/** Shapes of records known by number; more are not made. */
+export const maxShapes = 1_024;
 /** Deliveries a subscription without acknowledgement may be ahead of its handler. */
 export const maxUnacknowledgedWindow = 4_096;

@@ -94,6 +94,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   #state: RemoteBrokerState = "open";
   #closing: Promise<CloseResult> | null = null;
   #nonce = "";
+  /** Keys of the records that come, by shape number. */
+  readonly #shapes: (readonly string[])[] = [];
   #lastSubscription = 0;
   #eventsRead = 0;
   #holders = 0;
@@ -640,10 +642,30 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         const timestamp = frames.number();
         const count = frames.number();
         const seq = frames.number();
+        const step = frames.number();
         if (subscription !== undefined) this.#delivered.add(subscription);
         for (let index = 0; index < count; index += 1) {
           const data = frames.next();
-          subscription?.deliver(first + index, topic, timestamp, seq + index, data, null, at);
+          subscription?.deliver(first + index, topic, timestamp, seq + index * step, data, null, at);
+        }
+        break;
+      }
+      case tell.shape:
+        this.#shapes[frames.number()] = frames.next() as readonly string[];
+        break;
+      case tell.deliverRecords: {
+        const subscription = this.#subscriptions.get(frames.number());
+        const first = frames.number();
+        const topic = this.#topicNames.of(frames.number());
+        const timestamp = frames.number();
+        const count = frames.number();
+        const seq = frames.number();
+        const step = frames.number();
+        const keys = this.#shapes[frames.number()] as readonly string[];
+        if (subscription !== undefined) this.#delivered.add(subscription);
+        for (let index = 0; index < count; index += 1) {
+          const data = frames.record(keys);
+          subscription?.deliver(first + index, topic, timestamp, seq + index * step, data, null, at);
         }
         break;
       }

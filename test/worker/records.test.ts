@@ -1,0 +1,89 @@
+import { describe, expect, it } from "vitest";
+import type { Message } from "inproc-broker";
+import { Collector, openRig } from "./fixture.js";
+
+const inherits = (): object => Object.assign(Object.create({ inherited: 1 }) as object, { own: 2 });
+const shared = { x: 1 };
+const circle: { self?: unknown } = {};
+circle.self = circle;
+
+/** Data of every kind, which must come out as structured clone makes it. */
+const kinds: readonly (readonly [string, () => unknown])[] = [
+  ["a record", () => ({ id: 1, name: "one", isDone: true, nothing: null })],
+  ["a record without a value", () => ({ id: 1, none: undefined })],
+  ["odd numbers", () => ({ zero: -0, none: NaN, most: Infinity, big: 2n ** 70n })],
+  ["keys that are indices", () => ({ b: 1, 2: "two", 1: "one", a: 2 })],
+  ["an own key __proto__", () => JSON.parse('{ "__proto__": 1, "id": 2 }') as unknown],
+  ["no key", () => ({})],
+  ["many keys", () => Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`key${index}`, index]))],
+  ["a getter", () => Object.defineProperty({ a: 1 }, "b", { get: () => 2, enumerable: true })],
+  ["a key that is not enumerable", () => Object.defineProperty({ a: 1 }, "b", { value: 2 })],
+  ["a symbol for a key", () => ({ a: 1, [Symbol("b")]: 2 })],
+  ["another prototype", inherits],
+  ["no prototype", () => Object.assign(Object.create(null) as object, { a: 1 })],
+  [
+    "an instance of a class",
+    () =>
+      new (class {
+        readonly id = 1;
+      })(),
+  ],
+  ["parts that are one", () => ({ a: shared, b: shared })],
+  ["a circle", () => circle],
+  ["a date", () => new Date(5)],
+  ["an array", () => [1, { a: 1 }]],
+  ["a text", () => "text"],
+];
+
+describe("data on its way to a client", () => {
+  it("comes out as structured clone makes it, whatever was before it", async () => {
+    const { broker, client } = openRig({ subscription: { maxMessages: 10_000 } });
+    const seen = new Collector<unknown>();
+    await client.subscribe("data", ({ data }) => seen.add(data), { ack: "none", maxInFlight: 1_000 }).ready;
+    const sent = kinds.flatMap(([, make]) => kinds.flatMap(([, makeNext]) => [make(), makeNext()]));
+    for (const data of sent) broker.publishSync("data", data);
+    const came = await seen.until(sent.length);
+    came.forEach((data, index) => {
+      const expected = structuredClone(sent[index]);
+      expect(data).toStrictEqual(expected);
+      expect(Object.keys(data as object)).toEqual(Object.keys(expected as object));
+    });
+  });
+
+  it("is not taken for a record where Object.prototype has a key of its own", async () => {
+    const { broker, client } = openRig();
+    const seen = new Collector<unknown>();
+    await client.subscribe("data", ({ data }) => seen.add(data)).ready;
+    Object.defineProperty(Object.prototype, "added", { value: 1, enumerable: true, configurable: true });
+    try {
+      broker.publishSync("data", { id: 1 });
+      await seen.until(1);
+    } finally {
+      delete (Object.prototype as { added?: unknown }).added;
+    }
+    expect(Object.keys(seen.items[0] as object)).toEqual(["id"]);
+  });
+
+  it("keeps its ids where a subscription has every second message, or those of a filter", async () => {
+    const { broker, client } = openRig();
+    const seen = new Collector<Message>();
+    const sent: string[] = [];
+    await client.subscribe("even", seen.add, { maxInFlight: 1_000 }).ready;
+    for (let number = 0; number < 300; number += 1) {
+      // Steps of two, then of four, then back by none at all.
+      const topic = number < 100 ? number % 2 === 0 : number < 200 ? number % 4 === 0 : true;
+      const { id } = broker.publishSync(topic ? "even" : "odd", { number });
+      if (topic) sent.push(id);
+    }
+    expect((await seen.until(sent.length)).map(({ id }) => id)).toEqual(sent);
+  });
+
+  it("has a shape for each set of keys, and none beyond their bound", async () => {
+    const { broker, client } = openRig({ subscription: { maxMessages: 10_000 } });
+    const seen = new Collector<unknown>();
+    await client.subscribe("data", ({ data }) => seen.add(data), { maxInFlight: 1_000 }).ready;
+    const sent = Array.from({ length: 3_000 }, (_, index) => ({ [`key${index % 1_500}`]: index }));
+    for (const data of sent) broker.publishSync("data", data);
+    expect(await seen.until(sent.length)).toEqual(sent);
+  });
+});
