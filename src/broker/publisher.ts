@@ -13,11 +13,12 @@ import { PublishedMessage } from "../message/message.js";
 import { defaultPriority, priorityNumber } from "../message/priority.js";
 import { isLate } from "../message/thenable.js";
 import type { Draft, Drafter } from "./draft.js";
-import type { PublishOptions, Settings } from "./options.js";
+import type { PublishOptions } from "./options.js";
 import type { Plugin } from "./plugin.js";
 import type { Receipt, SubscriptionReport } from "./receipt.js";
 import { receiptOf } from "./receipt.js";
 import type { RetainedMessages } from "./retained.js";
+import type { Settings } from "./settings.js";
 import type { TopicFacts } from "./topic-facts.js";
 import type { TurnStamp } from "./turn-stamp.js";
 

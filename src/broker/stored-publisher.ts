@@ -5,15 +5,15 @@ import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import { BrokerError, brokerError, quote } from "../errors.js";
 import type { MessageExtras, PublishedMessage } from "../message/message.js";
 import type { Draft } from "./draft.js";
-import type { Settings } from "./options.js";
 import type { Accepted, Publisher } from "./publisher.js";
 import { idTaken, Plan, tooManyDelayed, tooManyHeld } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import type { RetainedMessages } from "./retained.js";
+import type { Settings } from "./settings.js";
 import type { Durability, StoreStep } from "./store-port.js";
-import { factsOf, renumbered } from "./stored-message.js";
-import { highest } from "./store-writer.js";
 import type { StoreWriter } from "./store-writer.js";
+import { highest } from "./store-writer.js";
+import { factsOf, renumbered } from "./stored-message.js";
 
 /** What the stored publisher needs of the broker around it. */
 export interface StoredPublisherHost {

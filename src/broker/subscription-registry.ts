@@ -17,11 +17,13 @@ import { Delivery } from "../message/delivery.js";
 import type { TimerTask } from "../message/delivery.js";
 import type { PublishedMessage } from "../message/message.js";
 import { checkPattern, coversPattern, matchesPattern } from "../topic/grammar.js";
+import { invalid } from "./checks.js";
 import type { Durables } from "./durables.js";
-import type { Settings, SubscribeOptions } from "./options.js";
-import { historyPrefix, invalid, isPast, subscribeSettings } from "./options.js";
-import type { TopicFacts } from "./topic-facts.js";
+import type { SubscribeOptions } from "./options.js";
 import type { RetainedMessages } from "./retained.js";
+import type { Settings } from "./settings.js";
+import { historyPrefix, isPast, subscribeSettings } from "./subscribe-settings.js";
+import type { TopicFacts } from "./topic-facts.js";
 
 /** A subscription that has been checked and not made yet. */
 export interface PreparedSubscription {
