@@ -40,7 +40,8 @@ export type { Receipt, SubscriptionReport } from "./broker/receipt.js";
 export type { RequestManyOptions, RequestOptions } from "./broker/requests.js";
 export type { StandardIssue, StandardResult, StandardSchema } from "./broker/schema.js";
 export type { Transaction, TransactionOptions } from "./broker/transaction.js";
-export type { PublishContext, SettleContext } from "./broker/core.js";
+export type { PublishContext } from "./broker/core.js";
+export type { SettleContext } from "./broker/observers.js";
 export type { Decision } from "./delivery/ack-tracker.js";
 export type {
   DeadLetter,

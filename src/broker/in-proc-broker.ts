@@ -951,7 +951,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const result = this.#takeUnfinished(closed);
     core.abort.abort(closed);
     core.requests.failAll(closed);
-    core.failConfirms(closed);
+    core.confirms.failAll(closed);
     core.deadLetters?.refuse("everything", closed);
     core.retained.clear();
     core.timers.close();

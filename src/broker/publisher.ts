@@ -12,6 +12,7 @@ import type { MessageExtras, Stamp } from "../message/message.js";
 import { PublishedMessage } from "../message/message.js";
 import { defaultPriority, priorityNumber } from "../message/priority.js";
 import { isLate } from "../message/thenable.js";
+import { Confirmation } from "./confirms.js";
 import type { Draft, Drafter } from "./draft.js";
 import type { PublishOptions } from "./options.js";
 import type { Plugin } from "./plugin.js";
@@ -60,32 +61,6 @@ export interface PublisherHost {
   confirmed(confirmation: Confirmation, message: PublishedMessage, signal: AbortSignal | undefined): Promise<void>;
   pluginFailed(plugin: Plugin, error: unknown): void;
   scheduledExpired(message: PublishedMessage): void;
-}
-
-/** Counts the subscriptions that have acknowledged a message. */
-export class Confirmation {
-  readonly wanted: number;
-  readonly timeoutMs: number;
-  readonly reached: Promise<void>;
-  readonly #by = new Set<string>();
-  #resolve: () => void = () => undefined;
-
-  constructor(wanted: number, timeoutMs: number) {
-    this.wanted = wanted;
-    this.timeoutMs = timeoutMs;
-    this.reached = new Promise((resolve) => {
-      this.#resolve = resolve;
-    });
-  }
-
-  get count(): number {
-    return this.#by.size;
-  }
-
-  add(subscription: string): void {
-    this.#by.add(subscription);
-    if (this.#by.size >= this.wanted) this.#resolve();
-  }
 }
 
 /** A draft with everything found out that is needed to carry it out. */
