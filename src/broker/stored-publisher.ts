@@ -2,11 +2,12 @@ import { Ring } from "../collections/ring.js";
 import type { DelayedMessages } from "../delivery/delayed-messages.js";
 import type { Timers } from "../delivery/timers.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
-import { BrokerError, brokerError, quote } from "../errors.js";
+import { BrokerError } from "../errors.js";
 import type { MessageExtras, PublishedMessage } from "../message/message.js";
 import type { Draft } from "./draft.js";
+import { Plan } from "./plan.js";
+import { idTaken, tooManyDelayed, tooManyHeld } from "./publish-errors.js";
 import type { Accepted, Publisher } from "./publisher.js";
-import { idTaken, Plan, tooManyDelayed, tooManyHeld } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import type { RetainedMessages } from "./retained.js";
 import type { Settings } from "./settings.js";
@@ -483,14 +484,4 @@ function levelOf(drafts: readonly Draft[], byDefault: Durability): Durability {
   let level: Durability = "memory";
   for (const draft of drafts) if (draft.isStored) level = highest(level, draft.durability ?? byDefault);
   return level;
-}
-
-/** The error of a way in that cannot wait for the store. */
-export function needsWait(topic: string): Error {
-  return brokerError(
-    "ERR_INVALID_OPTION",
-    `${quote(topic)} is stored, and publishSync cannot wait for the store; use publish (durability: "memory" is its fastest), ` +
-      `or leave the topic out of the store's topics`,
-    { topic },
-  );
 }
