@@ -49,6 +49,9 @@ export class Plan {
   }
 }
 
+/** Drafts of one call, planned. A receipt stands for a duplicate. */
+export type Planned = readonly (Plan | Receipt)[];
+
 interface Load {
   readonly messages: number;
   readonly bytes: number;
