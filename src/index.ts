@@ -5,7 +5,8 @@
  */
 
 export { InProcBroker } from "./broker/in-proc-broker.js";
-export type { BrokerState, SubscriptionEntry, SubscriptionInfo, TopicInfo } from "./broker/in-proc-broker.js";
+export type { BrokerState, SubscriptionEntry } from "./broker/in-proc-broker.js";
+export type { SubscriptionInfo, TopicInfo } from "./broker/inventory.js";
 export type {
   BatchEntry,
   Broker,

@@ -63,3 +63,10 @@ export function needsWait(topic: string): Error {
     { topic },
   );
 }
+
+/** The error of what publishSync was asked for and cannot wait for. */
+export function notSync(what: string): Error {
+  return brokerError("ERR_INVALID_OPTION", `publishSync cannot wait, so it does not take ${what}; use publish`, {
+    option: what,
+  });
+}
