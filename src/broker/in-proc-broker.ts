@@ -26,6 +26,7 @@ import { IdleWatch } from "./idle.js";
 import type { SubscriptionInfo, TopicInfo } from "./inventory.js";
 import { peekAt, subscriptionsOf, topicsOf } from "./inventory.js";
 import type { BrokerOptions, PublishOptions, SubscribeOptions } from "./options.js";
+import type { PreparedSubscription } from "./prepared-subscription.js";
 import { needsWait, notSync, tooManyHeld } from "./publish-errors.js";
 import { Publishing } from "./publishing.js";
 import type { Receipt } from "./receipt.js";
@@ -34,7 +35,6 @@ import { brokerSettings } from "./settings.js";
 import { brokerHealth, metricsSnapshot } from "./snapshot.js";
 import type { StoreLink } from "./store-link.js";
 import type { BackupInfo, RecoveryReport, StoreFigures } from "./store-port.js";
-import type { PreparedSubscription } from "./subscription-registry.js";
 import type { Transaction, TransactionOptions } from "./transaction.js";
 import { Transactions } from "./transactions.js";
 
