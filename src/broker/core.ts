@@ -8,7 +8,7 @@ import { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DispatchHost, ProcessContext } from "../dispatch/ports.js";
 import type { QueueFacts } from "../dispatch/queue-facts.js";
 import { DurableQueue } from "../dispatch/durable-queue.js";
-import { queueFull } from "../dispatch/queue.js";
+import { queueFull } from "../dispatch/queue-facts.js";
 import { Router } from "../dispatch/router.js";
 import { Scheduler } from "../dispatch/scheduler.js";
 import { brokerError, quote } from "../errors.js";

@@ -4,7 +4,7 @@ import type { Timers } from "../delivery/timers.js";
 import type { HeldPublishers } from "../dispatch/held-publishers.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
-import { queueFull } from "../dispatch/queue.js";
+import { queueFull } from "../dispatch/queue-facts.js";
 import type { Route, Router } from "../dispatch/router.js";
 import { chooseTargets } from "../dispatch/router.js";
 import type { PublishedMessage } from "../message/message.js";
