@@ -5,7 +5,8 @@
  */
 
 export { InProcBroker } from "./broker/in-proc-broker.js";
-export type { BrokerState, SubscriptionEntry, SubscriptionInfo, TopicInfo } from "./broker/in-proc-broker.js";
+export type { BrokerState, SubscriptionEntry } from "./broker/in-proc-broker.js";
+export type { SubscriptionInfo, TopicInfo } from "./broker/inventory.js";
 export type {
   BatchEntry,
   Broker,
@@ -40,7 +41,8 @@ export type { Receipt, SubscriptionReport } from "./broker/receipt.js";
 export type { RequestManyOptions, RequestOptions } from "./broker/requests.js";
 export type { StandardIssue, StandardResult, StandardSchema } from "./broker/schema.js";
 export type { Transaction, TransactionOptions } from "./broker/transaction.js";
-export type { PublishContext, SettleContext } from "./broker/core.js";
+export type { PublishContext } from "./broker/core.js";
+export type { SettleContext } from "./broker/observers.js";
 export type { Decision } from "./delivery/ack-tracker.js";
 export type {
   DeadLetter,

@@ -7,12 +7,26 @@ import type { MessageExtras } from "../message/message.js";
 import { defaultPriority, priorityNumber } from "../message/priority.js";
 import { payloadBytes } from "../message/size.js";
 import { isLate } from "../message/thenable.js";
-import type { PublishOptions, Settings } from "./options.js";
-import { checkPublishOptions, count, dateMs, delayMs, duration, invalid, requireText } from "./options.js";
+import {
+  checkSignal,
+  count,
+  dateMs,
+  delayMs,
+  duration,
+  invalid,
+  moduleDisabled,
+  oneOf,
+  refuseUnknown,
+  requireObject,
+  requireText,
+} from "./checks.js";
+import type { PublishOptions } from "./options.js";
 import type { Plugin, PublishDraft } from "./plugin.js";
-import type { Durability } from "./store-port.js";
-import type { TopicFacts } from "./topic-facts.js";
 import { validate } from "./schema.js";
+import type { Settings } from "./settings.js";
+import type { Durability } from "./store-port.js";
+import { durabilities } from "./store-port.js";
+import type { TopicFacts } from "./topic-facts.js";
 
 /** A message that has passed every check that concerns nothing but itself. */
 export interface Draft {
@@ -233,4 +247,37 @@ function extrasOf(options: PublishOptions, headers: Headers, key: string | undef
     return null;
   }
   return { id, headers: hasHeaders ? headers : undefined, key, replyTo, correlationId };
+}
+
+const publishKeys = new Set([
+  "id",
+  "key",
+  "headers",
+  "priority",
+  "ttl",
+  "expiresAt",
+  "delay",
+  "deliverAt",
+  "dedupId",
+  "confirm",
+  "confirmTimeout",
+  "durability",
+  "retain",
+  "report",
+  "transaction",
+  "replyTo",
+  "correlationId",
+  "signal",
+]);
+
+/** Refuses publish options nobody knows, before any of them is used. */
+function checkPublishOptions(options: unknown, hasStore: boolean): asserts options is PublishOptions {
+  requireObject("publish options", options);
+  refuseUnknown("", options, publishKeys);
+  const { durability, signal } = options as { durability?: unknown; signal?: unknown };
+  if (durability !== undefined && durability !== "memory") {
+    oneOf("durability", durability, durabilities);
+    if (!hasStore) throw moduleDisabled(`durability ${quote(durability)}`, "persistence");
+  }
+  checkSignal(signal);
 }

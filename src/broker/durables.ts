@@ -7,10 +7,10 @@ import type { Delivery, FlightOutcome } from "../message/delivery.js";
 import type { MessageExtras, MessageOrigin, PublishedMessage } from "../message/message.js";
 import { matchesPattern } from "../topic/grammar.js";
 import type { SubscribeOptions } from "./options.js";
-import { historyPrefix } from "./options.js";
 import type { HistoryPoint, Recovered, SettleStep, StoredFacts, StoreStep } from "./store-port.js";
-import { messageFrom } from "./stored-message.js";
 import type { StoreWriter } from "./store-writer.js";
+import { messageFrom } from "./stored-message.js";
+import { historyPrefix } from "./subscribe-settings.js";
 
 /** What the durables need of the broker around them. */
 export interface DurablesHost {

@@ -1,11 +1,12 @@
 import { brokerError, quote } from "../errors.js";
 import type { Message, PublishedMessage } from "../message/message.js";
 import { checkPattern } from "../topic/grammar.js";
+import { checkSignal, count, invalid } from "./checks.js";
 import type { BrokerCore } from "./core.js";
-import { checkHistoryPoint, checkSignal, count, invalid } from "./options.js";
 import type { StoreLink } from "./store-link.js";
 import type { HistoryPoint, HistoryRange, StoredFacts } from "./store-port.js";
 import { messageFrom } from "./stored-message.js";
+import { checkHistoryPoint } from "./subscribe-settings.js";
 
 /** Which part of history to read. */
 export interface ReplayOptions {

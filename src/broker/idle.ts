@@ -2,8 +2,8 @@ import type { QueueFacts } from "../dispatch/queue-facts.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
 import { brokerError } from "../errors.js";
 import { checkPattern, matchesPattern } from "../topic/grammar.js";
+import { checkSignal, duration } from "./checks.js";
 import type { BrokerCore } from "./core.js";
-import { checkSignal, duration } from "./options.js";
 
 /** What to wait for. */
 export interface IdleOptions {

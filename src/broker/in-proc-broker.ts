@@ -1,10 +1,8 @@
 import type { DeadLetters } from "../delivery/dead-letters.js";
 import type { Process } from "../dispatch/handler-consumer.js";
-import type { DeliveryQueue } from "../dispatch/queue.js";
-import { DurableQueue } from "../dispatch/durable-queue.js";
-import { Subscription } from "../dispatch/subscription.js";
+import type { Subscription } from "../dispatch/subscription.js";
 import { brokerError, errorText, quote } from "../errors.js";
-import { Delivery, deliveryOver } from "../message/delivery.js";
+import type { Delivery } from "../message/delivery.js";
 import type { Message, MessageRecord, NackOptions } from "../message/message.js";
 import { fulfilled, messageRecord, quietRejection } from "../message/message.js";
 import type { AnyTopics, DataOf, TopicName } from "../message/typed-topics.js";
@@ -17,24 +15,26 @@ import { eventLoopOf } from "../platform/event-loop.js";
 import { systemRandom } from "../platform/random.js";
 import { checkPattern, matchesPattern } from "../topic/grammar.js";
 import type { BatchEntry, Broker, CloseOptions, CloseResult, Handler, MessageOf } from "./broker.js";
+import { count, duration, moduleDisabled, requireText } from "./checks.js";
+import { endParts } from "./closing.js";
 import { BrokerCore } from "./core.js";
-import type { Draft } from "./draft.js";
+import { purge, takeUnfinished } from "./emptying.js";
 import type { ReplayMessagesOptions, ReplayOptions } from "./history.js";
 import { HistoryReader } from "./history.js";
 import type { IdleOptions } from "./idle.js";
 import { IdleWatch } from "./idle.js";
+import type { SubscriptionInfo, TopicInfo } from "./inventory.js";
+import { peekAt, subscriptionsOf, topicsOf } from "./inventory.js";
 import type { BrokerOptions, PublishOptions, SubscribeOptions } from "./options.js";
-import { brokerSettings, count, duration, moduleDisabled, requireText } from "./options.js";
-import type { Accepted } from "./publisher.js";
-import { tooManyHeld } from "./publisher.js";
+import type { PreparedSubscription } from "./prepared-subscription.js";
+import { needsWait, notSync, tooManyHeld } from "./publish-errors.js";
+import { Publishing } from "./publishing.js";
 import type { Receipt } from "./receipt.js";
 import type { RequestManyOptions, RequestOptions } from "./requests.js";
-import { noResponders } from "./requests.js";
+import { brokerSettings } from "./settings.js";
 import { brokerHealth, metricsSnapshot } from "./snapshot.js";
 import type { StoreLink } from "./store-link.js";
 import type { BackupInfo, RecoveryReport, StoreFigures } from "./store-port.js";
-import { needsWait } from "./stored-publisher.js";
-import type { PreparedSubscription } from "./subscription-registry.js";
 import type { Transaction, TransactionOptions } from "./transaction.js";
 import { Transactions } from "./transactions.js";
 
@@ -52,41 +52,6 @@ export interface SubscriptionEntry<Topics = AnyTopics> extends SubscribeOptions<
   readonly pattern: string | readonly string[];
   /** Absent: a subscription to pull from. */
   readonly handler?: Handler<MessageOf<Topics, string>> | undefined;
-}
-
-/** A topic in use. */
-export interface TopicInfo {
-  /** Its name. */
-  readonly topic: string;
-  /** Messages published to it since it came into use. */
-  readonly published: number;
-  /** Subscriptions and groups that match it. */
-  readonly subscriptions: number;
-}
-
-/** A subscription, or the queue that members of a group share. */
-export interface SubscriptionInfo {
-  /** What `broker.peek` and dead letters call it: the group's name, the one given, or a number of its own. */
-  readonly name: string;
-  /** What it subscribed to, without repeats. */
-  readonly patterns: readonly string[];
-  /** Undefined where it competes with nobody. */
-  readonly group: string | undefined;
-  /** Subscriptions that share it: 1, or the members of the group. */
-  readonly consumers: number;
-  /** Messages that wait to be taken, those of held publishers included. */
-  readonly queued: number;
-  /** Handed out and not settled. */
-  readonly inFlight: number;
-  /** Given back, waiting for their backoff. */
-  readonly delayed: number;
-  /** The durable's name; undefined for a subscription that ends with its process. */
-  readonly durable: string | undefined;
-  /**
-   * Messages that a durable has still to settle, those that are queued, in flight or delayed included; counted in the store,
-   * at a cost that grows with their number. Undefined for others, and until the store is open.
-   */
-  readonly backlog: number | undefined;
 }
 
 const emptyOptions = {};
@@ -110,13 +75,12 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   readonly metrics: Metrics;
   readonly #core: BrokerCore;
   readonly #transactions: Transactions | null;
+  readonly #publishing: Publishing;
   readonly #idle: IdleWatch;
   #state: BrokerState = "open";
   /** Without a store it was ready from the start. */
   #opening: Promise<void> = fulfilled;
   #closing: Promise<CloseResult> | null = null;
-  /** Publishes that have begun and are not decided: those that wait for a schema. */
-  #deciding = 0;
 
   /** Throws `ERR_INVALID_OPTION` for a value out of range, and for an option nobody knows. */
   constructor(options: BrokerOptions = {}) {
@@ -132,10 +96,16 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
         ? null
         : new Transactions(this.#core, settings.transactions, {
             requireOpen: () => this.#requireOpen(),
-            deciding: (pending) => this.#decide(pending),
+            deciding: (pending) => this.#publishing.decide(pending),
           });
     const { store } = this.#core;
-    this.#idle = new IdleWatch(this.#core, () => this.#deciding + (store?.publisher.inFlight ?? 0));
+    this.#publishing = new Publishing(this.#core, {
+      requireOpen: () => this.#requireOpen(),
+      opening: () => (this.#state === "opening" ? this.#opening : null),
+      transactions: () => this.#requireTransactions(),
+      decided: () => this.#idle.look(),
+    });
+    this.#idle = new IdleWatch(this.#core, () => this.#publishing.deciding + (store?.publisher.inFlight ?? 0));
     if (store !== null) {
       this.#state = "opening";
       this.#opening = this.#open(store);
@@ -237,39 +207,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    * Publishes several messages, to any topics: all of them, or none. Receipts come in the order of the entries.
    * Rejects with what `publish` would reject with for the first that is refused.
    */
-  async publishBatch(entries: readonly BatchEntry<Topics>[]): Promise<Receipt[]> {
-    const { drafter, publisher } = this.#core;
-    try {
-      if (this.#state === "opening") await this.#opening;
-      this.#requireOpen();
-      if (!Array.isArray(entries)) {
-        throw brokerError("ERR_INVALID_OPTION", `publishBatch takes an array; got ${quote(entries)}`);
-      }
-      const drafts: (Draft | Promise<Draft>)[] = [];
-      for (const entry of entries as readonly ({ topic: string; data: unknown } & PublishOptions)[]) {
-        if (typeof entry !== "object" || entry === null) {
-          throw brokerError(
-            "ERR_INVALID_MESSAGE",
-            `an entry of a batch is { topic, data, ...options }; got ${quote(entry)}`,
-          );
-        }
-        const { topic, data, ...options } = entry;
-        if (options.transaction !== undefined) {
-          throw brokerError("ERR_INVALID_OPTION", "a batch is one already; leave transaction out of its entries");
-        }
-        drafts.push(drafter.draft(topic, data, options));
-      }
-      const ready = drafts.every((draft): draft is Draft => !(draft instanceof Promise))
-        ? drafts
-        : await this.#decide(Promise.all(drafts.map((draft) => Promise.resolve(draft))));
-      this.#requireOpen();
-      const accepted = await this.#acceptAll(ready);
-      await Promise.all(accepted.flatMap(({ waits }) => waits));
-      return accepted.map(({ receipt }) => receipt);
-    } catch (error) {
-      publisher.counters.refused += 1;
-      throw error;
-    }
+  publishBatch(entries: readonly BatchEntry<Topics>[]): Promise<Receipt[]> {
+    return this.#publishing.publishBatch(entries);
   }
 
   /**
@@ -307,29 +246,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    */
   purge(): number {
     this.#requireReady();
-    const { registry, delayed, memory, tracker, retained, dedup, publisher, store } = this.#core;
-    let purged = 0;
-    for (const { consumer } of registry.subscriptions()) {
-      for (const delivery of consumer.flights()) {
-        tracker.forget(delivery);
-        void (delivery.source as DeliveryQueue).finish(delivery, "purged");
-        purged += 1;
-      }
-    }
-    for (const queue of registry.queues) {
-      purged += queue.purge();
-      if (queue instanceof DurableQueue) store?.durables.empty(queue);
-    }
-    for (const { topic } of retained.matching(() => true, -Infinity))
-      store?.tell([{ type: "retained-cleared", topic }]);
-    for (const message of delayed.clear()) {
-      if (store?.publisher.isScheduled(message) === true) void store.publisher.forget(message).catch(() => undefined);
-      memory.release(message);
-      publisher.counters.scheduledCancelled += 1;
-      purged += 1;
-    }
-    retained.clear();
-    dedup.clear();
+    const purged = purge(this.#core);
     this.#idle.look();
     return purged;
   }
@@ -418,7 +335,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     this.#requireOpen();
     const timeoutMs = duration("timeout", options.timeout, 5_000);
     const answer = await this.#core.requests.one(topic, timeoutMs, options.signal, (replyTo) =>
-      this.#ask(topic, data, replyTo, options),
+      this.#publishing.ask(topic, data, replyTo, options),
     );
     return answer.data as Answer;
   }
@@ -436,7 +353,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const timeoutMs = duration("timeout", options.timeout, 1_000);
     const max = count("max", options.max, Infinity);
     const answers = this.#core.requests.many(topic, max, timeoutMs, options.signal, (replyTo) =>
-      this.#ask(topic, data, replyTo, options),
+      this.#publishing.ask(topic, data, replyTo, options),
     );
     for await (const answer of answers) yield answer.data as Answer;
   }
@@ -574,48 +491,18 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   /** The topics in use: published to lately, or subscribed to by name. */
   topics(): TopicInfo[] {
-    return [...this.#core.router.topics()].map((route) => ({
-      topic: route.topic,
-      published: route.published,
-      subscriptions: route.matched,
-    }));
+    return topicsOf(this.#core);
   }
 
   /** The subscriptions; with `topic`, those that would receive a message published to it. */
   subscriptions(options: { readonly topic?: string | undefined } = {}): SubscriptionInfo[] {
-    const { registry, router, store } = this.#core;
-    const route = options.topic === undefined ? null : router.route(options.topic);
-    const queues = route === null ? registry.queues : [...route.targets, ...route.choices.flat()];
-    return [...queues].map((queue) => ({
-      name: queue.name,
-      patterns: queue.patterns,
-      group: queue.group ?? undefined,
-      consumers: queue.consumers.length,
-      queued: queue.queued,
-      inFlight: queue.inFlight,
-      delayed: queue.delayed,
-      durable: queue instanceof DurableQueue && !queue.isHistory ? queue.durable : undefined,
-      backlog: queue instanceof DurableQueue ? store?.durables.backlogOf(queue.durable) : undefined,
-    }));
+    return subscriptionsOf(this.#core, options.topic);
   }
 
   /** The first `limit` messages that wait in a subscription, in the order it would get them. Changes nothing. */
   peek(subscription: Subscription<Message<unknown>> | string, limit = 10): MessageRecord[] {
     this.#requireNotClosed();
-    count("limit", limit, 10);
-    const queue =
-      subscription instanceof Subscription ? subscription.consumer.queue : this.#core.registry.queueNamed(subscription);
-    if (queue === undefined) {
-      throw brokerError("ERR_INVALID_OPTION", `there is no subscription or group named ${quote(subscription)}`, {
-        subscription,
-      });
-    }
-    const records: MessageRecord[] = [];
-    for (const message of queue.waitingMessages()) {
-      if (records.length >= limit) break;
-      records.push({ ...messageRecord(message), subscription: queue.name, deliveryId: "" });
-    }
-    return records;
+    return peekAt(this.#core, subscription, limit);
   }
 
   /**
@@ -664,7 +551,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const reader = new HistoryReader(this.#core, this.#requireStore("replayMessages"));
     const patterns = reader.check(pattern, options, ["rate", "onProgress"]);
     await this.#opening;
-    return this.#decide(reader.replay(patterns, options));
+    return this.#publishing.decide(reader.replay(patterns, options));
   }
 
   /** What opening the store found and did; undefined without a store, and until it is open. */
@@ -769,7 +656,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
       }
       const held = options === undefined ? publisher.acceptHeld(topic, data) : null;
       if (held !== null) return held;
-      return this.#publishFully(topic, data, options ?? emptyOptions);
+      return this.#publishing.publishFully(topic, data, options ?? emptyOptions);
     } catch (error) {
       publisher.counters.refused += 1;
       return Promise.reject(error);
@@ -779,8 +666,9 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   /** Waits for the store; refuses where the broker is closed. */
   #publishLater(topic: string, data: unknown, options: PublishOptions | undefined): Promise<Receipt> {
     if (this.#state !== "opening") throw closedError();
-    if (this.#deciding >= this.#core.settings.limits.maxWaitingPublishers) throw tooManyHeld(topic, this.#deciding);
-    return this.#decide(
+    if (this.#publishing.deciding >= this.#core.settings.limits.maxWaitingPublishers)
+      throw tooManyHeld(topic, this.#publishing.deciding);
+    return this.#publishing.decide(
       this.#opening.then(
         () => this.#publish(topic, data, options),
         (error: unknown) => {
@@ -789,51 +677,6 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
         },
       ),
     );
-  }
-
-  #publishFully(topic: string, data: unknown, options: PublishOptions): Promise<Receipt> {
-    if (options.transaction !== undefined) {
-      const { transaction, ...rest } = options;
-      return this.#requireTransactions().publish(transaction, topic, data, rest);
-    }
-    const draft = this.#core.drafter.draft(topic, data, options);
-    options.signal?.throwIfAborted();
-    if (!(draft instanceof Promise)) return this.#accept(draft);
-    return this.#decide(draft)
-      .then((ready) => {
-        this.#requireOpen();
-        return this.#accept(ready);
-      })
-      .catch((error: unknown) => {
-        this.#core.publisher.counters.refused += 1;
-        throw error;
-      });
-  }
-
-  #accept(draft: Draft): Promise<Receipt> {
-    const { publisher, scheduler, store } = this.#core;
-    if (store !== null && draft.isStored) return this.#acceptStored(store, draft);
-    const { receipt, waits } = publisher.acceptOne(draft, true);
-    if (waits.length > 0) return Promise.all(waits).then(() => receipt);
-    return scheduler.spend(1) ? scheduler.nextTurn().then(() => receipt) : Promise.resolve(receipt);
-  }
-
-  async #acceptStored(store: StoreLink, draft: Draft): Promise<Receipt> {
-    let accepted: Accepted;
-    try {
-      [accepted] = (await store.publisher.accept([draft])) as [Accepted];
-    } catch (error) {
-      this.#core.publisher.counters.refused += 1;
-      throw error;
-    }
-    if (accepted.waits.length > 0) await Promise.all(accepted.waits);
-    return accepted.receipt;
-  }
-
-  #acceptAll(drafts: readonly Draft[]): Accepted[] | Promise<Accepted[]> {
-    const { publisher, store } = this.#core;
-    if (store !== null && drafts.some(({ isStored }) => isStored)) return store.publisher.accept(drafts);
-    return publisher.accept(drafts, true);
   }
 
   async #open(store: StoreLink): Promise<void> {
@@ -854,31 +697,6 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     for (const queue of registry.queues) registry.closeBehind(queue, error);
     this.#core.fail(error, { during: "store" });
     await this.close({ drain: false });
-  }
-
-  /** Counts a publish that is not decided yet, so that `idle` and `flush` wait for it. */
-  async #decide<Result>(pending: Promise<Result>): Promise<Result> {
-    this.#deciding += 1;
-    try {
-      return await pending;
-    } finally {
-      this.#deciding -= 1;
-      queueMicrotask(() => this.#idle.look());
-    }
-  }
-
-  async #ask(topic: string, data: unknown, replyTo: string, options: RequestOptions): Promise<void> {
-    const { headers, key } = options;
-    if (this.#state === "opening") await this.#opening;
-    const receipt = await this.#publishFully(topic, data, {
-      // Who asked is gone after a crash, so that a request need not wait for the disk.
-      ...(this.#core.store === null ? {} : { durability: "memory" }),
-      replyTo,
-      correlationId: this.#core.publisher.newId(),
-      ...(headers === undefined ? {} : { headers }),
-      ...(key === undefined ? {} : { key }),
-    });
-    if (receipt.matched === 0) throw noResponders(topic);
   }
 
   #prepare(
@@ -947,71 +765,11 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     this.#transactions?.manager.close();
     // Before the queues are emptied, which would look like peace.
     this.#idle.fail(closed);
-    const result = this.#takeUnfinished(closed);
-    core.abort.abort(closed);
-    core.requests.failAll(closed);
-    core.failConfirms(closed);
-    core.deadLetters?.refuse("everything", closed);
-    core.retained.clear();
-    core.timers.close();
-    const failures = await closePlugins(core, deadline);
-    if (core.store !== null) await core.store.close(closed).catch((error: unknown) => failures.push(error));
-    core.events.emit("closed");
-    core.events.clear();
+    const result = takeUnfinished(core, closed);
+    const failures = await endParts(core, closed, deadline);
     if (failures.length > 0) throw new AggregateError(failures, "plugins or the store failed while the broker closed");
     return result;
   }
-
-  /** Empties every queue, ends every subscription, and returns what was left in them. */
-  #takeUnfinished(error: Error): CloseResult {
-    const { registry, delayed, memory, tracker } = this.#core;
-    const undelivered: Message[] = [];
-    const unacked: Message[] = [];
-    const subscriptions = [...registry.subscriptions()];
-    for (const { consumer } of subscriptions) {
-      for (const delivery of consumer.flights()) {
-        unacked.push(delivery);
-        tracker.forget(delivery);
-        void (delivery.source as DeliveryQueue).finish(delivery, "closed");
-      }
-    }
-    for (const queue of registry.queues) {
-      if (queue instanceof DurableQueue) {
-        queue.park();
-        continue;
-      }
-      for (const item of queue.clear("closed", error)) {
-        undelivered.push(item instanceof Delivery ? item : deliveryOver(item, queue, "dropped"));
-      }
-    }
-    for (const subscription of subscriptions) void registry.remove(subscription);
-    for (const message of delayed.clear()) {
-      memory.release(message);
-      undelivered.push(message);
-    }
-    return { undelivered, unacked };
-  }
-}
-
-/** Closes every plugin, and returns what failed or was not done by the deadline. */
-async function closePlugins({ settings, clock, loop }: BrokerCore, deadline: number): Promise<unknown[]> {
-  const { plugins } = settings;
-  if (plugins.length === 0) return [];
-  const release = loop.hold();
-  let stopTimer = (): void => undefined;
-  const isOver = new Promise<"late">((resolve) => {
-    stopTimer = clock.schedule(Math.max(0, deadline - clock.monotonic()), () => resolve("late"));
-  });
-  const closings = plugins.map(async (plugin) => {
-    if ((await Promise.race([plugin.close?.(), isOver])) !== "late") return;
-    throw brokerError("ERR_TIMEOUT", `plugin ${quote(plugin.name)} was not closed when the time of close was over`, {
-      plugin: plugin.name,
-    });
-  });
-  const results = await Promise.allSettled(closings);
-  stopTimer();
-  release();
-  return results.flatMap((result) => (result.status === "rejected" ? [result.reason as unknown] : []));
 }
 
 function closedError(): Error {
@@ -1020,10 +778,4 @@ function closedError(): Error {
 
 function notReady(): Error {
   return brokerError("ERR_NOT_READY", "the broker's store is being opened; await broker.ready(), or InProcBroker.open");
-}
-
-function notSync(what: string): Error {
-  return brokerError("ERR_INVALID_OPTION", `publishSync cannot wait, so it does not take ${what}; use publish`, {
-    option: what,
-  });
 }

@@ -1,23 +1,19 @@
-import type { DedupWindow } from "../delivery/dedup.js";
-import type { DelayedMessages } from "../delivery/delayed-messages.js";
-import type { Timers } from "../delivery/timers.js";
-import type { HeldPublishers } from "../dispatch/held-publishers.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
-import { queueFull } from "../dispatch/queue.js";
 import type { Route, Router } from "../dispatch/router.js";
-import { chooseTargets } from "../dispatch/router.js";
-import { brokerError, quote } from "../errors.js";
 import type { MessageExtras, Stamp } from "../message/message.js";
 import { PublishedMessage } from "../message/message.js";
 import { defaultPriority, priorityNumber } from "../message/priority.js";
 import { isLate } from "../message/thenable.js";
+import type { Confirmation } from "./confirms.js";
 import type { Draft, Drafter } from "./draft.js";
-import type { PublishOptions, Settings } from "./options.js";
+import type { PublishOptions } from "./options.js";
+import type { PlannerHost } from "./plan.js";
+import { Batch, Plan, Planner } from "./plan.js";
 import type { Plugin } from "./plugin.js";
+import { noMemory } from "./publish-errors.js";
 import type { Receipt, SubscriptionReport } from "./receipt.js";
 import { receiptOf } from "./receipt.js";
-import type { RetainedMessages } from "./retained.js";
 import type { TopicFacts } from "./topic-facts.js";
 import type { TurnStamp } from "./turn-stamp.js";
 
@@ -41,98 +37,12 @@ export interface PublishCounters {
 }
 
 /** What the publisher needs of the broker around it. */
-export interface PublisherHost {
-  readonly settings: Settings;
-  readonly router: Router<TopicFacts>;
-  readonly memory: MemoryBudget;
-  readonly timers: Timers;
-  readonly dedup: DedupWindow<Receipt>;
-  readonly delayed: DelayedMessages;
-  readonly retained: RetainedMessages;
+export interface PublisherHost extends PlannerHost {
   readonly stamps: TurnStamp;
-  readonly heldPublishers: HeldPublishers;
-  /** Asks a queue's filter. */
-  accepts(queue: DeliveryQueue, message: PublishedMessage): boolean;
-  /** A queue is at its bound. */
-  slow(queue: DeliveryQueue): void;
   /** Waits for confirms within their time. */
   confirmed(confirmation: Confirmation, message: PublishedMessage, signal: AbortSignal | undefined): Promise<void>;
   pluginFailed(plugin: Plugin, error: unknown): void;
   scheduledExpired(message: PublishedMessage): void;
-}
-
-/** Counts the subscriptions that have acknowledged a message. */
-export class Confirmation {
-  readonly wanted: number;
-  readonly timeoutMs: number;
-  readonly reached: Promise<void>;
-  readonly #by = new Set<string>();
-  #resolve: () => void = () => undefined;
-
-  constructor(wanted: number, timeoutMs: number) {
-    this.wanted = wanted;
-    this.timeoutMs = timeoutMs;
-    this.reached = new Promise((resolve) => {
-      this.#resolve = resolve;
-    });
-  }
-
-  get count(): number {
-    return this.#by.size;
-  }
-
-  add(subscription: string): void {
-    this.#by.add(subscription);
-    if (this.#by.size >= this.wanted) this.#resolve();
-  }
-}
-
-/** A draft with everything found out that is needed to carry it out. */
-export class Plan {
-  readonly draft: Draft;
-  readonly message: PublishedMessage;
-  readonly confirmation: Confirmation | null;
-  readonly route: Route<TopicFacts>;
-  readonly targets: readonly DeliveryQueue[];
-  /** Names of the queues whose filter did not want it; null where there is no filter to ask. */
-  readonly filtered: readonly string[] | null;
-
-  constructor(
-    draft: Draft,
-    message: PublishedMessage,
-    confirmation: Confirmation | null,
-    route: Route<TopicFacts>,
-    targets: readonly DeliveryQueue[],
-    filtered: readonly string[] | null,
-  ) {
-    this.draft = draft;
-    this.message = message;
-    this.confirmation = confirmation;
-    this.route = route;
-    this.targets = targets;
-    this.filtered = filtered;
-  }
-
-  /** True where the broker will hold the message: in a queue, for its time to come, or as its topic's last. */
-  get isKept(): boolean {
-    return this.targets.length > 0 || this.draft.due !== null || this.draft.isRetained;
-  }
-}
-
-interface Load {
-  readonly messages: number;
-  readonly bytes: number;
-}
-
-const noLoad: Load = { messages: 0, bytes: 0 };
-
-/** What earlier drafts of the same call will change. */
-class Batch {
-  readonly load = new Map<DeliveryQueue, Load>();
-  readonly firsts = new Map<string, Receipt>();
-  readonly delayedIds = new Set<string>();
-  readonly retainedTopics = new Set<string>();
-  bytes = 0;
 }
 
 const nothing: readonly never[] = [];
@@ -158,6 +68,7 @@ export class Publisher {
   readonly #router: Router<TopicFacts>;
   readonly #memory: MemoryBudget;
   readonly #drafter: Drafter;
+  readonly #planner: Planner;
   readonly #stamps: TurnStamp;
   readonly #isTransparent: boolean;
   readonly #plugins: readonly Plugin[];
@@ -169,6 +80,7 @@ export class Publisher {
     this.#router = host.router;
     this.#memory = host.memory;
     this.#drafter = drafter;
+    this.#planner = new Planner(host, (draft, confirmation) => this.#messageOf(draft, confirmation));
     this.#stamps = host.stamps;
     this.#plugins = host.settings.plugins.filter((plugin) => plugin.onPublished !== undefined);
     this.#schedulePlugins = host.settings.plugins.filter((plugin) => plugin.onScheduled !== undefined);
@@ -184,7 +96,7 @@ export class Publisher {
 
   /** Throws `ERR_MEMORY_LIMIT` where so many bytes more would be too many. */
   requireMemory(topic: string, bytes: number): void {
-    if (!this.#memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
+    if (!this.#memory.hasRoom(bytes)) throw noMemory(this.#memory, topic, bytes);
   }
 
   /** The short way, for a message without options where nothing sets it apart; null: take another way. */
@@ -214,7 +126,7 @@ export class Publisher {
     for (let index = 0; index < matched; index += 1) {
       if (!(targets[index] as DeliveryQueue).hasRoom(bytes)) return null;
     }
-    if (matched > 0 && !this.#memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
+    if (matched > 0 && !this.#memory.hasRoom(bytes)) throw noMemory(this.#memory, topic, bytes);
     const message = this.#plainMessage(topic, data, priority, bytes, extras);
     this.#countRouted(route, matched);
     if (matched > 0) this.#memory.holdFor(message, matched);
@@ -234,7 +146,7 @@ export class Publisher {
     const { heldPublishers, settings } = this.#host;
     if (queue.settings.overflow !== "wait" || heldPublishers.count >= settings.limits.maxWaitingPublishers) return null;
     const bytes = this.#drafter.measure(topic, data, null);
-    if (!this.#memory.hasRoom(bytes)) throw this.#noMemory(topic, bytes);
+    if (!this.#memory.hasRoom(bytes)) throw noMemory(this.#memory, topic, bytes);
     const message = this.#plainMessage(topic, data, defaultPriority, bytes, null);
     this.#countRouted(route, 1);
     this.#host.slow(queue);
@@ -248,12 +160,12 @@ export class Publisher {
    */
   accept(drafts: readonly Draft[], mayWait: boolean): Accepted[] {
     const batch = new Batch();
-    return this.#carryOutAll(drafts.map((draft) => this.#plan(draft, mayWait, batch)));
+    return this.#carryOutAll(drafts.map((draft) => this.#planner.plan(draft, mayWait, batch)));
   }
 
   /** The same for one draft. */
   acceptOne(draft: Draft, mayWait: boolean): Accepted {
-    const plan = this.#plan(draft, mayWait, null);
+    const plan = this.#planner.plan(draft, mayWait, null);
     if (!(plan instanceof Plan)) return this.#duplicate(plan);
     if (plan.isKept) this.#host.memory.hold(plan.message);
     const accepted = this.#carryOut(plan);
@@ -264,12 +176,12 @@ export class Publisher {
   /** The first half of `accept`, for who has to wait in between. A receipt stands for a duplicate. */
   plan(drafts: readonly Draft[], mayWait: boolean): (Plan | Receipt)[] {
     const batch = drafts.length === 1 ? null : new Batch();
-    return drafts.map((draft) => this.#plan(draft, mayWait, batch));
+    return drafts.map((draft) => this.#planner.plan(draft, mayWait, batch));
   }
 
   /** The second half: routed as things are now, whatever they were when it was planned. */
   carryOut(planned: readonly (Plan | Receipt)[]): Accepted[] {
-    return this.#carryOutAll(planned.map((plan) => (plan instanceof Plan ? this.#replanned(plan) : plan)));
+    return this.#carryOutAll(planned.map((plan) => (plan instanceof Plan ? this.#planner.replanned(plan) : plan)));
   }
 
   /** Gives planned messages new numbers, where others have taken higher ones meanwhile. */
@@ -305,7 +217,7 @@ export class Publisher {
 
   /** Publishes what nobody waits for: a full queue takes it beyond its bounds. Throws `ERR_MEMORY_LIMIT`. */
   publishExtra(draft: Draft): PublishedMessage {
-    if (!this.#host.memory.hasRoom(draft.bytes)) throw this.#noMemory(draft.topic, draft.bytes);
+    if (!this.#host.memory.hasRoom(draft.bytes)) throw noMemory(this.#memory, draft.topic, draft.bytes);
     const route = this.#host.router.route(draft.topic);
     const message = this.#messageOf(draft, null);
     this.counters.published += 1;
@@ -315,7 +227,7 @@ export class Publisher {
 
   /** Puts a message into one queue, whatever else its topic matches. Throws `ERR_MEMORY_LIMIT`. */
   deliverTo(queue: DeliveryQueue, draft: Draft): PublishedMessage {
-    if (!this.#host.memory.hasRoom(draft.bytes)) throw this.#noMemory(draft.topic, draft.bytes);
+    if (!this.#host.memory.hasRoom(draft.bytes)) throw noMemory(this.#memory, draft.topic, draft.bytes);
     this.counters.published += 1;
     this.counters.routedMessages += 1;
     const message = this.#messageOf(draft, null);
@@ -338,7 +250,7 @@ export class Publisher {
   /** Delivers history again: it keeps its number. Resolves once every queue has it within its bounds. */
   async offerAgain(message: PublishedMessage, signal: AbortSignal | undefined): Promise<void> {
     const route = this.#router.routeAgain(message.topic);
-    const targets = this.#targetsOf(route, message, null);
+    const targets = this.#planner.targetsOf(route, message, null);
     this.counters.published += 1;
     this.#countRouted(route, targets.length);
     const waits: Promise<unknown>[] = [];
@@ -353,59 +265,11 @@ export class Publisher {
     return this.#messageOf(draft, null);
   }
 
-  #replanned(plan: Plan): Plan {
-    if (plan.route.isFresh || plan.draft.due !== null) return plan;
-    const { draft, message, confirmation } = plan;
-    const route = this.#router.routeAgain(message.topic);
-    const filtered: string[] | null = route.isPlain ? null : [];
-    const targets = route.attachment.inbox === null ? this.#targetsOf(route, message, filtered) : nothing;
-    return new Plan(draft, message, confirmation, route, targets, filtered);
-  }
-
   #routeExtra(message: PublishedMessage, route: Route<TopicFacts>): void {
-    const targets = this.#targetsOf(route, message, null);
+    const targets = this.#planner.targetsOf(route, message, null);
     this.#countRouted(route, targets.length);
     for (const queue of targets) if (queue.offer(message) === "full") queue.offerExtra(message);
     this.#tellPublished(message, targets.length);
-  }
-
-  /** Everything that could refuse a draft is found out here. A receipt stands for a duplicate of it. */
-  #plan(draft: Draft, mayWait: boolean, batch: Batch | null): Plan | Receipt {
-    const { dedup, memory, retained, settings, timers, delayed } = this.#host;
-    const { topic, dedupId } = draft;
-    if (dedupId !== undefined) {
-      const first = dedup.find(dedupId) ?? batch?.firsts.get(dedupId);
-      if (first !== undefined) return first;
-    }
-    if (draft.expiresAtMs !== 0 && draft.expiresAtMs <= timers.dates.now()) throw expiredAlready(draft);
-    const confirmation = draft.confirm === null ? null : new Confirmation(draft.confirm.count, draft.confirm.timeoutMs);
-    const message = this.#messageOf(draft, confirmation);
-    const route = this.#router.route(topic);
-    // An answer goes to its request alone, and a delayed message to whoever is there when its time has come.
-    const isRouted = draft.due === null && route.attachment.inbox === null;
-    const filtered: string[] | null = route.isPlain ? null : [];
-    const targets = isRouted ? this.#targetsOf(route, message, filtered) : nothing;
-    if (confirmation !== null && isRouted && targets.length === 0) throw nobodyConfirms(topic, confirmation.wanted);
-    for (let index = 0; index < targets.length; index += 1) {
-      this.#requireRoom(targets[index] as DeliveryQueue, draft, batch, mayWait);
-    }
-    if (draft.due !== null) {
-      const isTaken = delayed.has(message) || batch?.delayedIds.has(message.id) === true;
-      if (isTaken) throw idTaken(message.id);
-      batch?.delayedIds.add(message.id);
-      if (delayed.size + (batch?.delayedIds.size ?? 1) > settings.limits.maxDelayed) throw tooManyDelayed(settings);
-    }
-    if (draft.isRetained && draft.data !== null) {
-      const isNew = !retained.has(topic);
-      if (isNew) batch?.retainedTopics.add(topic);
-      retained.requireRoom(topic, batch?.retainedTopics.size ?? (isNew ? 1 : 0));
-    }
-    const plan = new Plan(draft, message, confirmation, route, targets, filtered);
-    const bytes = (batch?.bytes ?? 0) + (plan.isKept ? draft.bytes : 0);
-    if (batch !== null) batch.bytes = bytes;
-    if (!memory.hasRoom(bytes)) throw this.#noMemory(topic, draft.bytes);
-    if (dedupId !== undefined) batch?.firsts.set(dedupId, receiptOf(message, targets.length, false));
-    return plan;
   }
 
   #carryOutAll(plans: readonly (Plan | Receipt)[]): Accepted[] {
@@ -494,31 +358,6 @@ export class Publisher {
     return new PublishedMessage(topic, data, priority, this.#lastSeq, bytes, expiresAtMs, this.#stamp(), extras);
   }
 
-  #targetsOf(route: Route<TopicFacts>, message: PublishedMessage, filtered: string[] | null): readonly DeliveryQueue[] {
-    if (this.#host.router.limitsTopics) route.usedAt = message.stamp;
-    if (route.isPlain) return route.targets;
-    return chooseTargets(route, message, (queue, candidate) => {
-      const isAccepted = this.#host.accepts(queue, candidate);
-      if (!isAccepted) filtered?.push(queue.name);
-      return isAccepted;
-    });
-  }
-
-  /** Refuses a draft that a queue would not take, counting what earlier drafts of the same call will put there. */
-  #requireRoom(queue: DeliveryQueue, draft: Draft, batch: Batch | null, mayWait: boolean): void {
-    const before = batch?.load.get(queue) ?? noLoad;
-    const { overflow } = queue.settings;
-    if ((overflow === "error" || overflow === "wait") && !queue.hasRoom(before.bytes + draft.bytes, before.messages)) {
-      if (overflow === "error" || !mayWait) {
-        this.#host.slow(queue);
-        throw queueFull(queue, draft.topic);
-      }
-      const held = this.#host.heldPublishers.count;
-      if (held >= this.#host.settings.limits.maxWaitingPublishers) throw tooManyHeld(draft.topic, held);
-    }
-    batch?.load.set(queue, { messages: before.messages + 1, bytes: before.bytes + draft.bytes });
-  }
-
   #countRouted(route: Route<TopicFacts>, matched: number): void {
     route.published += 1;
     if (matched === 0) this.counters.unrouted += 1;
@@ -547,16 +386,6 @@ export class Publisher {
       }
     }
   }
-
-  #noMemory(topic: string, bytes: number): Error {
-    const { usedBytes, maxBytes } = this.#host.memory;
-    return brokerError(
-      "ERR_MEMORY_LIMIT",
-      `the message for ${quote(topic)} (${bytes} bytes) would exceed memory.maxBytes: ${usedBytes} of ${maxBytes} are in use; ` +
-        `wait for consumers to catch up, or raise it`,
-      { topic, bytes, usedBytes, maxBytes },
-    );
-  }
 }
 
 /** True for options of which only `priority` and `key` are given, and the key is a text. */
@@ -567,45 +396,4 @@ function isSimple(options: PublishOptions): boolean {
     if (name !== "key" || !(options.key === undefined || typeof options.key === "string")) return false;
   }
   return true;
-}
-
-function expiredAlready(draft: Draft): Error {
-  return brokerError(
-    "ERR_MESSAGE_EXPIRED",
-    `the message for ${quote(draft.topic)} had expired before it was published (expiresAt ${draft.expiresAtMs}); give it a later expiresAt, or a ttl`,
-    { topic: draft.topic, expiresAt: draft.expiresAtMs },
-  );
-}
-
-function nobodyConfirms(topic: string, wanted: number): Error {
-  return brokerError(
-    "ERR_NO_RESPONDERS",
-    `confirm: ${wanted} asks for acknowledgements of ${quote(topic)}, and 0 subscriptions would get it, so it was not published; subscribe first, or leave confirm out`,
-    { topic, wanted, matched: 0 },
-  );
-}
-
-export function idTaken(id: string): Error {
-  return brokerError(
-    "ERR_INVALID_MESSAGE",
-    `a delayed message with the id ${quote(id)} waits already; cancel it first, or use another id`,
-    { id },
-  );
-}
-
-export function tooManyDelayed(settings: Settings): Error {
-  const { maxDelayed } = settings.limits;
-  return brokerError(
-    "ERR_LIMIT_EXCEEDED",
-    `${maxDelayed} messages wait for their time, as many as limits.maxDelayed allows; cancel some, or raise it`,
-    { limit: "maxDelayed", maxDelayed },
-  );
-}
-
-export function tooManyHeld(topic: string, held: number): Error {
-  return brokerError(
-    "ERR_QUEUE_FULL",
-    `${held} publishers wait for full queues, as many as limits.maxWaitingPublishers allows, so ${quote(topic)} was not published; await each publish`,
-    { topic, held, limit: "maxWaitingPublishers" },
-  );
 }

@@ -10,7 +10,7 @@ import type { MessageOrigin, PublishedMessage } from "../message/message.js";
 import type { ErrorContext } from "../observe/events.js";
 import type { Clock } from "../platform/clock.js";
 import type { Durables } from "./durables.js";
-import type { Settings } from "./options.js";
+import type { Settings } from "./settings.js";
 import type { Publisher } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import type { RetainedMessages } from "./retained.js";

@@ -15,14 +15,14 @@ import type { EventLoop } from "../platform/event-loop.js";
 import type { Random } from "../platform/random.js";
 import type { Draft } from "./draft.js";
 import { Durables } from "./durables.js";
-import type { Settings } from "./options.js";
 import type { Publisher } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import { recoverInto, stepOfDeadLetter } from "./recovery.js";
 import type { RetainedMessages } from "./retained.js";
+import type { Settings } from "./settings.js";
 import type { Persistence, RecoveryReport, Store, StoreMetrics, StoreStep } from "./store-port.js";
-import { StoredPublisher } from "./stored-publisher.js";
 import { StoreWriter } from "./store-writer.js";
+import { StoredPublisher } from "./stored-publisher.js";
 import type { SubscriptionRegistry } from "./subscription-registry.js";
 
 /** What the link needs of the broker: the core. */

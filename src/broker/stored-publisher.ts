@@ -1,19 +1,22 @@
-import { Ring } from "../collections/ring.js";
 import type { DelayedMessages } from "../delivery/delayed-messages.js";
 import type { Timers } from "../delivery/timers.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
-import { BrokerError, brokerError, quote } from "../errors.js";
+import { BrokerError } from "../errors.js";
 import type { MessageExtras, PublishedMessage } from "../message/message.js";
 import type { Draft } from "./draft.js";
-import type { Settings } from "./options.js";
+import type { Planned } from "./plan.js";
+import { Plan } from "./plan.js";
 import type { Accepted, Publisher } from "./publisher.js";
-import { idTaken, Plan, tooManyDelayed, tooManyHeld } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
+import { Reservations } from "./reservations.js";
 import type { RetainedMessages } from "./retained.js";
+import type { Settings } from "./settings.js";
+import type { Submission } from "./store-line.js";
+import { StoreLine } from "./store-line.js";
 import type { Durability, StoreStep } from "./store-port.js";
-import { factsOf, renumbered } from "./stored-message.js";
-import { highest } from "./store-writer.js";
 import type { StoreWriter } from "./store-writer.js";
+import { highest } from "./store-writer.js";
+import { factsOf, renumbered } from "./stored-message.js";
 
 /** What the stored publisher needs of the broker around it. */
 export interface StoredPublisherHost {
@@ -30,31 +33,7 @@ export interface StoredPublisherHost {
   failed(error: unknown, message: PublishedMessage): void;
 }
 
-/** Something on its way into the store. */
-interface Submission {
-  /** Bytes that it holds while it waits to begin; 0 where they are counted already. */
-  readonly bytes: number;
-  /** Appends; the promise resolves once it is stored. Or throws, and has changed nothing. Null: it has entered again. */
-  begin(): Promise<void> | null;
-  /** It is stored, and everything before it is visible. */
-  carryOut(): void;
-  /** It was refused: by `begin`, by the store, or by the broker's end. */
-  refuse(error: unknown): void;
-}
-
-/** Submissions in a row that wait for the same promise: those of one write of the store. */
-interface Group {
-  readonly stored: Promise<void>;
-  readonly submissions: Submission[];
-  /** The first that is neither visible nor refused. */
-  next: number;
-  state: "writing" | "written" | "failed";
-  error: unknown;
-}
-
 const nothingMore: Partial<MessageExtras> = {};
-
-type Planned = readonly (Plan | Receipt)[];
 
 /** Milliseconds until a delayed message that the store had no room for is tried again. */
 const retryMs = 1_000;
@@ -72,52 +51,39 @@ const retryMs = 1_000;
  */
 export class StoredPublisher {
   readonly #host: StoredPublisherHost;
-  /** Not appended yet: the store is being opened, or its buffer is full. */
-  readonly #entrance = new Ring<Submission>();
-  /** Appended, and not visible yet. */
-  readonly #line = new Ring<Group>();
-  /** The end of the line, which others may join. */
-  #last: Group | null = null;
-  /** Dedup ids in the line, each with who waits for it to leave. */
-  readonly #dedupIds = new Map<string, (() => void)[]>();
-  readonly #delayedIds = new Set<string>();
-  readonly #retainedTopics = new Map<string, number>();
+  readonly #line: StoreLine;
+  readonly #reservations: Reservations;
   /** Delayed messages that are in the store. */
   readonly #scheduled = new WeakSet<PublishedMessage>();
   /** By the number of the message. */
   readonly #confirmations = new Map<number, Partial<MessageExtras>>();
-  readonly #tails: { readonly after: number; readonly resolve: () => void }[] = [];
-  #entered = 0;
-  #left = 0;
-  #isPumping = false;
-  #refusal: { readonly error: unknown } | null = null;
   /** Delayed messages whose time has come, and that are on their way; or that a store which has failed keeps. */
   releasing = 0;
 
   constructor(host: StoredPublisherHost) {
     this.#host = host;
+    this.#line = new StoreLine(host);
+    this.#reservations = new Reservations(host);
   }
 
   /** Publishes that are neither visible nor refused. */
   get inFlight(): number {
-    return this.#entered - this.#left;
+    return this.#line.length;
   }
 
   /** Lets in what has waited for the store to be open. */
   opened(): void {
-    void this.#pump();
+    this.#line.opened();
   }
 
   /** Refuses everything, from now on. */
   close(error: unknown): void {
-    this.#refusal = { error };
-    for (const submission of this.#entrance) this.#host.memory.unreserve(submission.bytes);
-    const submissions = [...this.#line].flatMap((group) => group.submissions.slice(group.next));
-    submissions.push(...this.#entrance);
-    this.#line.clear();
-    this.#last = null;
-    this.#entrance.clear();
-    for (const submission of submissions) this.#end(() => submission.refuse(error));
+    this.#line.close(error);
+  }
+
+  /** Resolves once everything that has entered so far is visible or refused. */
+  whenThrough(): Promise<void> {
+    return this.#line.whenThrough();
   }
 
   /** Accepts drafts as one, all of them or none: resolves when they are visible. */
@@ -141,27 +107,26 @@ export class StoredPublisher {
         bytes: drafts.reduce((sum, draft) => sum + draft.bytes, 0),
         begin: () => {
           for (const { signal } of drafts) signal?.throwIfAborted();
-          const first = this.#firstInFlight(drafts);
+          const first = this.#reservations.firstInFlight(drafts);
           if (first !== undefined) {
-            first.push(() => this.#enter(submission));
+            first.push(() => this.#line.enter(submission));
             return null;
           }
-          const { publisher, writer, memory } = this.#host;
+          const { publisher, writer } = this.#host;
           planned = publisher.plan(drafts, true);
-          this.#requireRoom(planned);
+          this.#reservations.requireRoom(planned);
           const number = planned.find((plan) => plan instanceof Plan)?.message.seq ?? Infinity;
           if (number <= writer.lastSeq) publisher.renumber(planned);
           const steps = this.#stepsOf(planned);
           const stored = around(() => writer.append(steps, levelOf(drafts, writer.store.durability)), steps);
           for (const plan of planned) if (plan instanceof Plan) bytes += plan.draft.bytes;
-          memory.reserve(bytes);
-          this.#reserve(planned);
+          this.#reservations.reserve(planned, bytes);
           isReserved = true;
           return stored;
         },
         carryOut: () => {
           const { publisher } = this.#host;
-          const again = this.#unreserve(planned, bytes);
+          const again = this.#reservations.unreserve(planned, bytes);
           for (const plan of planned) {
             if (plan instanceof Plan && plan.draft.isStored && plan.draft.due !== null)
               this.#scheduled.add(plan.message);
@@ -173,10 +138,10 @@ export class StoredPublisher {
         },
         refuse: (error) => {
           reject(error);
-          if (isReserved) for (const enter of this.#unreserve(planned, bytes)) enter();
+          if (isReserved) for (const enter of this.#reservations.unreserve(planned, bytes)) enter();
         },
       };
-      this.#enter(submission);
+      this.#line.enter(submission);
     });
   }
 
@@ -195,7 +160,7 @@ export class StoredPublisher {
     publisher.requireMemory(draft.topic, draft.bytes);
     const message = publisher.messageOf(draft);
     memory.reserve(draft.bytes);
-    this.#enter({
+    this.#line.enter({
       bytes: 0,
       begin: () => {
         if (message.seq <= writer.lastSeq) message.seq = publisher.nextSeq();
@@ -236,7 +201,7 @@ export class StoredPublisher {
     }
     let published = renumbered(message, publisher.nextSeq());
     this.releasing += 1;
-    this.#enter({
+    this.#line.enter({
       bytes: 0,
       begin: () => {
         if (published.seq <= writer.lastSeq) published = renumbered(message, publisher.nextSeq());
@@ -259,7 +224,7 @@ export class StoredPublisher {
           return;
         }
         memory.release(message);
-        if (this.#refusal === null) this.#host.failed(error, message);
+        if (!this.#line.isClosed) this.#host.failed(error, message);
       },
     });
   }
@@ -268,133 +233,6 @@ export class StoredPublisher {
   forget(message: PublishedMessage): Promise<void> {
     this.#scheduled.delete(message);
     return this.#host.writer.append([{ type: "delayed-removed", seq: message.seq }]);
-  }
-
-  /** Resolves once everything that has entered so far is visible or refused. */
-  whenThrough(): Promise<void> {
-    if (this.inFlight === 0) return Promise.resolve();
-    const after = this.#entered;
-    return new Promise((resolve) => this.#tails.push({ after, resolve }));
-  }
-
-  #enter(submission: Submission): void {
-    if (this.#refusal !== null) {
-      submission.refuse(this.#refusal.error);
-      return;
-    }
-    const { writer, settings } = this.#host;
-    this.#entered += 1;
-    if (this.#entrance.length === 0 && writer.isOpen && writer.store.ready() === undefined) {
-      this.#begin(submission);
-      return;
-    }
-    const { maxWaitingPublishers } = settings.limits;
-    if (this.#entrance.length >= maxWaitingPublishers) {
-      this.#end(() => submission.refuse(tooManyHeld("a stored topic", this.#entrance.length)));
-      return;
-    }
-    const { memory, publisher } = this.#host;
-    try {
-      publisher.requireMemory("a stored topic", submission.bytes);
-    } catch (error) {
-      this.#end(() => submission.refuse(error));
-      return;
-    }
-    memory.reserve(submission.bytes);
-    this.#entrance.push(submission);
-    void this.#pump();
-  }
-
-  async #pump(): Promise<void> {
-    const { writer } = this.#host;
-    if (this.#isPumping || !writer.isOpen) return;
-    this.#isPumping = true;
-    for (;;) {
-      const ready = writer.store.ready();
-      if (ready !== undefined) {
-        await ready.catch(() => undefined);
-        continue;
-      }
-      const submission = this.#entrance.shift();
-      if (submission === undefined) break;
-      this.#host.memory.unreserve(submission.bytes);
-      this.#begin(submission);
-    }
-    this.#isPumping = false;
-  }
-
-  #begin(submission: Submission): void {
-    let stored: Promise<void> | null;
-    try {
-      stored = submission.begin();
-    } catch (error) {
-      this.#end(() => submission.refuse(error));
-      return;
-    }
-    if (stored === null) {
-      this.#end(() => undefined);
-      return;
-    }
-    const last = this.#last;
-    if (last?.stored === stored && last.state === "writing") last.submissions.push(submission);
-    else this.#wait({ stored, submissions: [submission], next: 0, state: "writing", error: undefined });
-  }
-
-  #wait(group: Group): void {
-    this.#line.push(group);
-    this.#last = group;
-    group.stored.then(
-      () => {
-        group.state = "written";
-        this.#proceed();
-      },
-      (error: unknown) => {
-        group.state = "failed";
-        group.error = error;
-        this.#proceed();
-      },
-    );
-  }
-
-  /** Makes visible what is stored, as far as everything before it is. */
-  #proceed(): void {
-    for (;;) {
-      const group = this.#line.peek();
-      if (group === undefined || group.state === "writing") return;
-      const submission = group.submissions[group.next];
-      if (submission === undefined) {
-        this.#line.shift();
-        if (this.#last === group) this.#last = null;
-        continue;
-      }
-      group.next += 1;
-      this.#left += 1;
-      if (group.state === "failed") submission.refuse(group.error);
-      else submission.carryOut();
-      this.#ended();
-    }
-  }
-
-  #end(finish: () => void): void {
-    this.#left += 1;
-    finish();
-    this.#ended();
-  }
-
-  #ended(): void {
-    while (this.#tails.length > 0 && (this.#tails[0] as { after: number }).after <= this.#left)
-      this.#tails.shift()?.resolve();
-    if (this.inFlight === 0) this.#host.quiet();
-  }
-
-  /** Who waits for a dedup id of these drafts: it is on its way, and decides what they are. */
-  #firstInFlight(drafts: readonly Draft[]): (() => void)[] | undefined {
-    if (this.#dedupIds.size === 0) return undefined;
-    for (const { dedupId } of drafts) {
-      const first = dedupId === undefined ? undefined : this.#dedupIds.get(dedupId);
-      if (first !== undefined) return first;
-    }
-    return undefined;
   }
 
   /** Who waits for the confirms of a message may have to be told when it comes back from the store. */
@@ -409,57 +247,6 @@ export class StoredPublisher {
   /** What a message carries besides what is stored. */
   extrasOf(seq: number): Partial<MessageExtras> {
     return this.#confirmations.get(seq) ?? nothingMore;
-  }
-
-  /** What the plan could not know: places in tables that are promised to others on their way. */
-  #requireRoom(planned: Planned): void {
-    const { settings, delayed, retained } = this.#host;
-    let more = 0;
-    let topics: Set<string> | null = null;
-    for (const plan of planned) {
-      if (!(plan instanceof Plan)) continue;
-      const { draft, message } = plan;
-      if (draft.due !== null) {
-        more += 1;
-        if (this.#delayedIds.has(message.id)) throw idTaken(message.id);
-        if (delayed.size + this.#delayedIds.size + more > settings.limits.maxDelayed) throw tooManyDelayed(settings);
-      }
-      if (draft.isRetained && draft.data !== null && !retained.has(draft.topic)) {
-        topics ??= new Set();
-        if (!this.#retainedTopics.has(draft.topic)) topics.add(draft.topic);
-        retained.requireRoom(draft.topic, this.#retainedTopics.size + topics.size);
-      }
-    }
-  }
-
-  #reserve(planned: Planned): void {
-    for (const plan of planned) {
-      if (!(plan instanceof Plan)) continue;
-      const { draft, message } = plan;
-      if (draft.dedupId !== undefined) this.#dedupIds.set(draft.dedupId, []);
-      if (draft.due !== null) this.#delayedIds.add(message.id);
-      if (draft.isRetained) this.#retainedTopics.set(draft.topic, (this.#retainedTopics.get(draft.topic) ?? 0) + 1);
-    }
-  }
-
-  /** Gives back what was reserved; returns what has waited for a dedup id. */
-  #unreserve(planned: Planned, bytes: number): (() => void)[] {
-    this.#host.memory.unreserve(bytes);
-    const again: (() => void)[] = [];
-    for (const plan of planned) {
-      if (!(plan instanceof Plan)) continue;
-      const { draft, message } = plan;
-      if (draft.dedupId !== undefined) {
-        again.push(...(this.#dedupIds.get(draft.dedupId) ?? []));
-        this.#dedupIds.delete(draft.dedupId);
-      }
-      if (draft.due !== null) this.#delayedIds.delete(message.id);
-      if (!draft.isRetained) continue;
-      const left = (this.#retainedTopics.get(draft.topic) ?? 1) - 1;
-      if (left === 0) this.#retainedTopics.delete(draft.topic);
-      else this.#retainedTopics.set(draft.topic, left);
-    }
-    return again;
   }
 
   #stepsOf(planned: Planned): StoreStep[] {
@@ -483,14 +270,4 @@ function levelOf(drafts: readonly Draft[], byDefault: Durability): Durability {
   let level: Durability = "memory";
   for (const draft of drafts) if (draft.isStored) level = highest(level, draft.durability ?? byDefault);
   return level;
-}
-
-/** The error of a way in that cannot wait for the store. */
-export function needsWait(topic: string): Error {
-  return brokerError(
-    "ERR_INVALID_OPTION",
-    `${quote(topic)} is stored, and publishSync cannot wait for the store; use publish (durability: "memory" is its fastest), ` +
-      `or leave the topic out of the store's topics`,
-    { topic },
-  );
 }

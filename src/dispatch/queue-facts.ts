@@ -1,3 +1,4 @@
+import { brokerError } from "../errors.js";
 import type { Backoff } from "../message/delivery.js";
 import type { Message, Stamp } from "../message/message.js";
 
@@ -72,4 +73,15 @@ export interface QueueFacts {
   readonly running: number;
   readonly held: number;
   readonly isIdle: boolean;
+}
+
+/** The error of a publish that a full queue refuses. */
+export function queueFull(queue: QueueFacts, topic: string): Error {
+  const { maxMessages, maxBytes, overflow } = queue.settings;
+  return brokerError(
+    "ERR_QUEUE_FULL",
+    `the queue of ${queue.name} is full (${queue.queued} of ${maxMessages} messages, ${queue.queuedBytes} of ${maxBytes} bytes), ` +
+      `so ${JSON.stringify(topic)} was not published; let its consumer catch up, raise maxMessages or maxBytes, or choose an overflow policy other than ${overflow === "wait" ? 'publishSync with "wait"' : JSON.stringify(overflow)}`,
+    { topic, subscription: queue.name, queued: queue.queued, maxMessages, maxBytes },
+  );
 }

@@ -1,10 +1,10 @@
 import { PriorityQueue } from "../collections/priority-queue.js";
 import { Ring } from "../collections/ring.js";
-import { brokerError } from "../errors.js";
 import type { Attempt, DeliverySource, FlightOutcome } from "../message/delivery.js";
 import { Delivery } from "../message/delivery.js";
 import type { Message, PublishedMessage } from "../message/message.js";
 import { fulfilled } from "../message/message.js";
+import { HeldPublisher, promiseOf } from "./held-publisher.js";
 import { KeyOrder } from "./key-order.js";
 import type { MemoryBudget } from "./memory-budget.js";
 import type { DeliveryTracker, DispatchHost, QueueConsumer } from "./ports.js";
@@ -14,32 +14,6 @@ import type { Runnable } from "./scheduler.js";
 
 /** What became of a message that was offered: in the queue; full, and nothing has changed; dropped and counted. */
 export type Offer = "queued" | "full" | "dropped";
-
-/** A publisher that waits for room. */
-class HeldPublisher {
-  readonly bytes: number;
-  /** What its promise resolves to. */
-  readonly result: unknown;
-  resolve: ((result: never) => void) | null = null;
-  reject: ((reason: unknown) => void) | null = null;
-  /** Null where it cannot give up. */
-  stopListening: (() => void) | null = null;
-
-  constructor(bytes: number, result: unknown) {
-    this.bytes = bytes;
-    this.result = result;
-  }
-}
-
-/** Whom `settleLater` gives the ends of the promise that is being made. */
-let promised: HeldPublisher | null = null;
-
-/** One function for every promise: a closure for each publisher that waits would cost as much as its message. */
-function settleLater(resolve: (result: never) => void, reject: (reason: unknown) => void): void {
-  const held = promised as HeldPublisher;
-  held.resolve = resolve;
-  held.reject = reject;
-}
 
 type Item = PublishedMessage | Delivery;
 
@@ -213,9 +187,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
       return Promise.reject(signal.reason);
     }
     const held = new HeldPublisher(message.bytes, result);
-    promised = held;
-    const promise = new Promise<Result>(settleLater);
-    promised = null;
+    const promise = promiseOf<Result>(held);
     if (signal === undefined) this.#enqueue(message, message.expiresAtMs === 0 ? message : this.#expiring(message));
     else held.stopListening = this.#enqueueWithdrawable(message, signal, held);
     this.#held ??= new Ring();
@@ -728,15 +700,4 @@ function messageOf(item: Item): PublishedMessage {
 
 function deliveryOf(item: Item): Delivery | null {
   return item instanceof Delivery ? item : null;
-}
-
-/** The error of a publish that a full queue refuses. */
-export function queueFull(queue: QueueFacts, topic: string): Error {
-  const { maxMessages, maxBytes, overflow } = queue.settings;
-  return brokerError(
-    "ERR_QUEUE_FULL",
-    `the queue of ${queue.name} is full (${queue.queued} of ${maxMessages} messages, ${queue.queuedBytes} of ${maxBytes} bytes), ` +
-      `so ${JSON.stringify(topic)} was not published; let its consumer catch up, raise maxMessages or maxBytes, or choose an overflow policy other than ${overflow === "wait" ? 'publishSync with "wait"' : JSON.stringify(overflow)}`,
-    { topic, subscription: queue.name, queued: queue.queued, maxMessages, maxBytes },
-  );
 }

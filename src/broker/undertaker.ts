@@ -1,0 +1,243 @@
+import type { GiveUpReason } from "../delivery/ack-tracker.js";
+import type { DeadLetter, DeadLetterReason } from "../delivery/dead-letters.js";
+import { DeadLetterManager } from "../delivery/dead-letters.js";
+import type { Timers } from "../delivery/timers.js";
+import { DurableQueue } from "../dispatch/durable-queue.js";
+import type { DropReason, QueueFacts } from "../dispatch/queue-facts.js";
+import type { DeliveryQueue } from "../dispatch/queue.js";
+import type { Router } from "../dispatch/router.js";
+import { brokerError, errorText } from "../errors.js";
+import type { Attempt, Delivery, FlightOutcome } from "../message/delivery.js";
+import type { Message, MessageRecord, PublishedMessage } from "../message/message.js";
+import { messageRecord } from "../message/message.js";
+import { payloadBytes } from "../message/size.js";
+import type { ErrorContext, Events } from "../observe/events.js";
+import type { Clock } from "../platform/clock.js";
+import { checkPattern, matchesPattern } from "../topic/grammar.js";
+import type { Draft, Drafter } from "./draft.js";
+import type { Observers } from "./observers.js";
+import { asSeenBy } from "./observers.js";
+import type { Publisher } from "./publisher.js";
+import type { Settings } from "./settings.js";
+import type { StoreLink } from "./store-link.js";
+import type { SubscriptionRegistry } from "./subscription-registry.js";
+import type { TopicFacts } from "./topic-facts.js";
+
+/** What the undertaker needs of the broker: the core. */
+export interface UndertakerHost {
+  readonly settings: Settings;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly events: Events;
+  readonly observers: Observers;
+  readonly router: Router<TopicFacts>;
+  readonly registry: SubscriptionRegistry;
+  readonly drafter: Drafter;
+  readonly publisher: Publisher;
+  readonly store: StoreLink | null;
+  /** Aborted when the broker closes. */
+  readonly abort: AbortController;
+  fail(error: unknown, context: ErrorContext): void;
+}
+
+const noSteps = (): never[] => [];
+
+/**
+ * Takes the messages that will not be delivered (dropped, expired, given up on): tells of them, keeps as dead letters those
+ * that the broker option `deadLetter` names, and drives dead letters again.
+ */
+export class Undertaker {
+  /** The dead letters; null where none are kept. */
+  readonly letters: DeadLetterManager | null;
+  readonly #core: UndertakerHost;
+  readonly #redrives = new WeakMap<PublishedMessage, number>();
+  #isPublishing = false;
+
+  constructor(core: UndertakerHost, hold: () => () => void) {
+    this.#core = core;
+    const { deadLetter } = core.settings;
+    this.letters = deadLetter === null ? null : this.#open(deadLetter, hold);
+  }
+
+  /** A queue has dropped a message. */
+  dropped(queue: QueueFacts, message: PublishedMessage, reason: DropReason, from: Delivery | null): void {
+    this.#core.observers.tellDrop(from ?? asSeenBy(queue, message), reason, queue.name);
+    if (reason === "overflow" && this.#keeps("overflow")) {
+      this.#bury(message, recordFor(from ?? message, queue), "overflow", queue, undefined, from?.history ?? []);
+    }
+  }
+
+  /** The time to live of a message that waited is over. */
+  expired(queue: QueueFacts, delivery: Delivery): void {
+    const { observers, events } = this.#core;
+    observers.tellDrop(delivery, "expired", queue.name);
+    if (events.has("expire")) events.emit("expire", { message: delivery, subscription: queue.name });
+    if (this.#keeps("expired")) {
+      this.#bury(delivery.message, recordFor(delivery, queue), "expired", queue, undefined, delivery.history ?? []);
+    }
+  }
+
+  /** A handler threw on a message that nothing will deliver again. */
+  undone(queue: QueueFacts, message: Message, error: unknown): void {
+    if (!this.#keeps("handler-error")) return;
+    queue.counters.delivered -= 1;
+    queue.counters.deadLettered += 1;
+    const published = "message" in message ? (message as Delivery).message : (message as PublishedMessage);
+    this.#bury(published, recordFor(message, queue), "handler-error", queue, errorText(error), []);
+  }
+
+  /** Keeps or drops a message that a consumer gave up on, and says which. */
+  giveUp(delivery: Delivery, reason: GiveUpReason, history: readonly Attempt[]): FlightOutcome {
+    const error = history.at(-1)?.reason;
+    const queue = delivery.source as unknown as QueueFacts;
+    if (this.#keeps(reason)) {
+      this.#bury(delivery.message, recordFor(delivery, queue), reason, queue, error, history);
+      return "deadLettered";
+    }
+    this.#core.observers.tellDrop(delivery, reason, delivery.source.name);
+    return reason;
+  }
+
+  #keeps(reason: DeadLetterReason): boolean {
+    return this.#core.settings.deadLetter?.reasons.has(reason) === true;
+  }
+
+  /** Keeps a message that was given up on, and publishes it to the dead-letter topic. */
+  #bury(
+    published: PublishedMessage,
+    message: MessageRecord,
+    reason: DeadLetterReason,
+    queue: QueueFacts,
+    error: string | undefined,
+    history: readonly Attempt[],
+  ): void {
+    const { topic } = message;
+    const redrives = this.#redrives.get(published) ?? 0;
+    const facts = { message, reason, topic, subscription: queue.name, error, history, redrives };
+    const letter = (this.letters as DeadLetterManager).add(facts, published.bytes);
+    const { store } = this.#core;
+    if (store === null) {
+      this.#tellBuried(letter);
+      return;
+    }
+    store.writer.together(() => {
+      store.keepDeadLetter(letter, published.bytes);
+      this.#tellBuried(letter);
+    });
+  }
+
+  #tellBuried(letter: DeadLetter): void {
+    this.#core.events.emit("dead-letter", letter);
+    // A dead letter of the dead-letter topic stays in the list; published there again it would go round for ever. So does
+    // one that had to make room for a dead letter: each would push out the next, until nothing else is in that queue.
+    if (letter.topic !== this.#core.settings.deadLetter?.topic && !this.#isPublishing) this.#publishDeadLetter(letter);
+  }
+
+  #publishDeadLetter(letter: DeadLetter): void {
+    const { message } = letter;
+    const topic = this.#core.settings.deadLetter?.topic as string;
+    try {
+      const headers = {
+        ...message.headers,
+        "dead-letter-id": letter.id,
+        "dead-letter-reason": letter.reason,
+        "dead-letter-topic": letter.topic,
+        "dead-letter-subscription": letter.subscription,
+        "dead-letter-deliveries": String(message.deliveryCount),
+        ...(letter.error === undefined ? {} : { "dead-letter-error": letter.error }),
+      };
+      const options = { headers, ...(message.key === undefined ? {} : { key: message.key }) };
+      const draft = this.#core.drafter.draft(topic, message.data, options);
+      if (draft instanceof Promise) {
+        draft
+          .then((ready) => this.#publishToDeadLetterTopic(ready))
+          .catch((error: unknown) => this.#core.fail(error, { during: "dead-letter" }));
+      } else this.#publishToDeadLetterTopic(draft);
+    } catch (error) {
+      this.#core.fail(error, { during: "dead-letter" });
+    }
+  }
+
+  #publishToDeadLetterTopic(draft: Draft): void {
+    const { abort, store, publisher } = this.#core;
+    if (abort.signal.aborted) throw abort.signal.reason;
+    this.#isPublishing = true;
+    try {
+      if (draft.isStored) (store as StoreLink).publisher.publishExtra(draft, noSteps);
+      else publisher.publishExtra(draft);
+    } finally {
+      this.#isPublishing = false;
+    }
+  }
+
+  #open(settings: NonNullable<Settings["deadLetter"]>, hold: () => () => void): DeadLetterManager {
+    return new DeadLetterManager(settings, {
+      now: () => this.#core.clock.now(),
+      deadlines: this.#core.timers.deadlines,
+      matches: matchesPattern,
+      checkPattern: (pattern) => checkPattern(pattern, this.#core.settings.limits),
+      redrive: (letter) => this.#redrive(letter),
+      removed: (letter) => this.#core.store?.forgetDeadLetter(letter.id),
+      evicted: (letter) => this.#tellEvicted(letter),
+      hold,
+    });
+  }
+
+  #redrive(letter: DeadLetter): void {
+    const { message } = letter;
+    const queue = this.#core.registry.queueFor(letter.subscription, message.topic);
+    const draft: Draft = {
+      topic: message.topic,
+      data: message.data,
+      bytes: payloadBytes(message.data),
+      priority: message.priority,
+      extras: {
+        id: message.id,
+        headers: message.headers,
+        key: message.key,
+        replyTo: message.replyTo,
+        correlationId: message.correlationId,
+        replayed: true,
+      },
+      // What has expired would be dropped at once; whoever drives it again wants it delivered.
+      expiresAtMs: 0,
+      due: null,
+      dedupId: undefined,
+      isRetained: false,
+      confirm: null,
+      wantsReport: false,
+      signal: undefined,
+      isStored: false,
+      durability: undefined,
+    };
+    this.#redrives.set(this.#driveAgain(letter, draft, queue), letter.redrives + 1);
+  }
+
+  /** To the subscription that gave it up, or to its topic where that has gone. */
+  #driveAgain(letter: DeadLetter, draft: Draft, queue: DeliveryQueue | undefined): PublishedMessage {
+    const { store, publisher, router } = this.#core;
+    if (store !== null && queue instanceof DurableQueue) return store.redriveTo(queue, draft, letter);
+    if (store !== null && queue === undefined && router.routeAgain(draft.topic).attachment.isStored) {
+      return store.redrive(draft, letter);
+    }
+    const published = queue === undefined ? publisher.publishExtra(draft) : publisher.deliverTo(queue, draft);
+    store?.forgetDeadLetter(letter.id);
+    return published;
+  }
+
+  #tellEvicted(letter: DeadLetter): void {
+    this.#core.fail(
+      brokerError(
+        "ERR_LIMIT_EXCEEDED",
+        `dead letter ${letter.id} (${letter.reason} on ${JSON.stringify(letter.topic)}) was let go: deadLetter.maxMessages, maxBytes or maxAge was reached; purge or redrive in time, or raise them`,
+        { id: letter.id, topic: letter.topic },
+      ),
+      { during: "dead-letter" },
+    );
+  }
+}
+
+/** The facts of a message, under the name of the queue it is given up for. */
+function recordFor(message: Message, queue: QueueFacts): MessageRecord {
+  return { ...messageRecord(message), subscription: queue.name, deliveryId: "" };
+}
