@@ -10,8 +10,8 @@ import type { StoreSettings } from "./options.js";
 import { LogReplayer, recoveredState } from "./recover.js";
 import { Retention } from "./retention.js";
 import { WalReader } from "./wal/reader.js";
-import { scanLog } from "./wal/recovery.js";
-import type { LogScan } from "./wal/recovery.js";
+import { findLog, scanLog } from "./wal/recovery.js";
+import type { LogScan, ScanLogOptions } from "./wal/recovery.js";
 
 /** A store as it was found, readable until `close`. */
 export interface ReadableStore {
@@ -110,7 +110,7 @@ async function readLog(
     opened.about === undefined || [...damaged, ...discrepancies].some(({ what }) => what === "durable");
   const replayer = new LogReplayer(state, hasLostDurables);
   const directory = `${path}/wal`;
-  const scan = await scanLog({
+  const scanOptions: ScanLogOptions = {
     fileSystem,
     directory,
     crc32,
@@ -119,7 +119,8 @@ async function readLog(
     chunkBytes,
     onRecords: (records) => replayer.take(records),
     cipher: keys,
-  });
+  };
+  const scan = await scanLog(scanOptions, await findLog(scanOptions));
   const isLost = opened.about === undefined && (replayer.checkpointSeq > 0 || (scan.segments[0]?.firstLsn ?? 1) > 1);
   if (opened.finding === "broken") problems.push(`the database cannot be read: ${deepestText(opened.cause)}`);
   else if (isLost) problems.push("the database is missing");

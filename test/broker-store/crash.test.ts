@@ -117,4 +117,27 @@ describe("a broker whose disk fails", () => {
     },
     60_000,
   );
+
+  it("at a sync has what it acknowledged, before it was opened again and after, when power goes then", async () => {
+    let failedSyncs = 0;
+    for (let failAt = 0; ; failAt += 1) {
+      const files = new FaultyFileSystem({ failAt, seed: failAt + 1 });
+      const database = new MemoryDatabase();
+      const ledger: Ledger = { published: [], acked: [], committed: [] };
+      await work(files, database, ledger);
+      if (!files.hasFailed) break;
+      if (files.failedKind !== "datasync") continue;
+      failedSyncs += 1;
+      files.failAt = undefined;
+      const broker = await open(files, database);
+      await broker.publish("in", 500);
+      // Also what nobody was told of, and a consumer has seen by now.
+      ledger.published.push(...(await historyOf(broker, "in")).map(({ data }) => data), 500);
+      const after = files.crash({ keep: "none" });
+      const stored = database.copy();
+      await broker.close({ drain: false });
+      await compare(after, stored, ledger, `sync ${failAt} fails`);
+    }
+    expect(failedSyncs).toBeGreaterThan(5);
+  }, 60_000);
 });

@@ -139,7 +139,8 @@ function modelOf(batches: readonly (readonly StoreOperation[])[]): Record<string
   };
 }
 
-async function foundIn(store: StoreEngine): Promise<Record<string, unknown>> {
+/** What a store holds, to be compared. */
+export async function foundIn(store: StoreEngine): Promise<Record<string, unknown>> {
   const pending = async (name: string): Promise<number[] | string> => {
     if (!store.recovered.durables.some((one) => one.name === name)) return "none";
     const seqs: number[] = [];
@@ -167,24 +168,30 @@ async function foundIn(store: StoreEngine): Promise<Record<string, unknown>> {
 }
 
 /**
- * Opens what a crash left. The log keeps an order, so what is there must be all that was acknowledged, and of the rest a
- * part from the front, each batch whole. Then the same again, after a checkpoint and another opening.
+ * The log keeps an order, so what is there must be all that was acknowledged, and of the rest a part from the front, each
+ * batch whole. Gives what was found, as text.
  */
-export async function checkStore(
-  run: StoreRun,
-  disk: FaultyFileSystem,
-  database: MemoryDatabase,
-  hint: string,
-): Promise<void> {
+export async function expectAcknowledged(run: StoreRun, store: StoreEngine, hint: string): Promise<string> {
   const { batches } = run;
   const acknowledged = batches.findLastIndex(({ isAcknowledged }) => isAcknowledged) + 1;
   const candidates: string[] = [];
   for (let count = acknowledged; count <= batches.length; count++) {
     candidates.push(JSON.stringify(modelOf(batches.slice(0, count).map(({ operations }) => operations))));
   }
-  let store = await StoreEngine.open(memoryOptions(disk, database));
   const found = JSON.stringify(await foundIn(store));
   expect(candidates, `${hint}: found ${found}`).toContain(found);
+  return found;
+}
+
+/** Opens what a crash left, and compares it with what was acknowledged; the same again, after a checkpoint and another opening. */
+export async function checkStore(
+  run: StoreRun,
+  disk: FaultyFileSystem,
+  database: MemoryDatabase,
+  hint: string,
+): Promise<void> {
+  let store = await StoreEngine.open(memoryOptions(disk, database));
+  const found = await expectAcknowledged(run, store, hint);
   expect(
     store.recoveryReport.log.quarantined.filter(({ wasSynced }) => wasSynced),
     hint,

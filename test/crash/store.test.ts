@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { checkStore, runStoreWorkload } from "./store-workload.js";
+import { StoreEngine } from "../../src/persistence/engine.js";
+import { publish } from "../persistence/store/fixture.js";
+import { checkStore, expectAcknowledged, foundIn, memoryOptions, runStoreWorkload } from "./store-workload.js";
 
 const crashes = [{ keep: "none" }, { keep: "all" }, { keep: "random", seed: 1 }, { keep: "random", seed: 2 }] as const;
 
@@ -25,6 +27,27 @@ describe("the store, cut off at any point", () => {
         await checkStore(run, run.disk.crash(crash), run.database.copy(), hint);
       }
     }
+  }, 60_000);
+
+  it("keeps what it acknowledged when a sync fails, it is opened again, and then power goes", async () => {
+    let failedSyncs = 0;
+    for (let failAt = 0; ; failAt++) {
+      const run = await runStoreWorkload({ failAt, seed: failAt });
+      const { disk, database } = run;
+      if (!disk.hasFailed) break;
+      if (disk.failedKind !== "datasync") continue;
+      failedSyncs++;
+      disk.failAt = undefined;
+      const store = await StoreEngine.open(memoryOptions(disk, database));
+      await expectAcknowledged(run, store, `sync ${failAt}`);
+      await store.append([publish(1_000)], "group");
+      const found = await foundIn(store);
+      const again = await StoreEngine.open(memoryOptions(disk.crash({ keep: "none" }), database.copy()));
+      expect(await foundIn(again), `sync ${failAt}, then a power cut`).toEqual(found);
+      await again.close();
+      await store.close();
+    }
+    expect(failedSyncs).toBeGreaterThan(15);
   }, 60_000);
 
   it.each([false, true])(

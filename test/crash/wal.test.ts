@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { openTestWal } from "../persistence/wal/fixture.js";
+import type { FaultyFileSystem } from "../support/faulty-file-system.js";
 import { checkRecovery, runWorkload, smallLog } from "./wal-workload.js";
 
 const crashes = [
@@ -9,6 +10,14 @@ const crashes = [
   { keep: "random", seed: 2 },
   { keep: "random", seed: 3 },
 ] as const;
+
+/** The disk works again; what it forgot when it failed stays forgotten. */
+function mend(disk: FaultyFileSystem): void {
+  disk.failAt = undefined;
+  disk.staysBroken = false;
+  disk.hasFailed = false;
+  disk.openFiles = 0;
+}
 
 describe("the log, cut off at any point", () => {
   it("does its workload when nothing fails", async () => {
@@ -35,18 +44,39 @@ describe("the log, cut off at any point", () => {
     }
   });
 
-  it("keeps what it acknowledged when the process dies at any IO, and power goes after it was opened again", async () => {
-    for (let failAt = 0; ; failAt++) {
-      const run = await runWorkload({ failAt, staysBroken: true, seed: failAt });
-      const { disk } = run;
-      if (!disk.hasFailed) return;
-      // After a failed sync the system may claim that it has written what it has not; that needs a restart of it.
-      if (disk.failedKind === "datasync") continue;
-      disk.failAt = undefined;
-      disk.staysBroken = false;
-      disk.openFiles = 0;
-      await checkRecovery(run, disk, `process dies at IO ${failAt}`);
+  it.each([false, true])(
+    "keeps what it acknowledged when any IO fails, a sync too, and power goes after it was opened again (all IOs after it fail: %s)",
+    async (staysBroken) => {
+      let failedSyncs = 0;
+      for (let failAt = 0; ; failAt++) {
+        const { disk, ...run } = await runWorkload({ failAt, staysBroken, seed: failAt });
+        if (!disk.hasFailed) break;
+        if (disk.failedKind === "datasync") failedSyncs++;
+        mend(disk);
+        await checkRecovery({ ...run, disk }, disk, `IO ${failAt} fails`);
+      }
+      expect(failedSyncs).toBeGreaterThan(20);
+    },
+  );
+
+  it("keeps what it acknowledged when a sync fails, then any IO of opening it again, and then power goes", async () => {
+    let tries = 0;
+    for (let failAt = 4; failAt < 90; failAt += 5) {
+      for (let second = 0; ; second++) {
+        const run = await runWorkload({ failAt, seed: failAt });
+        const { disk } = run;
+        if (disk.failedKind !== "datasync") break;
+        mend(disk);
+        disk.failAt = disk.ioCount + second;
+        const wal = await openTestWal(disk, { ...smallLog, checkpointLsn: run.checkpointLsn }).catch(() => undefined);
+        await wal?.writer.close().catch(() => undefined);
+        if (!disk.hasFailed) break;
+        tries++;
+        mend(disk);
+        await checkRecovery(run, disk, `sync ${failAt}, then IO ${second} of the recovery`);
+      }
     }
+    expect(tries).toBeGreaterThan(30);
   });
 
   it("keeps what it acknowledged when the recovery is cut off too", async () => {

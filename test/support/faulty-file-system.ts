@@ -33,8 +33,15 @@ interface Inode {
   current: Buffer;
   /** What a power cut leaves for sure. */
   durable: Buffer;
-  /** A sync failed: the system forgot what it should have written, and later syncs succeed for nothing. */
-  hasFailedSync: boolean;
+  /**
+   * What was written and not synced, in order. A sync that fails forgets these, as Linux does: the bytes can be read, and
+   * no later sync writes them, though it succeeds.
+   */
+  unsynced: { readonly start: number; end: number }[];
+}
+
+function inodeOf(bytes: Uint8Array): Inode {
+  return { current: Buffer.from(bytes), durable: Buffer.from(bytes), unsynced: [] };
 }
 
 type DirectoryChange = { readonly directory: string } & (
@@ -96,7 +103,7 @@ export class FaultyFileSystem implements FileSystem {
 
   /** Puts a file there, as if it had always been there. */
   put(path: string, bytes: Uint8Array): void {
-    const inode: Inode = { current: Buffer.from(bytes), durable: Buffer.from(bytes), hasFailedSync: false };
+    const inode = inodeOf(bytes);
     this.#files.set(path, inode);
     this.#durableFiles.set(path, inode);
     this.#directories.add(directoryOf(path));
@@ -151,7 +158,7 @@ export class FaultyFileSystem implements FileSystem {
     if (this.#files.has(path)) throw failure("EEXIST", path);
     if (!this.#directories.has(directoryOf(path))) throw failure("ENOENT", path);
     if (this.usedBytes >= this.capacityBytes) throw failure("ENOSPC", path);
-    const inode: Inode = { current: Buffer.alloc(0), durable: Buffer.alloc(0), hasFailedSync: false };
+    const inode = inodeOf(Buffer.alloc(0));
     this.#change({ kind: "link", directory: directoryOf(path), path, inode });
     return this.#append(inode);
   }
@@ -248,6 +255,7 @@ export class FaultyFileSystem implements FileSystem {
       count = Math.min(count, room);
       const taken = Buffer.from(bytes.subarray(start, start + count));
       inode.current = Buffer.concat([inode.current.subarray(0, size), taken]);
+      inode.unsynced.push({ start: size, end: size + count });
       if (isFailing) throw failure("EIO", "write");
       size += count;
       return count;
@@ -259,15 +267,14 @@ export class FaultyFileSystem implements FileSystem {
       write,
       datasync: async () => {
         const isFailing = await this.#io("datasync", true);
-        if (isFailing) {
-          inode.hasFailedSync = true;
-          throw failure("EIO", "datasync");
-        }
-        if (!inode.hasFailedSync) inode.durable = Buffer.from(inode.current);
+        if (!isFailing) writeBack(inode);
+        inode.unsynced = [];
+        if (isFailing) throw failure("EIO", "datasync");
       },
       truncate: async (to) => {
         await this.#io("truncate");
         inode.current = inode.current.subarray(0, to);
+        for (const range of inode.unsynced) range.end = Math.min(range.end, to);
         size = to;
       },
       close: async () => {
@@ -302,6 +309,15 @@ export class FaultyFileSystem implements FileSystem {
     if (!inPart) throw failure("EIO", kind);
     return true;
   }
+}
+
+/** What a sync does: the file's length, and the bytes written since the last sync, whether that succeeded or not. */
+function writeBack(inode: Inode): void {
+  const { current, durable, unsynced } = inode;
+  const bytes = Buffer.alloc(current.length);
+  durable.copy(bytes, 0, 0, bytes.length);
+  for (const { start, end } of unsynced) if (end > start) current.copy(bytes, start, start, end);
+  inode.durable = bytes;
 }
 
 function apply(files: Map<string, Inode>, change: DirectoryChange): void {

@@ -43,6 +43,11 @@ export class SegmentAppender {
     return active;
   }
 
+  /** True when everything that was written, and taken back, is on the disk. */
+  get isSynced(): boolean {
+    return !this.#hasUnsynced;
+  }
+
   /** Writes whole records, numbered `firstLsn` to `lastLsn`; they are in the page cache when it resolves. */
   async append(
     bytes: Uint8Array,

@@ -7,9 +7,10 @@ import type { AppendFile, FileSystem } from "../../platform/file-system.js";
 import { SegmentAppender } from "./appender.js";
 import { keyOf } from "./log-cipher.js";
 import type { LogCipher } from "./log-cipher.js";
-import { scanLog } from "./recovery.js";
-import type { Cut, LogScan, RecoveryPolicy } from "./recovery.js";
+import { findLog, scanLog } from "./recovery.js";
+import type { Cut, FoundLog, LogScan, RecoveryPolicy } from "./recovery.js";
 import { WalReader } from "./reader.js";
+import { forgetClosed, renewSegment, wasClosed } from "./renewal.js";
 import { repairLog } from "./repair.js";
 import type { QuarantineLimits, QuarantinedRange, RepairResult } from "./repair.js";
 import { Reserve } from "./reserve.js";
@@ -66,6 +67,8 @@ export interface RecoveryReport {
   readonly records: number;
   /** Bytes read. */
   readonly bytes: number;
+  /** Bytes written anew, since the log was not closed in order: at most the last segment. */
+  readonly renewedBytes: number;
   /** The last number in the log; the next record has the one after it. */
   readonly lastLsn: number;
   /** Bytes cut off the end of the log: a write that was cut short, or what the policy demanded. */
@@ -91,9 +94,10 @@ const defaultLimits: QuarantineLimits = { maxBytes: 256 * 2 ** 20, maxFiles: 64 
  * Opens the log in a directory, repairing what a crash left. One process at a time, which the caller sees to.
  *
  * What it hands out is on the disk when it resolves, also what was only in the page cache when a process was
- * killed. Throws `ERR_STORE_CORRUPT` under the policy `fail`, `ERR_STORE_FAILED` for a log of a newer version
- * or a directory that cannot be written, `ERR_STORE_FULL` when there is no room for the first segment, and
- * `ERR_WRONG_KEY` for an encrypted log.
+ * killed or a sync had failed: unless the log was closed in order, its last segment is written anew, and that before
+ * anything is read from it. Throws `ERR_STORE_CORRUPT` under the policy `fail`, `ERR_STORE_FAILED` for a log of a newer version
+ * or a directory that cannot be written, `ERR_STORE_FULL` when there is no room for the first segment or a copy of
+ * the last, and `ERR_WRONG_KEY` for an encrypted log.
  */
 export async function openWal(options: WalOptions): Promise<Wal> {
   const { fileSystem, directory, clock, onRecords, checkpointLsn, cipher } = options;
@@ -102,14 +106,21 @@ export async function openWal(options: WalOptions): Promise<Wal> {
   const segmentBytes = options.segmentBytes ?? 64 * 2 ** 20;
   const startedAt = clock.monotonic();
   const policy = options.recovery ?? "quarantine";
-  const scan = await scanLog({ fileSystem, directory, crc32, policy, checkpointLsn, chunkBytes, onRecords, cipher });
+  const scanOptions = { fileSystem, directory, crc32, policy, checkpointLsn, chunkBytes, onRecords, cipher };
   const reserve = new Reserve(fileSystem, directory, options.reserveBytes ?? 4 * 2 ** 20);
+  const found = await findLog(scanOptions);
+  const renewed = await renewLast(options, found, reserve, async () => {
+    // What is refused is left as it was: look before anything is written.
+    if (policy === "fail") await scanLog({ ...scanOptions, onRecords: () => undefined }, found);
+  });
+  const scan = await scanLog(scanOptions, found);
   const salt = scan.salt ?? Math.floor(options.random() * 2 ** 32);
   const segments = scan.segments;
   let repair: RepairResult;
   let file: AppendFile;
   try {
     await fileSystem.makeDirectory(directory);
+    await forgetClosed(fileSystem, directory);
     repair = await repairLog(fileSystem, directory, scan, options.quarantine ?? defaultLimits);
     // A process may have died between naming a segment and syncing the name.
     await fileSystem.syncDirectory(directory);
@@ -117,7 +128,7 @@ export async function openWal(options: WalOptions): Promise<Wal> {
   } catch (cause) {
     throw openFailure(directory, cause);
   }
-  const warnings = [...scan.warnings, ...repair.warnings];
+  const warnings = [...renewed.warnings, ...scan.warnings, ...repair.warnings];
   const hasReserve = await reserve.fill().catch((error: unknown) => {
     warnings.push(`there is no reserve for a full disk: ${String(error)}`);
     return true;
@@ -126,6 +137,7 @@ export async function openWal(options: WalOptions): Promise<Wal> {
     segments: segments.length,
     records: scan.records,
     bytes: scan.bytes,
+    renewedBytes: renewed.bytes,
     lastLsn: scan.lastLsn,
     cutBytes: scan.cut?.bytes ?? 0,
     cut: scan.cut,
@@ -159,6 +171,32 @@ export async function openWal(options: WalOptions): Promise<Wal> {
   const readerOptions = { fileSystem, directory, crc32, chunkBytes, onDamage, cipher };
   const reader = new WalReader(readerOptions, segments, () => writer.writtenLsn);
   return { writer, reader, report, segments };
+}
+
+/** Writes the last segment anew, unless the log was closed in order. */
+async function renewLast(
+  { fileSystem, directory }: WalOptions,
+  { segments }: FoundLog,
+  reserve: Reserve,
+  beforeWriting: () => Promise<void>,
+): Promise<{ readonly bytes: number; readonly warnings: readonly string[] }> {
+  const last = segments.at(-1);
+  if (last === undefined) return { bytes: 0, warnings: [] };
+  const { name, bytes, header } = last;
+  if (header !== undefined && (await wasClosed(fileSystem, directory, { name, bytes, salt: header.salt }))) {
+    return { bytes: 0, warnings: [] };
+  }
+  await beforeWriting();
+  try {
+    const warning = await renewSegment(fileSystem, directory, last).catch(async (error: unknown) => {
+      if (!(error instanceof DiskFull)) throw error;
+      await reserve.release();
+      return renewSegment(fileSystem, directory, last);
+    });
+    return warning === undefined ? { bytes, warnings: [] } : { bytes: 0, warnings: [warning] };
+  } catch (cause) {
+    throw openFailure(directory, cause);
+  }
 }
 
 /** The file that records are appended to from now on: the last segment, if it may go on, or a new one. */
@@ -198,6 +236,11 @@ async function openLastSegment(
 
 function openFailure(directory: string, cause: unknown): Error {
   return cause instanceof DiskFull
-    ? brokerError("ERR_STORE_FULL", `There is no room for a log in ${directory}`, { directory }, cause)
+    ? brokerError(
+        "ERR_STORE_FULL",
+        `There is no room for a log in ${directory} (${cause.message})`,
+        { directory },
+        cause,
+      )
     : brokerError("ERR_STORE_FAILED", `The log in ${directory} could not be opened for writing`, { directory }, cause);
 }

@@ -73,20 +73,30 @@ export interface LogScan {
   readonly warnings: readonly string[];
 }
 
-interface FoundSegment {
+/** A segment's file, of which only the header was read; undefined when both copies of it are damaged. */
+export interface FoundSegment {
   readonly id: number;
   readonly name: string;
   readonly bytes: number;
   readonly header: ReadHeader | undefined;
 }
 
+/** The files of a log. */
+export interface FoundLog {
+  /** Oldest first. */
+  readonly segments: readonly FoundSegment[];
+  /** Files of unfinished rotations. */
+  readonly leftovers: readonly string[];
+}
+
 /**
- * Reads a log without changing anything. A directory that does not exist is an empty log.
+ * Looks for a log's files, and whether they can be read at all. A directory that does not exist is an empty log.
  *
- * Throws `ERR_STORE_CORRUPT` under the policy `fail`, after the records before the damage were handed out;
- * `ERR_STORE_FAILED` for a log that a newer version wrote, and `ERR_WRONG_KEY` for an encrypted one.
+ * Throws `ERR_STORE_FAILED` for a log that a newer version wrote, and `ERR_WRONG_KEY` for an encrypted one.
  */
-export async function scanLog(options: ScanLogOptions): Promise<LogScan> {
+export async function findLog(
+  options: Pick<ScanLogOptions, "fileSystem" | "directory" | "crc32" | "cipher">,
+): Promise<FoundLog> {
   const { fileSystem, directory, crc32 } = options;
   const names = await fileSystem.list(directory).catch((error: unknown) => {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
@@ -102,9 +112,18 @@ export async function scanLog(options: ScanLogOptions): Promise<LogScan> {
     if (options.cipher === undefined) throw noKey(name, header.keyId);
     await options.cipher.prepare(header.keyId, header.keyCheck, name);
   }
-  const scan = new LogScanner(options, found);
-  for (let index = 0; index < found.length; index++) await scan.segment(index);
-  return scan.result(names.filter((name) => name.endsWith(".wal.tmp")));
+  return { segments: found, leftovers: names.filter((name) => name.endsWith(".wal.tmp")) };
+}
+
+/**
+ * Reads a log without changing anything.
+ *
+ * Throws `ERR_STORE_CORRUPT` under the policy `fail`, after the records before the damage were handed out.
+ */
+export async function scanLog(options: ScanLogOptions, { segments, leftovers }: FoundLog): Promise<LogScan> {
+  const scan = new LogScanner(options, segments);
+  for (let index = 0; index < segments.length; index++) await scan.segment(index);
+  return scan.result(leftovers);
 }
 
 async function readHeader(

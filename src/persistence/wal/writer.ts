@@ -13,6 +13,7 @@ import { GroupCommit } from "./group-commit.js";
 import { sealBytes } from "./log-cipher.js";
 import type { LogCipher } from "./log-cipher.js";
 import { beginRecord, endRecord, maxBodyBytes, recordFlag, recordHeadBytes } from "./record.js";
+import { noteClosed } from "./renewal.js";
 import type { Reserve } from "./reserve.js";
 import { DiskFull } from "./segment.js";
 import type { Segment } from "./segment.js";
@@ -459,6 +460,11 @@ export class WalWriter {
     await this.#groups.idle();
     this.#stopTimers();
     await this.#appender.close();
+    const { fileSystem, directory } = this.#options;
+    const last = this.#segments.at(-1);
+    if (!hadFailed && problem === undefined && this.#appender.isSynced && last !== undefined) {
+      await noteClosed(fileSystem, directory, { ...last, salt: this.#salt });
+    }
     this.#transition("closed", undefined);
     if (problem !== undefined) throw problem as Error;
   }

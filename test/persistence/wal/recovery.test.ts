@@ -413,3 +413,91 @@ describe("recovery", () => {
     }
   });
 });
+
+describe("the last segment", () => {
+  it("is not written anew when the log was closed in order", async () => {
+    const disk = new FaultyFileSystem();
+    const { writer } = await openTestWal(disk);
+    await writer.commit(writer.append(publishEntry(1)), "os");
+    await writer.close();
+    expect(disk.paths).toEqual([segmentPath(1), `${directory}/closed`]);
+    const writes = disk.counts.get("write");
+    const again = await openTestWal(disk);
+    expect(again.report.renewedBytes).toBe(0);
+    expect(disk.counts.get("write")).toBe(writes);
+    expect(disk.paths).toEqual([segmentPath(1)]);
+  });
+
+  it("is written anew after a crash, before anything is read from it", async () => {
+    const disk = new FaultyFileSystem();
+    const first = await openTestWal(disk);
+    await first.writer.commit(first.writer.append(publishEntry(1)), "os");
+    let leftBehind: number | undefined;
+    const again = await openTestWal(disk, {
+      onRecords: async () => {
+        leftBehind ??= (await openTestWal(disk.crash({ keep: "none" }))).records.length;
+      },
+    });
+    expect(leftBehind).toBe(1);
+    expect(again.report.renewedBytes).toBe(first.segments[0]?.bytes);
+  });
+
+  it.each(["another", "longer", "half a"])("is written anew where the note of closing is of %s one", async (which) => {
+    const { disk } = await logOf(2);
+    const { writer } = await openTestWal(disk);
+    await writer.close();
+    const note = disk.content(`${directory}/closed`).toString();
+    const wrong = { another: note.replace("1.wal", "2.wal"), longer: `${note}1`, "half a": note.slice(0, -1) }[which];
+    disk.put(`${directory}/closed`, Buffer.from(wrong ?? ""));
+    expect((await openTestWal(disk)).report.renewedBytes).toBeGreaterThan(0);
+  });
+
+  it("is not noted as closed after a failed sync", async () => {
+    const disk = new FaultyFileSystem();
+    const { writer } = await openTestWal(disk);
+    const lsn = writer.append(publishEntry(1));
+    disk.failAt = disk.ioCount + 1;
+    expect(await outcomeOf(writer.commit(lsn, "group"))).toBe("ERR_STORE_FAILED");
+    expect(disk.failedKind).toBe("datasync");
+    await writer.close();
+    expect(disk.paths).toEqual([segmentPath(1)]);
+  });
+
+  it("that has no room for its copy is ERR_STORE_FULL, and is opened once there is room", async () => {
+    const disk = new FaultyFileSystem();
+    const { writer } = await openTestWal(disk);
+    await writer.commit(writer.append(publishEntry(1, { data: Buffer.alloc(5000, 1) })), "group");
+    disk.capacityBytes = disk.usedBytes + 500;
+    expect(await outcomeOf(openTestWal(disk))).toBe("ERR_STORE_FULL");
+    expect(disk.paths).toEqual([segmentPath(1)]);
+    disk.capacityBytes = Infinity;
+    expect((await openTestWal(disk)).records).toHaveLength(1);
+  });
+
+  it("takes the reserve's room for its copy", async () => {
+    const disk = new FaultyFileSystem();
+    const { writer } = await openTestWal(disk, { reserveBytes: 6000 });
+    await writer.commit(writer.append(publishEntry(1, { data: Buffer.alloc(5000, 1) })), "group");
+    disk.capacityBytes = disk.usedBytes + 500;
+    const again = await openTestWal(disk, { reserveBytes: 6000 });
+    expect(again.records).toHaveLength(1);
+    expect(again.writer.state).toBe("open");
+  });
+
+  it("stays as it is where the disk cannot read it, with a warning", async () => {
+    const disk = new FaultyFileSystem();
+    const { writer } = await openTestWal(disk);
+    await writer.commit(writer.append(publishEntry(1)), "group");
+    const openForRead = disk.openForRead.bind(disk);
+    disk.openForRead = async (path) => {
+      const file = await openForRead(path);
+      const read: typeof file.read = (bytes, start, end, position) =>
+        position + end - start > 128 ? Promise.reject(new Error("bad block")) : file.read(bytes, start, end, position);
+      return { ...file, read };
+    };
+    const { report } = await openTestWal(disk, { recovery: "quarantine" });
+    expect(report.warnings[0]).toContain("could not be written anew");
+    expect(report.renewedBytes).toBe(0);
+    expect(disk.paths).not.toContain(`${segmentPath(1)}.tmp`);
+  });
+});
