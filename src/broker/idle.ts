@@ -1,7 +1,7 @@
 import type { QueueFacts } from "../dispatch/queue-facts.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
 import { brokerError } from "../errors.js";
-import { checkPattern, matchesPattern } from "../topic/grammar.js";
+import { checkPattern, matchesPattern, patternsOverlap } from "../topic/grammar.js";
 import { checkSignal, duration } from "./checks.js";
 import type { BrokerCore } from "./core.js";
 
@@ -143,8 +143,9 @@ function outstanding(queue: DeliveryQueue, options: IdleOptions): number {
   if (queue.isIdle) return 0;
   const { topic } = options;
   const withRetries = options.retries !== false;
-  // Which topics it still has in the store is not known without reading them.
-  const backlog = queue.isBehind ? 1 : 0;
+  // Which topics it still has in the store is not known without reading them; which it can have is.
+  const mayHave = topic === undefined || queue.patterns.some((pattern) => patternsOverlap(pattern, topic));
+  const backlog = queue.isBehind && mayHave ? 1 : 0;
   if (topic === undefined) {
     return backlog + queue.queued + queue.inFlight + queue.running + (withRetries ? queue.delayed : 0);
   }

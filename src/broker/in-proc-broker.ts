@@ -242,6 +242,10 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    * Each copy dropped is counted under `purged`, each scheduled message as cancelled. A delivery that was in flight can no
    * longer be settled: that rejects with `ERR_DELIVERY_EXPIRED`. What a handler is doing goes on.
    *
+   * With a store, durables go on after what they had, and retained and scheduled messages are removed from it. Its history
+   * stays, and so do the dedup ids in it: this process takes them again, and one that opens the store later, within their
+   * window, knows them.
+   *
    * @returns how many copies and scheduled messages were dropped
    */
   purge(): number {

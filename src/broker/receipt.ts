@@ -17,7 +17,10 @@ export interface Receipt {
   readonly id: string;
   /** The broker's sequence number; 0 while the message is staged in a transaction. */
   readonly seq: number;
-  /** Subscriptions and groups it went to; 0 also while it is delayed or staged. */
+  /**
+   * Subscriptions and groups it went to; 0 also while it is delayed or staged, and for a duplicate of a message that was
+   * published before the store was opened: the store keeps its id and seq.
+   */
   readonly matched: number;
   /** True where its `dedupId` was known: this is the first one's receipt, and nothing was delivered. */
   readonly duplicate: boolean;

@@ -132,6 +132,19 @@ export function coversPattern(cover: string, pattern: string): boolean {
   return covering.length === covered.length;
 }
 
+/** Whether some topic is matched by both of two valid patterns. */
+export function patternsOverlap(pattern: string, other: string): boolean {
+  const { separator, one, rest } = standardDialect;
+  const left = pattern.split(separator);
+  const right = other.split(separator);
+  for (let index = 0; index < left.length && index < right.length; index += 1) {
+    const [a, b] = [left[index], right[index]];
+    if (a === rest || b === rest) return true;
+    if (a !== b && a !== one && b !== one) return false;
+  }
+  return left.length === right.length;
+}
+
 /**
  * Whether a valid pattern matches a valid topic. This defines what matching means; `PatternTrie` finds the same
  * among many patterns at once.

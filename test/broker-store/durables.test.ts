@@ -209,6 +209,26 @@ describe("a durable", () => {
     expect(dataOf(seen)).toEqual(range(1, 50));
   });
 
+  it("with idle({ topic }) waits for the backlog of a durable that may have that topic, and for no other", async () => {
+    const broker = await openBroker(temporaryFolder());
+    const sub = broker.subscribe("a.*", { ...manual, maxMessages: 1 });
+    for (const data of range(1, 3)) await broker.publish("a.x", data);
+    const [held] = await sub.fetch(1);
+    await broker.idle({ topic: "b.>" });
+    const waits = broker.idle({ topic: "a.y" });
+    let isOver = false;
+    void waits.then(() => (isOver = true));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(isOver).toBe(false);
+    await held?.ack();
+    for (const data of [2, 3]) {
+      const [message] = await sub.fetch(1);
+      expect(message?.data).toBe(data);
+      await message?.ack();
+    }
+    await waits;
+  });
+
   it("confirms a publish that it acknowledges after having it from the store", async () => {
     const broker = await openBroker(temporaryFolder());
     const sub = broker.subscribe("a", { ...manual, maxMessages: 1 });

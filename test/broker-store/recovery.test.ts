@@ -214,6 +214,19 @@ describe("a dead letter", () => {
 });
 
 describe("purge()", () => {
+  it("frees dedup ids for this process; one that opens the store later knows those that were stored", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    const first = await broker.publish("a", 1, { dedupId: "x" });
+    broker.purge();
+    expect(await broker.publish("a", 2, { dedupId: "y" })).toMatchObject({ duplicate: false });
+    broker.purge();
+    const again = await openBroker(crash(path));
+    expect(await again.publish("a", 3, { dedupId: "x" })).toEqual({ ...first, matched: 0, duplicate: true });
+    const second = await broker.publish("a", 4, { dedupId: "x" });
+    expect(second.duplicate).toBe(false);
+  });
+
   it("empties the store's side too, and keeps durables", async () => {
     const path = temporaryFolder();
     const clock = new ManualClock();

@@ -5,6 +5,7 @@ import {
   checkPattern,
   checkTopic,
   coversPattern,
+  patternsOverlap,
   defaultTopicLimits,
   firstToken,
   isLiteral,
@@ -262,6 +263,24 @@ describe("firstToken", () => {
       "orders",
       "a.b",
     ]);
+  });
+});
+
+describe("patternsOverlap", () => {
+  it.each([
+    ["a.b", "a.b", true],
+    ["a.b", "a.c", false],
+    ["a.*", "*.b", true],
+    ["a.*", "a", false],
+    ["a.>", "a", false],
+    ["a.>", "a.b.c", true],
+    ["a.>", "*.b.>", true],
+    ["a.>", "b.>", false],
+    [">", "x", true],
+    ["*", "a.b", false],
+  ])("%s and %s: %s", (left, right, overlaps) => {
+    expect(patternsOverlap(left, right)).toBe(overlaps);
+    expect(patternsOverlap(right, left)).toBe(overlaps);
   });
 });
 
