@@ -180,7 +180,7 @@ function logBytes(disk: FaultyFileSystem): number {
 }
 
 export function isLog(path: string): boolean {
-  return path.startsWith("/store/wal/") && !path.endsWith("reserve");
+  return path.startsWith("/store/wal/") && path.endsWith(".wal");
 }
 
 /** How sure it is that a step is there after a crash. */
