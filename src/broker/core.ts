@@ -34,6 +34,7 @@ import { Publisher } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import { failureHeader, Requests } from "./requests.js";
 import { RetainedMessages } from "./retained.js";
+import { keptShapes } from "./kept-shapes.js";
 import type { Settings } from "./settings.js";
 import { StoreLink } from "./store-link.js";
 import { SubscriptionRegistry } from "./subscription-registry.js";
@@ -74,6 +75,8 @@ export class BrokerCore {
   readonly scheduler: Scheduler;
   readonly stamps: TurnStamp;
   readonly origin: MessageOrigin;
+  /** Kept, and never read: see `keptShapes`. */
+  readonly shapes: readonly object[];
   readonly memory: MemoryBudget;
   readonly heldPublishers: HeldPublishers;
   readonly router: Router<TopicFacts>;
@@ -124,6 +127,7 @@ export class BrokerCore {
       reply: (request, data, options) => this.reply(request, data, options),
     };
     this.origin = origin;
+    this.shapes = keptShapes(origin);
     this.stamps = new TurnStamp(clock, origin, () => this.scheduler.watchTurn());
     this.observers = new Observers(settings.plugins, this.events, clock, this.stamps);
     const hold = (): (() => void) => loop.hold();
