@@ -42,7 +42,7 @@ export class HistoryReader {
 
   /** Throws for what is no pattern or no option. */
   check(pattern: string | readonly string[], options: ReplayOptions, more: readonly string[] = []): string[] {
-    const patterns = typeof pattern === "string" ? [pattern] : [...pattern];
+    const patterns = Array.isArray(pattern) ? [...(pattern as readonly string[])] : [pattern as string];
     if (patterns.length === 0) throw invalid("pattern", "a pattern, or several", pattern);
     for (const one of patterns) checkPattern(one, this.#core.settings.limits);
     for (const name in options) {

@@ -80,6 +80,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   #state: BrokerState = "open";
   /** Without a store it was ready from the start. */
   #opening: Promise<void> = fulfilled;
+  /** Somebody asked for `ready()`, and gets what kept the store from opening. */
+  #isAwaited = false;
   #closing: Promise<CloseResult> | null = null;
 
   /** Throws `ERR_INVALID_OPTION` for a value out of range, and for an option nobody knows. */
@@ -130,6 +132,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    * `ERR_BROKER_CLOSED` after close.
    */
   ready(): Promise<void> {
+    this.#isAwaited = true;
     if (this.#state === "open" || this.#state === "opening") return this.#opening;
     return this.#opening.then(() => Promise.reject(closedError()));
   }
@@ -699,7 +702,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   async #fail(error: unknown): Promise<void> {
     const { registry } = this.#core;
     for (const queue of registry.queues) registry.closeBehind(queue, error);
-    this.#core.fail(error, { during: "store" });
+    // Whoever waits for ready() is told; without a listener, the warning would say it twice.
+    if (!this.#isAwaited || this.#core.events.has("error")) this.#core.fail(error, { during: "store" });
     await this.close({ drain: false });
   }
 

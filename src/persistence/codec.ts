@@ -142,6 +142,7 @@ function lossOf(value: unknown, path: string): string | undefined {
     }
     return undefined;
   }
+  if (value instanceof Error) return `JSON cannot carry ${path}: an error; publish its message and code`;
   if (value instanceof Map || value instanceof Set || value instanceof RegExp || value instanceof Promise) {
     return `JSON cannot carry ${path}: a ${value.constructor.name}`;
   }

@@ -115,9 +115,16 @@ export class KeyRing implements LogCipher {
   }
 }
 
-function isKey(value: EncryptionKey): boolean {
-  const { id, key } = value;
-  return Number.isInteger(id) && id >= 1 && id < 2 ** 32 && key instanceof Uint8Array && key.length === keyBytes;
+function isKey(value: unknown): value is EncryptionKey {
+  if (typeof value !== "object" || value === null) return false;
+  const { id, key } = value as Partial<EncryptionKey>;
+  return (
+    Number.isInteger(id) &&
+    Number(id) >= 1 &&
+    Number(id) < 2 ** 32 &&
+    key instanceof Uint8Array &&
+    key.length === keyBytes
+  );
 }
 
 function wrongKey(keyId: number, file: string, what: string): Error {

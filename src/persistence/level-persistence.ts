@@ -1,4 +1,4 @@
-import { brokerError, quote } from "../errors.js";
+import { BrokerError, brokerError, quote } from "../errors.js";
 import type { Clock } from "../platform/clock.js";
 import type { Compressor } from "../platform/compressor.js";
 import type { Random } from "../platform/random.js";
@@ -137,6 +137,22 @@ export function levelPersistence(options: LevelPersistenceOptions): LevelPersist
   return {
     topics: [...(topics as readonly string[])],
     open: ({ clock, random, dedup, stateChanged, problem }) =>
-      StoreEngine.open({ ...rest, clock, random, dedup, onStateChange: stateChanged, onProblem: problem }),
+      StoreEngine.open({ ...rest, clock, random, dedup, onStateChange: stateChanged, onProblem: problem }).catch(
+        (error: unknown) => {
+          throw whyNotOpened(rest.path, error);
+        },
+      ),
   };
+}
+
+/** A folder that cannot be made, read or written has the system's error; whoever opens a broker asks for the broker's codes. */
+function whyNotOpened(path: string, error: unknown): unknown {
+  if (error instanceof BrokerError || !(error instanceof Error) || !("syscall" in error)) return error;
+  const isFull = "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT");
+  return brokerError(
+    isFull ? "ERR_STORE_FULL" : "ERR_STORE_FAILED",
+    `The store in ${quote(path)} cannot be opened: ${error.message}; its path must be a folder this process may write to`,
+    { path },
+    error,
+  );
 }

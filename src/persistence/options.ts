@@ -130,15 +130,15 @@ const weekMs = 7 * 24 * 3_600_000;
 /** Throws `ERR_INVALID_OPTION`, naming the option. */
 export function resolveOptions(options: StoreOptions): StoreSettings {
   const { path, codec = "json", retention, dedup, encryption } = options;
-  if (typeof path !== "string" || path === "") throw invalid("path", path, "the store's folder");
+  if (typeof path !== "string" || path === "" || path.includes("\0")) throw invalid("path", path, "the store's folder");
   const durability = oneOf("durability", options.durability ?? "group", levels);
   const isCustomCodec = typeof codec === "object" && codec !== null;
   if (isCustomCodec) {
     const isWhole = typeof codec.name === "string" && codec.name !== "" && typeof codec.encode === "function";
     if (!isWhole || typeof codec.decode !== "function") throw invalid("codec", codec, "{ name, encode, decode }");
   } else oneOf("codec", codec, ["json", "v8"] as const);
-  if (encryption !== undefined && typeof encryption.keyProvider !== "function") {
-    throw invalid("encryption.keyProvider", encryption.keyProvider, "a function");
+  if (encryption !== undefined && typeof (encryption as typeof encryption | null)?.keyProvider !== "function") {
+    throw invalid("encryption", encryption, "{ keyProvider }, a function");
   }
   const real: Machine = {
     fileSystem: nodeFileSystem,
@@ -168,7 +168,7 @@ export function resolveOptions(options: StoreOptions): StoreSettings {
     blockBytes: positive("blockBytes", options.blockBytes ?? 32 * 1024),
     cacheBytes: positive("cacheBytes", options.cacheBytes ?? 8 * mebibyte),
     bufferBytes: positive("bufferBytes", options.bufferBytes ?? 8 * mebibyte),
-    reserveBytes: options.reserveBytes ?? 4 * mebibyte,
+    reserveBytes: notNegative("reserveBytes", options.reserveBytes ?? 4 * mebibyte),
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
     machine,
@@ -194,8 +194,17 @@ export async function optionsAsFound<Options extends StoreOptions>(options: Opti
 
 export const levels = ["memory", "os", "interval", "group", "always"] as const;
 
+const retentionNames = ["maxAge", "maxBytes", "maxMessages", "policy"];
+
 function retentionOf(option: StoreOptions["retention"]): RetentionSettings | "stored" {
   if (option === "stored") return option;
+  if (option !== undefined && (typeof option !== "object" || (option as unknown) === null)) {
+    throw invalid("retention", option, "{ maxAge, maxBytes, maxMessages, policy }");
+  }
+  for (const name in option) {
+    if (retentionNames.includes(name)) continue;
+    throw invalid("retention", name, `made of ${retentionNames.join(", ")}`);
+  }
   const { maxAge, maxBytes, maxMessages, policy } = option ?? {};
   if (policy !== undefined) oneOf("retention.policy", policy, ["limits", "interest", "work-queue"] as const);
   const limits = {
@@ -230,6 +239,10 @@ function oneOf<Value extends string>(option: string, value: unknown, choices: re
 function positive(option: string, value: number): number {
   if (typeof value === "number" && value > 0) return value;
   throw invalid(option, value, "a number above 0");
+}
+
+function notNegative(option: string, value: number): number {
+  return value === 0 ? value : positive(option, value);
 }
 
 function invalid(option: string, value: unknown, wanted: string): Error {

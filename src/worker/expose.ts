@@ -299,8 +299,12 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
  * handle.on("worker-lost", ({ reason, returned }) => console.error(reason, returned));
  * ```
  */
-export function exposeBroker(broker: Broker, target: ExposeTarget, options: ExposeOptions = {}): ExposedBroker {
-  return new ExposedBroker(broker, target, options);
+export function exposeBroker<Topics>(
+  broker: Broker | Broker<Topics>,
+  target: ExposeTarget,
+  options: ExposeOptions = {},
+): ExposedBroker {
+  return new ExposedBroker(broker as Broker, target, options); // what a worker says is not typed by the broker's topics
 }
 
 function checkAllow(allow: Allow | undefined): Allow {

@@ -377,13 +377,13 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
  * };
  * ```
  */
-export function workerPool(
-  broker: Broker,
+export function workerPool<Topics>(
+  broker: Broker | Broker<Topics>,
   pattern: string | readonly string[],
   module: URL | string,
   options: WorkerPoolOptions = {},
 ): WorkerPool {
-  return new WorkerPool(broker, pattern, module, options);
+  return new WorkerPool(broker as Broker, pattern, module, options);
 }
 
 /** Who should have the next: a thread that runs before one that has to be started, then whoever has most room. */
