@@ -38,9 +38,9 @@ it("what keeps a store from opening is told once: to who waits for it, or else a
     await expect(listening.ready()).rejects.toBe(await vi.waitUntil(() => heard[0]));
     expect(warn).not.toHaveBeenCalled();
 
-    const closed = Promise.withResolvers<void>();
-    new InProcBroker({ persistence }).on("closed", () => closed.resolve());
-    await closed.promise;
+    await new Promise<void>((resolve) => {
+      new InProcBroker({ persistence }).on("closed", () => resolve());
+    });
     expect(warn).toHaveBeenCalledOnce();
   } finally {
     warn.mockRestore();
