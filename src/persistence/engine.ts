@@ -297,9 +297,19 @@ export class StoreEngine {
     await this.#inTurn(async () => {
       await this.#wal.writer.rotate();
       await this.#checkpoint(true);
-      await this.#hands.database.compact();
+      await this.#compactDatabase();
       this.#freedBytes = 0;
     });
+  }
+
+  /** LevelDB keeps the failure of a compaction in the background until it is opened again, though there is room by now. */
+  async #compactDatabase(): Promise<void> {
+    try {
+      await this.#hands.database.compact();
+    } catch {
+      await this.#reopenDatabase();
+      await this.#hands.database.compact();
+    }
   }
 
   /**
