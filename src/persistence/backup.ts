@@ -9,9 +9,11 @@ import { syncFile, writeAll } from "./wal/segment.js";
 
 /** What a backup wrote. */
 export interface BackupResult {
-  /** Everything through this record is in it. */
+  /** Everything through this number of the log's records is in it. */
   readonly lsn: number;
+  /** How many files were written; in an archive, how many it holds. */
   readonly files: number;
+  /** Of these files; of an archive's, before compression. */
   readonly bytes: number;
 }
 

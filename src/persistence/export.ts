@@ -9,15 +9,19 @@ import type { Progress } from "./reports.js";
 import { parentOf } from "./backup.js";
 import { writeAll } from "./wal/segment.js";
 
+/** What of which store is exported, and where to. */
 export interface ExportOptions extends InspectOptions, ExportSelection {
   /** The file to write; gzip when its name ends with `.gz`. It must not exist. */
   readonly target: string;
+  /** Told of messages while they are written. Must not throw. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
 /** What an export wrote. */
 export interface ExportResult {
+  /** Lines in the file. */
   readonly lines: number;
+  /** Messages among them; dead letters are not counted here. */
   readonly messages: number;
   /** Of the file. */
   readonly bytes: number;
@@ -35,6 +39,8 @@ const chunkBytes = 256 * 1024;
  *
  * @example
  * ```ts
+ * import { exportStore } from "inproc-broker/persistence";
+ *
  * await exportStore({ path: "./data", target: "orders.ndjson.gz", patterns: ["orders.>"] });
  * ```
  */

@@ -11,20 +11,27 @@ import { optionsAsFound, resolveOptions } from "./options.js";
 import type { StoreOptions, StoreSettings } from "./options.js";
 import type { Progress } from "./reports.js";
 
+/** What is imported, and into which store. */
 export interface ImportOptions extends StoreOptions {
   /** A file of lines as `exportStore` writes them, plain or gzip; or its content. */
   readonly source: string | AsyncIterable<Uint8Array | string>;
   /** The first line to take: to go on where an import ended. Durables of the lines before are known, not made. @default 1 */
   readonly fromLine?: number | undefined;
+  /** Told of lines as they are taken. Must not throw. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
 /** What an import did. */
 export interface ImportResult {
+  /** The last line that was read. */
   readonly lines: number;
+  /** Messages that were stored. */
   readonly messages: number;
+  /** Durables that were made. */
   readonly durables: number;
+  /** Dead letters that were stored. */
   readonly deadLetters: number;
+  /** Dedup ids that were taken of lines of their own. */
   readonly dedupIds: number;
   /** Messages that got another number, since the store had used theirs. */
   readonly renumbered: number;
@@ -42,11 +49,14 @@ const batchBytes = 1024 * 1024;
  * messages come with their numbers, and every durable stands where it stood. In one that has used these numbers they
  * get the next ones, and are new to durables that the file does not know.
  *
- * Rejects as `StoreEngine.open` does; with `ERR_INVALID_MESSAGE` for a line that is none, and with the error that storing
+ * Rejects as `broker.ready()` does with this store (`ERR_STORE_LOCKED`, `ERR_WRONG_KEY`, `ERR_STORE_FAILED`,
+ * `ERR_STORE_FULL`, `ERR_STORE_CORRUPT`) and with `ERR_INVALID_OPTION`; with `ERR_INVALID_MESSAGE` for a line that is none, and with the error that storing
  * met. Both name the line, and in `facts.importedThroughLine` what is stored: go on with `fromLine` one above.
  *
  * @example
  * ```ts
+ * import { importStore } from "inproc-broker/persistence";
+ *
  * await importStore({ path: "./data", source: "orders.ndjson.gz" });
  * ```
  */

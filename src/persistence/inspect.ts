@@ -15,7 +15,10 @@ import type { Progress } from "./reports.js";
 import { retentionToStore } from "./retention.js";
 import type { StoredRetention } from "./retention.js";
 
-/** How to look at a store: what it is written with, of which only codec, compression and encryption matter. */
+/**
+ * How to look at a store: what it is written with, of which codec, compression and encryption matter; and `retention` and
+ * `clock`, which tell what still counts as kept.
+ */
 export interface InspectOptions extends StoreOptions {
   /** What to do where a process has the store open: refuse (`ERR_STORE_LOCKED`), or read it as it is at this moment. @default "refuse" */
   readonly inUse?: "refuse" | "read" | undefined;
@@ -23,6 +26,7 @@ export interface InspectOptions extends StoreOptions {
 
 /** A topic in a store that is looked at. */
 export interface TopicSummary {
+  /** Its name. */
   readonly topic: string;
   /** Messages that are kept. One that has expired counts until its whole block has. */
   readonly messages: number;
@@ -30,40 +34,57 @@ export interface TopicSummary {
 
 /** A durable in a store that is looked at. */
 export interface DurableSummary {
+  /** What it was subscribed as. */
   readonly name: string;
+  /** The patterns of the topics whose messages it gets. */
   readonly patterns: readonly string[];
   /** Everything through this number is settled, or was never its own. */
   readonly floor: number;
-  /** Messages that it has still to settle, and those of them that were tried before. */
+  /** Messages that it has still to settle. */
   readonly pending: number;
+  /** Those of them that were tried before. */
   readonly attempted: number;
 }
 
 /** Files in a part of a store. */
 export interface FileSummary {
+  /** How many there are. */
   readonly files: number;
+  /** Of all of them. */
   readonly bytes: number;
 }
 
 /** A store in numbers. */
 export interface StoreSummary {
+  /** The store's folder. */
   readonly path: string;
   /** The format's version; undefined where the database is lost. */
   readonly format: number | undefined;
-  /** The process that has the store open. */
+  /** The process that has the store open; undefined: none. */
   readonly holder: LockHolder | undefined;
-  /** The id of the key that the database is encrypted with. */
+  /** The number of the key that the database is encrypted with; undefined: it is not encrypted, or lost. */
   readonly keyId: number | undefined;
+  /** How long messages are kept: as given to this inspector, else as the store was last opened with. */
   readonly retention: StoredRetention;
+  /** The highest message number given out; 0 when there is none. */
   readonly lastSeq: number;
+  /** Messages that are kept, over all topics; delayed ones and dead letters are not among them. */
   readonly messages: number;
+  /** Topics with messages that are kept. */
   readonly topics: number;
+  /** Durables there are. */
   readonly durables: number;
+  /** Messages that were given up on, and are kept for whoever looks into it. */
   readonly deadLetters: number;
+  /** Messages whose time has not come. */
   readonly delayed: number;
+  /** Topics that keep their last message. */
   readonly retained: number;
+  /** Dedup ids that are remembered. */
   readonly dedupIds: number;
+  /** Files of the write-ahead log. */
   readonly log: FileSummary;
+  /** Files of the database. */
   readonly database: FileSummary;
   /** What earlier openings set aside. */
   readonly quarantine: FileSummary;
@@ -75,8 +96,11 @@ export interface StoreSummary {
 export interface VerifyReport {
   /** False when anything is damaged, beyond a write that was cut short at the log's end. */
   readonly isSound: boolean;
+  /** Messages that could be read, in blocks and in the log. */
   readonly messages: number;
+  /** Blocks there are in the database. */
   readonly blocks: number;
+  /** Records that could be read in the log. */
   readonly records: number;
   /** Each damage in a line for people. */
   readonly problems: readonly string[];
@@ -91,6 +115,8 @@ export interface VerifyReport {
  *
  * @example
  * ```ts
+ * import { StoreInspector } from "inproc-broker/persistence";
+ *
  * const inspector = await StoreInspector.open({ path: "./data" });
  * console.log(inspector.topics(), await inspector.verify());
  * await inspector.close();
@@ -130,7 +156,7 @@ export class StoreInspector {
     return new StoreInspector(settings, await readStore(settings, holder), holder);
   }
 
-  /** Durables, delayed messages, dead letters and what else a broker would be told at opening. */
+  /** @internal Durables, delayed messages, dead letters and what else a broker would be told at opening. */
   get recovered(): RecoveredState {
     return this.#store.recovered;
   }
@@ -215,7 +241,10 @@ export class StoreInspector {
     return { files, bytes };
   }
 
-  /** History, as `StoreEngine.replay`. */
+  /**
+   * History of the topics that match one of the patterns, in the order of numbers over all of them. What has expired or is
+   * not kept any more is left out; so is what is damaged, which `problems` then tells.
+   */
   async *messages(
     patterns: readonly string[],
     options: ReplayOptions = {},
@@ -224,7 +253,7 @@ export class StoreInspector {
     for await (const page of replay({ state: loaded.state, history, retention }, patterns, options)) yield* page;
   }
 
-  /** The first messages of a topic or pattern. */
+  /** The first messages of a topic or pattern, at most `limit` of them. */
   async peek(pattern: string, limit: number): Promise<StoredMessage[]> {
     const found: StoredMessage[] = [];
     for await (const message of this.messages([pattern], { limit })) found.push(message);

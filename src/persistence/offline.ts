@@ -7,8 +7,9 @@ import type { StoreOptions } from "./options.js";
 
 /** What a compaction gave back. */
 export interface CompactResult {
-  /** Bytes of all files. */
+  /** Bytes of all files, before. */
   readonly bytesBefore: number;
+  /** Bytes of all files, after. */
   readonly bytesAfter: number;
   /** Messages that are kept, in blocks and in the log. */
   readonly messages: number;
@@ -18,10 +19,13 @@ export interface CompactResult {
  * Gives back the room of what is settled, expired or beyond the limits. Without `retention` that is judged by what the
  * store was last opened with.
  *
- * Rejects as `StoreEngine.open` does, and with `ERR_STORE_FAILED` where there is no store.
+ * Rejects as `broker.ready()` does with this store (`ERR_STORE_LOCKED`, `ERR_WRONG_KEY`, `ERR_STORE_FULL`,
+ * `ERR_STORE_CORRUPT`), with `ERR_STORE_FAILED` also where there is no store, and with `ERR_INVALID_OPTION`.
  *
  * @example
  * ```ts
+ * import { compactStore } from "inproc-broker/persistence";
+ *
  * const { bytesBefore, bytesAfter } = await compactStore({ path: "./data" });
  * ```
  */
@@ -37,16 +41,26 @@ export async function compactStore(options: StoreOptions): Promise<CompactResult
   }
 }
 
+/** Which store is copied, and where to. */
+export interface BackupOptions extends StoreOptions {
+  /** The folder or `.zip` to write. It must not exist. */
+  readonly target: string;
+}
+
 /**
- * Copies a store that is closed, into a folder or, when the name ends with `.zip`, into an archive: see
- * `StoreEngine.backup`. Of a store that is open, its own process makes the backup.
+ * Copies a store that is closed, into a folder or, when the name ends with `.zip`, into an archive. What has the target's
+ * name is whole. Of a store that is open, its own process makes the backup: `broker.backup(target)`.
+ *
+ * Rejects as `compactStore` does, and with `ERR_INVALID_OPTION` also when the target exists.
  *
  * @example
  * ```ts
+ * import { backupStore } from "inproc-broker/persistence";
+ *
  * await backupStore({ path: "./data", target: "./backup.zip" });
  * ```
  */
-export async function backupStore(options: StoreOptions & { readonly target: string }): Promise<BackupResult> {
+export async function backupStore(options: BackupOptions): Promise<BackupResult> {
   const store = await openExisting(options);
   try {
     return await store.backup(options.target);

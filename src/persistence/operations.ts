@@ -5,13 +5,19 @@ import type { SettleOutcome } from "./wal/entries.js";
 export interface MessageFields {
   /** The message's number in the whole broker, from 1; each is higher than the one before. */
   readonly seq: number;
+  /** When it was published. */
   readonly timestamp: number;
+  /** Where it was published. */
   readonly topic: string;
+  /** The message's id, unlike every other's. */
   readonly id: string;
+  /** Messages with the same key stay in order. */
   readonly key?: string | undefined;
+  /** As its publisher gave them. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** 0 to 9. */
   readonly priority: number;
+  /** From then on nobody gets it. Absent: never. */
   readonly expiresAt?: number | undefined;
   /**
    * Set: the message waits. It is in no backlog and in no history until it is published again, with a new `seq` and
@@ -20,7 +26,9 @@ export interface MessageFields {
   readonly deliverAt?: number | undefined;
   /** Remembered for the dedup window, from the moment the message is in the log. */
   readonly dedupId?: string | undefined;
+  /** The topic that an answer goes to. */
   readonly replyTo?: string | undefined;
+  /** What it belongs to: an answer has its request's. */
   readonly correlationId?: string | undefined;
 }
 
@@ -34,6 +42,7 @@ export interface MessageToStore extends MessageFields {
 
 /** A message as the store gives it back. */
 export interface StoredMessage extends MessageFields {
+  /** The topic kept, or keeps, this message as its last one. */
   readonly retain: boolean;
   /** Which codec made `payload`. */
   readonly codec: number;

@@ -30,6 +30,7 @@ export interface StoreProblem {
   readonly cause?: unknown;
 }
 
+/** Where a store is, and how it is written. Of what looks at a store or looks after it, only `path` has to be given. */
 export interface StoreOptions {
   /** The store's folder; made when it does not exist. One process at a time. */
   readonly path: string;
@@ -48,21 +49,39 @@ export interface StoreOptions {
     | {
         /** Milliseconds. */
         readonly maxAge?: number | undefined;
-        /** As stored. */
+        /** Bytes, as stored. */
         readonly maxBytes?: number | undefined;
+        /** A number of messages. */
         readonly maxMessages?: number | undefined;
+        /** What the limits mean. */
         readonly policy?: RetentionPolicy | undefined;
       }
     | undefined;
-  /** @default "json" */
+  /** How payloads become bytes: `"json"`, `"v8"` (Map, Date, BigInt, cycles), or one's own. @default "json" */
   readonly codec?: CodecOption | undefined;
   /** Of blocks in the database. @default "gzip" */
   readonly compression?: "gzip" | "none" | Compressor | undefined;
-  readonly encryption?: { readonly keyProvider: KeyProvider } | undefined;
+  /** Encrypts what is stored, and reads what is encrypted. @default a store that is not encrypted */
+  readonly encryption?:
+    | {
+        /** Gives the keys, by number. */
+        readonly keyProvider: KeyProvider;
+      }
+    | undefined;
   /** What to do about damage. @default "quarantine" */
   readonly recovery?: RecoveryPolicy | undefined;
-  /** How long dedup ids are remembered, in milliseconds, and how many. @default 120,000 ms, 100,000 */
-  readonly dedup?: { readonly window?: number | undefined; readonly maxEntries?: number | undefined } | undefined;
+  /**
+   * How long dedup ids are remembered, and how many. By default those of the last 120,000 ms, 100,000 of them; the
+   * functions for a store that no process has open, and `StoreInspector`, forget none by default.
+   */
+  readonly dedup?:
+    | {
+        /** Milliseconds. */
+        readonly window?: number | undefined;
+        /** A number of ids. */
+        readonly maxEntries?: number | undefined;
+      }
+    | undefined;
   /** A checkpoint comes when the log is this large, … @default 64 MiB */
   readonly walBytes?: number | undefined;
   /** … and this many milliseconds after the first change since the last one. @default 30,000 */
@@ -75,13 +94,15 @@ export interface StoreOptions {
   readonly bufferBytes?: number | undefined;
   /** Room kept back for acknowledgements on a full disk. @default 4 MiB */
   readonly reserveBytes?: number | undefined;
-  /** Told of each change of the log's state, with the error that appends now get, if any. Must not throw. */
+  /** @internal Told of each change of the log's state, with the error that appends now get, if any. Must not throw. */
   readonly onStateChange?: ((state: WalState, error: Error | undefined) => void) | undefined;
-  /** Must not throw. */
+  /** @internal Told of what the store lived with. Must not throw. */
   readonly onProblem?: ((problem: StoreProblem) => void) | undefined;
+  /** Tells what has expired and what is too old. @default the machine's clock */
   readonly clock?: Pick<Clock, "now" | "monotonic" | "schedule"> | undefined;
+  /** @internal Where ids come from. */
   readonly random?: Random | undefined;
-  /** The machine, part by part, or made of the real one. */
+  /** @internal The machine, part by part, or made of the real one. */
   readonly machine?: Partial<Machine> | ((real: Machine) => Machine) | undefined;
 }
 

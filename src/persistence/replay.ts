@@ -4,14 +4,23 @@ import type { Retention } from "./retention.js";
 import type { StoreState } from "./state.js";
 
 /** A place in history: a message number, or a time in milliseconds since 1970. */
-export type HistoryPoint = { readonly seq: number } | { readonly time: number };
+export type HistoryPoint =
+  | {
+      /** A message's number. */
+      readonly seq: number;
+    }
+  | {
+      /** Milliseconds since 1970. */
+      readonly time: number;
+    };
 
+/** What of history is read. */
 export interface ReplayOptions {
   /** The first message, included. By default the oldest. */
   readonly from?: HistoryPoint | undefined;
   /** The last message, included. By default the last one that was stored when the replay began. */
   readonly to?: HistoryPoint | undefined;
-  /** How many messages at most. */
+  /** How many messages at most. By default all. */
   readonly limit?: number | undefined;
 }
 

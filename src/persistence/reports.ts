@@ -53,8 +53,10 @@ export interface BacklogStats {
 
 /** How far a long work has come. */
 export interface Progress {
+  /** What is behind, in `unit`. */
   readonly done: number;
-  /** Undefined where nobody knows. */
+  /** What there is in all. Undefined where nobody knows. */
   readonly total: number | undefined;
+  /** What is counted. */
   readonly unit: "blocks" | "messages" | "lines" | "files";
 }

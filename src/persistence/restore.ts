@@ -10,18 +10,23 @@ import type { Machine, StoreOptions } from "./options.js";
 import type { Progress } from "./reports.js";
 import { writeAll } from "./wal/segment.js";
 
+/** Which backup becomes a store, and where. */
 export interface RestoreOptions extends StoreOptions {
   /** A folder or a `.zip` that `backup` made, or the folder of a closed store. */
   readonly source: string;
   /** Restore also what `verify` finds damaged. @default false */
   readonly force?: boolean | undefined;
+  /** Told of files as they are copied, then of blocks as they are verified. Must not throw. */
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 }
 
 /** What a restore wrote. */
 export interface RestoreResult {
+  /** How many files of the store were written. */
   readonly files: number;
+  /** Of all files of the store, after it was verified. */
   readonly bytes: number;
+  /** What the look at every byte of it found. */
   readonly verified: VerifyReport;
 }
 
@@ -36,6 +41,8 @@ const partOf = /^(wal|level)\/([\w.-]+)$/;
  *
  * @example
  * ```ts
+ * import { restoreStore } from "inproc-broker/persistence";
+ *
  * await restoreStore({ source: "./backup.zip", path: "./data" });
  * ```
  */

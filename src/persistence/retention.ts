@@ -17,9 +17,13 @@ export type RetentionPolicy = "limits" | "interest" | "work-queue";
 
 /** What a store was last opened with, as its database keeps it. No limit is left out. */
 export interface StoredRetention {
-  readonly policy: RetentionSettings["policy"];
+  /** What the limits mean; `until-settled` is what a store has that was opened without policy and limits. */
+  readonly policy: RetentionPolicy | "until-settled";
+  /** Milliseconds; absent: no limit, as for the others. */
   readonly maxAge?: number | undefined;
+  /** Bytes, as stored. */
   readonly maxBytes?: number | undefined;
+  /** A number of messages. */
   readonly maxMessages?: number | undefined;
 }
 

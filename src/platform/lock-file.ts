@@ -9,7 +9,9 @@ import { hostname } from "node:os";
 
 /** Who holds a lock. */
 export interface LockHolder {
+  /** The process's id. */
   readonly pid: number;
+  /** The name of its machine. */
   readonly host: string;
 }
 
