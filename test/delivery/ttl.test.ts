@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { PublishOptions } from "inproc-broker";
 import { fixedBackoff, InProcBroker } from "inproc-broker";
 import {
@@ -313,10 +313,16 @@ describe("expiry", () => {
     expect(clock.pending).toBe(1);
     clock.block(1_900);
     await clock.advance(0);
-    await collectGarbage();
     expect(balanced(broker)).toMatchObject({ expired: 1_900, queued: 100, memoryBytes: 100 * 13 });
-    const alive = payloads.filter((one) => one.deref() !== undefined).length;
-    expect(alive, "besides those that wait, some places that are empty").toBeLessThanOrEqual(100 + 128);
+    // The compiler's threads may hold an array that they look at, for as long as they are kept waiting themselves.
+    await vi.waitFor(
+      async () => {
+        await collectGarbage();
+        const alive = payloads.filter((one) => one.deref() !== undefined).length;
+        expect(alive, "besides those that wait, some places that are empty").toBeLessThanOrEqual(100 + 128);
+      },
+      { timeout: 20_000, interval: 50 },
+    );
     await clock.advance(100);
     expect(balanced(broker)).toMatchObject({ expired: 2_000, queued: 0, memoryBytes: 0 });
   });
