@@ -27,8 +27,6 @@ export const crashingSupports = {
 /** Single cases that say something else across a crash. */
 export const crashingExcept = {
   "groups: every member that is free gets its share": "a process begins again with the first member",
-  "dead-letters: purge throws dead letters away; filters choose which":
-    "purge resolves before the disk has it: after a crash at once they may be back",
 };
 
 /** @param {Options} options @param {string} folder */

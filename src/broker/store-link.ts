@@ -173,6 +173,12 @@ export class StoreLink {
     if (this.writer.isOpen) this.tell([{ type: "dead-letter-removed", id }]);
   }
 
+  /** Forgets them in one record; resolves when that is kept. Null where there are none. */
+  forgetDeadLetters(letters: readonly DeadLetter[]): Promise<void> | null {
+    if (letters.length === 0) return null;
+    return this.writer.append(letters.map(({ id }) => ({ type: "dead-letter-removed", id })));
+  }
+
   /** Publishes a dead letter to its topic again, in one record with its end as a dead letter. */
   redrive(draft: Draft, letter: DeadLetter): PublishedMessage {
     const removed: StoreStep = { type: "dead-letter-removed", id: letter.id };

@@ -177,8 +177,11 @@ export class Undertaker {
       matches: matchesPattern,
       checkPattern: (pattern) => checkPattern(pattern, this.#core.settings.limits),
       redrive: (letter) => this.#redrive(letter),
-      removed: (letter) => this.#core.store?.forgetDeadLetter(letter.id),
-      evicted: (letter) => this.#tellEvicted(letter),
+      forget: (letters) => this.#core.store?.forgetDeadLetters(letters) ?? null,
+      evicted: (letter) => {
+        this.#core.store?.forgetDeadLetter(letter.id);
+        this.#tellEvicted(letter);
+      },
       hold,
     });
   }

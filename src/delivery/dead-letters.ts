@@ -107,7 +107,12 @@ export interface DeadLetters {
    * @returns how many were driven
    */
   redrive(filter?: DeadLetterFilter, options?: RedriveOptions): Promise<number>;
-  /** Throws dead letters away. @returns how many */
+  /**
+   * Throws dead letters away: all that are there now and match, or none. Resolves once they are gone for good; with a store, also from
+   * the disk. A repeat finds none. Rejects with `ERR_INVALID_OPTION`, `ERR_BROKER_CLOSED` or what the store refuses with.
+   *
+   * @returns how many
+   */
   purge(filter?: DeadLetterFilter): Promise<number>;
   /** Figures of this instant. */
   stats(): DeadLetterStats;
@@ -129,8 +134,8 @@ export interface DeadLetterHost {
   checkPattern(pattern: string): void;
   /** Delivers it again, or throws and changes nothing. */
   redrive(letter: DeadLetter): void;
-  /** It is kept no longer, and was not driven again. */
-  removed(letter: DeadLetter): void;
+  /** Has the store forget them all, or none: resolves when it has. Null where there is nothing to wait for. */
+  forget(letters: readonly DeadLetter[]): Promise<void> | null;
   /** A bound was reached, and the oldest goes. */
   evicted(letter: DeadLetter): void;
   /** Keeps the process alive until released. */
@@ -258,14 +263,22 @@ export class DeadLetterManager implements DeadLetters {
     return this.#async(() => {
       this.#check(filter);
       const numbers = [...this.#matching(filter)];
-      for (const number of numbers) {
-        const kept = this.#kept.get(number) as Kept;
-        this.#remove(number, kept);
-        this.#host.removed(kept.letter);
-      }
-      this.#purged += numbers.length;
-      return numbers.length;
+      const forgotten = this.#host.forget(numbers.map((number) => (this.#kept.get(number) as Kept).letter));
+      return forgotten === null ? this.#purge(numbers) : forgotten.then(() => this.#purge(numbers));
     });
+  }
+
+  #purge(numbers: readonly number[]): number {
+    let count = 0;
+    for (const number of numbers) {
+      const kept = this.#kept.get(number);
+      // Driven again while the store was being told.
+      if (kept === undefined) continue;
+      this.#remove(number, kept);
+      count += 1;
+    }
+    this.#purged += count;
+    return count;
   }
 
   stats(): DeadLetterStats {
@@ -320,7 +333,6 @@ export class DeadLetterManager implements DeadLetters {
       if (!isOver) return;
       this.#remove(number, kept);
       this.#evicted += 1;
-      this.#host.removed(kept.letter);
       this.#host.evicted(kept.letter);
     }
   }
@@ -369,7 +381,7 @@ export class DeadLetterManager implements DeadLetters {
   }
 
   /** What could be synchronous in memory is not on a store; so neither is it here. */
-  #async<Result>(run: () => Result): Promise<Result> {
+  #async<Result>(run: () => Result | Promise<Result>): Promise<Result> {
     return new Promise((resolve) => {
       if (this.#refusal?.of === "everything") throw this.#refusal.error;
       resolve(run());

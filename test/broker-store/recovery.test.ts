@@ -207,9 +207,21 @@ describe("a dead letter", () => {
     const path = temporaryFolder();
     const broker = await withDeadLetter(path);
     expect(await broker.deadLetters.purge()).toBe(1);
-    await broker.flush();
     const again = await openBroker(crash(path), { deadLetter: {} });
     expect(again.deadLetters.stats().count).toBe(0);
+  });
+
+  it("is still there where the store refuses to forget it", async () => {
+    const files = new FaultyFileSystem();
+    const broker = await openBroker("/store", { deadLetter: {}, store: { machine: memoryMachine(files) } });
+    broker.on("error", () => undefined);
+    const sub = broker.subscribe("a", manual);
+    await broker.publish("a", 1);
+    await (await takeOne(sub)).reject("broken");
+    await broker.flush();
+    files.failAt = files.ioCount;
+    expect(await rejectionCode(broker.deadLetters.purge())).toBe("ERR_STORE_FAILED");
+    expect(broker.deadLetters.stats()).toMatchObject({ count: 1, purged: 0 });
   });
 });
 
