@@ -86,6 +86,7 @@ export type { MessageFacts } from "./message/facts.js";
 export { messageFacts } from "./message/facts.js";
 export type { Headers } from "./message/headers.js";
 export { messageId } from "./message/id.js";
+export { messageRecord } from "./message/message.js";
 export type { Message, MessageRecord, NackOptions, ReplyOptions } from "./message/message.js";
 export type { Priority } from "./message/priority.js";
 export type { AnyTopics, DataOf, TopicName, TopicOf, TopicsMatching } from "./message/typed-topics.js";

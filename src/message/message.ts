@@ -239,7 +239,17 @@ export function settledAtHandOver(topic: string): Error {
 /** A message as plain data. */
 export type MessageRecord = Omit<Message, "signal" | "ack" | "nack" | "reject" | "extend" | "reply">;
 
-/** The facts of a message without its methods, for JSON, logs and dead letters. */
+/**
+ * The facts of a message without its methods, for JSON, logs and dead letters. Reading `deliveryId` makes a delivery known by its
+ * id until it is settled, as reading it from the message does.
+ *
+ * @example
+ * ```ts
+ * import { messageRecord } from "inproc-broker";
+ *
+ * log.info(messageRecord(msg)); // what JSON.stringify(msg) writes
+ * ```
+ */
 export function messageRecord(message: Message): MessageRecord {
   return {
     id: message.id,

@@ -635,24 +635,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         this.#calls.resolve(call, { id, seq, matched: frames.number(), duplicate: false });
         break;
       }
-      case tell.deliver: {
-        const subscription = this.#subscriptions.get(frames.number());
-        const first = frames.number();
-        const topic = this.#topicNames.of(frames.number());
-        const timestamp = frames.number();
-        const count = frames.number();
-        const seq = frames.number();
-        const step = frames.number();
-        if (subscription !== undefined) this.#delivered.add(subscription);
-        for (let index = 0; index < count; index += 1) {
-          const data = frames.next();
-          subscription?.deliver(first + index, topic, timestamp, seq + index * step, data, null, at);
-        }
-        break;
-      }
-      case tell.shape:
-        this.#shapes[frames.number()] = frames.next() as readonly string[];
-        break;
+      case tell.deliver:
       case tell.deliverRecords: {
         const subscription = this.#subscriptions.get(frames.number());
         const first = frames.number();
@@ -661,14 +644,17 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         const count = frames.number();
         const seq = frames.number();
         const step = frames.number();
-        const keys = this.#shapes[frames.number()] as readonly string[];
+        const keys = operation === tell.deliverRecords ? (this.#shapes[frames.number()] as readonly string[]) : null;
         if (subscription !== undefined) this.#delivered.add(subscription);
         for (let index = 0; index < count; index += 1) {
-          const data = frames.record(keys);
+          const data = keys === null ? frames.next() : frames.record(keys);
           subscription?.deliver(first + index, topic, timestamp, seq + index * step, data, null, at);
         }
         break;
       }
+      case tell.shape:
+        this.#shapes[frames.number()] = frames.next() as readonly string[];
+        break;
       case tell.deliverWithFacts: {
         const subscription = this.#subscriptions.get(frames.number());
         const number = frames.number();

@@ -1,5 +1,5 @@
 import type { Message, MessageFacts, MessageRecord, NackOptions, ReplyOptions } from "../index.js";
-import { messageId } from "../index.js";
+import { messageId, messageRecord } from "../index.js";
 import type { WireDecision } from "./protocol.js";
 import { brokerError, fromWireError, quietly, toWireError } from "./wire-error.js";
 import type { WireError } from "./wire-error.js";
@@ -123,10 +123,10 @@ export class RemoteMessage implements Message {
   }
 
   toJSON(): MessageRecord {
-    return recordOf(this);
+    return messageRecord(this);
   }
   [Symbol.for("nodejs.util.inspect.custom")](): object {
-    return recordOf(this);
+    return messageRecord(this);
   }
 
   #decide(decision: WireDecision, argument: unknown): Promise<void> {
@@ -161,27 +161,6 @@ export function lateError(message: RemoteMessage): Error {
   return brokerError("ERR_ALREADY_SETTLED", `${what} is settled already; settle each delivery once`, facts);
 }
 
-/** A message as plain data. */
-export function recordOf(message: Message): MessageRecord {
-  return {
-    id: message.id,
-    topic: message.topic,
-    data: message.data,
-    headers: message.headers,
-    key: message.key,
-    priority: message.priority,
-    seq: message.seq,
-    timestamp: message.timestamp,
-    expiresAt: message.expiresAt,
-    deliveryCount: message.deliveryCount,
-    redelivered: message.redelivered,
-    replyTo: message.replyTo,
-    correlationId: message.correlationId,
-    deliveryId: message.deliveryId,
-    subscription: message.subscription,
-  };
-}
-
 /** An argument of an event on its way: what cannot be cloned, by its facts. */
 export type WireArgument =
   | { readonly error: WireError }
@@ -192,7 +171,7 @@ export type WireArgument =
 /** Makes an argument of an event ready for its way. */
 export function toWireArgument(value: unknown): WireArgument {
   if (value instanceof Error) return { error: toWireError(value) };
-  if (isMessage(value)) return { message: { ...recordOf(value), deliveryId: "" } };
+  if (isMessage(value)) return { message: { ...messageRecord(value), deliveryId: "" } };
   if (typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype) {
     const parts: Record<string, WireArgument> = {};
     for (const [name, part] of Object.entries(value)) {
