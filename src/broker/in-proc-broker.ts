@@ -581,7 +581,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   }
 
   /**
-   * Gives back the disk space of what is settled, expired or beyond retention. That happens by itself; this is for now.
+   * Gives back the disk space of what is settled, expired or beyond retention. That happens by itself; this does it at once.
    * Rejects with `ERR_MODULE_DISABLED` without the broker option `persistence`.
    */
   async compact(): Promise<void> {

@@ -287,7 +287,7 @@ export class StoreEngine {
     }
   }
 
-  /** Moves what is still needed into the database and lets the log's old segments go. Comes by itself; this is for now. */
+  /** Moves what is still needed into the database and lets the log's old segments go. Comes by itself; this does it at once. */
   checkpoint(): Promise<CheckpointResult> {
     return this.#inTurn(() => this.#checkpoint(false));
   }

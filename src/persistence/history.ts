@@ -44,7 +44,7 @@ export interface Plan {
   readonly places: readonly Place[];
   /** Everything through it was looked at. */
   readonly throughSeq: number;
-  /** There is nothing more, for now. */
+  /** Nothing more is there at this moment. */
   readonly isEnd: boolean;
 }
 
