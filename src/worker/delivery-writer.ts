@@ -45,6 +45,7 @@ export class DeliveryWriter {
     const facts = messageFacts(message);
     const { topic, timestamp } = message;
     if (facts !== null) {
+      if (facts.id === undefined) this.#sayNonce(message);
       const topicNumber = this.#topics.of(topic);
       const batch = this.#writer.begin();
       batch.push(tell.deliverWithFacts, subscription, number, topicNumber, timestamp, message.seq, message.data, facts);
@@ -80,10 +81,7 @@ export class DeliveryWriter {
   }
 
   #beginFrame(subscription: number, number: number, message: Message, shape: Shape | null): void {
-    if (!this.#hasNonce) {
-      this.#hasNonce = true;
-      this.#writer.write([tell.nonce, message.id.slice(nonceAt)]);
-    }
+    this.#sayNonce(message);
     const { topic, timestamp, seq } = message;
     const topicNumber = this.#topics.of(topic);
     const batch = this.#writer.begin();
@@ -97,6 +95,13 @@ export class DeliveryWriter {
     const operation = shape === null ? tell.deliver : tell.deliverRecords;
     batch.push(operation, subscription, number, topicNumber, timestamp, 1, seq, 1);
     if (shape !== null) batch.push(shape.number);
+  }
+
+  /** What ends every id that the broker makes is said once, before the first message that has such an id. */
+  #sayNonce(message: Message): void {
+    if (this.#hasNonce) return;
+    this.#hasNonce = true;
+    this.#writer.write([tell.nonce, message.id.slice(nonceAt)]);
   }
 
   #pushValues(batch: unknown[], { keys }: Shape): void {

@@ -25,6 +25,16 @@ describe("publish", () => {
     expect(await client.publish("orders.created", 1, again)).toMatchObject({ duplicate: true });
   });
 
+  it("has ids arrive whole, whichever message is the first that a client gets", async () => {
+    for (const first of [{ key: "k" }, { headers: { a: "b" } }, { id: "mine" }, {}]) {
+      const { client } = openRig();
+      const seen = new Collector<Message>();
+      await client.subscribe("a", seen.add).ready;
+      const receipts = [await client.publish("a", 1, first), await client.publish("a", 2)];
+      expect((await seen.until(2)).map(({ id }) => id)).toEqual(receipts.map(({ id }) => id));
+    }
+  });
+
   it("carries what structured clone carries", async () => {
     const { broker, client } = openRig();
     const seen = new Collector<Message>();

@@ -285,6 +285,15 @@ export const headerCases = cases("headers", {
     equal({ ...message?.headers }, { tenant: "x", "content-type": "text/plain" }, "headers");
     equal(message?.key, "k1", "key");
   },
+  "a message with headers, a key or a priority has the id that publish has answered": async (c) => {
+    for (const options of [{ headers: { h: "v" } }, { key: "k" }, { priority: 9 as const }]) {
+      const t = await c.open();
+      const seen = t.collect("a");
+      const { id } = await t.broker.publish("a", 1, options);
+      await t.until("it comes", () => seen.messages.length === 1);
+      equal(seen.messages[0]?.id, id, "id");
+    }
+  },
   "several values of one header are joined as in HTTP": async (c) => {
     const t = await c.open();
     const seen = t.collect("a");
