@@ -24,8 +24,9 @@ export type Handler<Received extends Message<unknown> = Message> = (message: Rec
  */
 export type BrokerSubscription<Received extends Message<unknown> = Message> = Pick<
   Subscription<Received>,
-  Exclude<keyof Subscription, "consumer" | "close">
->;
+  Exclude<keyof Subscription, "consumer" | "close" | "whenFilled">
+> &
+  Partial<Pick<Subscription, "whenFilled">>;
 
 /** One message of a batch. */
 export type BatchEntry<Topics = AnyTopics> = {

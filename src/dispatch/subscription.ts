@@ -238,6 +238,14 @@ export class Subscription<Received extends Message<unknown> = Message>
     };
   }
 
+  /**
+   * Resolves once a durable has what its store holds for it, as far as its bounds allow; `fetch` waits for that by itself. Resolves at once
+   * where something is queued, and where nothing is stored.
+   */
+  async whenFilled(): Promise<void> {
+    await this.#consumer.queue.whenFilled();
+  }
+
   /** `unsubscribe()`: what `await using` calls. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.unsubscribe();

@@ -282,7 +282,7 @@ export class Session {
         break;
       }
       case ask.fetchNow:
-        this.#fetchNow(frames.number(), frames.number(), frames.number());
+        void this.#fetchNow(frames.number(), frames.number(), frames.number());
         break;
       case ask.acks: {
         const consumer = this.#entries.get(frames.number())?.consumer;
@@ -551,8 +551,12 @@ export class Session {
     });
   }
 
-  /** What is there now: the broker hands over in microtasks, so a turn of the event loop later it has. */
-  #fetchNow(call: number, id: number, count: number): void {
+  /**
+   * What is there now, the first of a durable's backlog included: the broker hands over in microtasks, so a turn of the event loop later
+   * it has.
+   */
+  async #fetchNow(call: number, id: number, count: number): Promise<void> {
+    await this.#entries.get(id)?.subscription?.whenFilled?.();
     const consumer = this.#entries.get(id)?.consumer;
     if (consumer === undefined) {
       this.#returned(call, 0);
