@@ -31,8 +31,11 @@ export interface TestClock extends Clock {
   /**
    * Goes to the next thing that happens, and resolves to the time in milliseconds since 1970; undefined where nothing waits
    * for time. A timer of the broker that finds nothing to do any more is passed over.
+   *
+   * @param within - goes no further than that: where nothing happens in that time it has passed, and the answer is undefined. So a test
+   * can follow a period thing by thing, and do in between what the clock does not know of: wait for a worker thread, or for I/O.
    */
-  runNext(): Promise<number | undefined>;
+  runNext(within?: Duration): Promise<number | undefined>;
   /** What waits for time, soonest first: scheduled messages, redeliveries, ack timeouts, expiry, the application's timers. */
   pending(): PendingTimer[];
   /** Sets the wall clock alone, as an administrator or NTP does: dates move, timeouts and delays do not. */

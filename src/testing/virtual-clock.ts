@@ -96,13 +96,18 @@ export class VirtualClock implements TestClock {
     });
   }
 
-  runNext(): Promise<number | undefined> {
+  runNext(within?: Duration): Promise<number | undefined> {
+    const ms = within === undefined ? Infinity : durationMs("runNext's within", within);
     return this.#queued(async () => {
       await this.settle();
       const before = this.#audience?.fingerprint();
+      const end = this.#monotonic + ms;
       for (;;) {
         const next = this.#timers.peek();
-        if (next === undefined) return undefined;
+        if (next === undefined || next.dueAt > end) {
+          if (end !== Infinity) this.#monotonic = end;
+          return undefined;
+        }
         await this.#step();
         if (!next.isBrokers || this.#audience?.fingerprint() !== before) return this.now();
       }

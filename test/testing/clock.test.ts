@@ -118,6 +118,19 @@ describe("the virtual clock", () => {
     expect(t.history().filter(({ kind }) => kind === "delivered")).toHaveLength(2);
   });
 
+  it("goes to the next thing that happens within a period, and no further", async () => {
+    const clock = new VirtualClock({ now: 0 });
+    const ran: number[] = [];
+    for (const delay of [100, 300]) clock.schedule(delay, () => ran.push(clock.now()));
+    expect(await clock.runNext(250)).toBe(100);
+    expect(await clock.runNext(150)).toBeUndefined();
+    expect([clock.now(), ran]).toEqual([250, [100]]);
+    expect(await clock.runNext("50ms")).toBe(300);
+    expect(await clock.runNext()).toBeUndefined();
+    expect(clock.now()).toBe(300);
+    expect(() => clock.runNext("soon")).toThrow(expect.objectContaining({ code: "ERR_INVALID_OPTION" }));
+  });
+
   it("jumps the wall clock: dates move, delays do not", async () => {
     const t = createTestBroker({ now: 0 });
     await using broker = t.broker;
