@@ -26,19 +26,21 @@ const calls = new Map();
 const channels = new Map();
 let lastCall = 0;
 let lastBroker = 0;
+let lastChannel = 0;
 
 /**
  * @param {string} ask
  * @param {number} broker
  * @param {unknown} [argument]
+ * @param {number} [channel]
  * @returns {Promise<any>}
  */
-function call(ask, broker, argument) {
+function call(ask, broker, argument, channel) {
   lastCall += 1;
   const id = lastCall;
   return new Promise((resolve, reject) => {
     calls.set(id, { resolve, reject });
-    post({ id, ask, broker, argument });
+    post({ id, ask, broker, argument, channel });
   });
 }
 
@@ -69,15 +71,34 @@ function channelOf(id) {
   return channel;
 }
 
+/** Has a client connected to a broker over there. @param {"open" | "again"} ask @param {number} id @param {unknown} argument */
+async function connect(ask, id, argument) {
+  lastChannel += 1;
+  const channel = parentPort === null ? channelOf(lastChannel) : undefined;
+  const port = await call(ask, id, argument, lastChannel);
+  const broker = connectBroker(channel ?? port);
+  await broker.ready();
+  return broker;
+}
+
 /** @param {object} options */
 async function open(options) {
   lastBroker += 1;
   const id = lastBroker;
-  const channel = parentPort === null ? channelOf(id) : undefined;
-  const port = await call("open", id, toTables(options));
-  const broker = connectBroker(channel ?? port);
-  await broker.ready();
-  let timers = 0;
+  return implementation(id, await connect("open", id, toTables(options)), async () => {
+    await call("close", id);
+    channels.clear();
+  });
+}
+
+/**
+ * @param {number} id
+ * @param {import("inproc-broker/worker").RemoteBroker} broker
+ * @param {() => Promise<void>} dispose
+ * @returns {Promise<any>}
+ */
+async function implementation(id, broker, dispose) {
+  let letters = await call("letters", id);
 
   /** Both sides do what is ready: whoever is asked for a `flush` has taken, and sent, everything before it. */
   const settle = async () => {
@@ -89,22 +110,41 @@ async function open(options) {
     await turn();
   };
 
+  const part =
+    (/** @type {string} */ name) =>
+    (/** @type {any[]} */ ...args) =>
+      call("part", id, { part: name, args });
+  // What is the broker's own is asked for over there.
+  Object.defineProperties(broker, {
+    deadLetters: {
+      get: () => {
+        if (letters.code !== undefined) throw Object.assign(new Error("refused over there"), { code: letters.code });
+        return { list: part("list"), redrive: part("redrive"), purge: part("purge"), stats: () => letters.stats };
+      },
+    },
+    replay: {
+      async *value(/** @type {any[]} */ ...args) {
+        yield* await part("replay")(...args);
+      },
+    },
+  });
+  const again = async (/** @type {"reopen" | "crash"} */ how) =>
+    implementation(id, await connect("again", id, how), async () => undefined);
+
   return {
     broker,
-    /** One timer of the broker at a time: what it leads to happens here, too, before time moves on. @param {number} ms */
+    /** One thing that happens at a time: what it leads to happens here, too, before time moves on. @param {number} ms */
     advance: async (ms) => {
       await settle();
       let left = ms;
       do {
-        ({ left, timers } = await call("step", id, left));
+        ({ left, letters } = await call("step", id, left));
         await settle();
       } while (left > 0);
     },
-    pendingTimers: () => timers,
-    dispose: async () => {
-      await call("close", id);
-      channels.delete(id);
-    },
+    reopen: () => again("reopen"),
+    crash: () => again("crash"),
+    dispose,
   };
 }
 

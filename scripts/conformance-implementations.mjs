@@ -2,7 +2,7 @@
 // What docs/conformance.md has a column for, and how it runs.
 import { InProcBroker } from "inproc-broker";
 import { VirtualClock } from "inproc-broker/testing";
-import { remoteExcept, remoteSupports, startRemote } from "./conformance-remote.mjs";
+import { remoteExcept, remoteStoreSupports, remoteSupports, startRemote } from "./conformance-remote.mjs";
 import { crashingExcept, crashingSupports, openCrashing, openOnLevel, storeSupports } from "./conformance-store.mjs";
 import { runAll } from "./conformance-table.mjs";
 
@@ -21,13 +21,8 @@ const inMemory = {
   supports: { durables: noStore, replay: noStore, crash: noStore },
 };
 
-/** @type {Parameters<typeof runAll>[1]} */
-const remotely = {
-  factory: () => {
-    throw new Error("the other side opens brokers");
-  },
-  supports: remoteSupports,
-  except: remoteExcept,
+const elsewhere = () => {
+  throw new Error("the other side opens brokers");
 };
 
 /** What passes in a run that is not made here: every case that is not skipped. */
@@ -52,13 +47,17 @@ export async function runEverywhere(suite, { withDisk }) {
     { name: "on LevelDB", results: await runAll(suite, onLevel, onDisk) },
     { name: "on LevelDB, crash between steps", results: await runAll(suite, crashing, onDisk) },
   ];
-  for (const [name, kind] of /** @type {const} */ ([
-    ["through a worker", "thread"],
-    ["through IPC", "process"],
+  for (const [name, kind, hasStore] of /** @type {const} */ ([
+    ["through a worker", "thread", false],
+    ["through a worker, on LevelDB", "thread", true],
+    ["through IPC", "process", false],
+    ["through IPC, on LevelDB", "process", true],
   ])) {
-    const remote = await startRemote(kind);
-    runs.push({ name, results: await runAll(suite, remotely, remote) });
-    await remote.stop();
+    const supports = hasStore ? remoteStoreSupports : remoteSupports;
+    const remotely = { factory: elsewhere, supports, except: remoteExcept };
+    const remote = hasStore && !withDisk ? null : await startRemote(kind, { hasStore });
+    runs.push({ name, results: await runAll(suite, remotely, remote ?? passes) });
+    await remote?.stop();
   }
   return runs;
 }

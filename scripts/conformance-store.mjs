@@ -69,7 +69,30 @@ export async function openOnLevel(options) {
 }
 
 /**
- * The same, crashed and opened again between the steps of the case, wherever the contract lets nothing be lost.
+ * The same, for clients elsewhere.
+ *
+ * @param {Options} options
+ * @returns {Promise<import("./conformance-remote.mjs").House>}
+ */
+export async function openStored(options) {
+  const { folder, dispose } = newFolder();
+  const t = await open(options, folder);
+  return {
+    broker: t.broker,
+    clock: t.clock,
+    again: async (how) => {
+      if (how === "crash") await t.crash();
+      return t.restart();
+    },
+    end: async () => {
+      await t.broker.close({ drain: false });
+      dispose();
+    },
+  };
+}
+
+/**
+ * The same as `openOnLevel`, crashed and opened again between the steps of the case, wherever the contract lets nothing be lost.
  *
  * @param {Options} options
  * @param {() => void} [crashed] told of each crash

@@ -49,6 +49,17 @@ export class Opened {
     throw new ConformanceError(`it did not happen: ${what}`);
   }
 
+  /** What the promise resolves to, without time moving on: one that stays open fails the case, and does not hang it. */
+  async outcome<Value>(what: string, promise: Promise<Value>): Promise<Value> {
+    let isOpen = true;
+    const over = (): void => {
+      isOpen = false;
+    };
+    promise.then(over, over);
+    await this.until(what, () => !isOpen);
+    return promise;
+  }
+
   /** Has happen what is ready; for checks that something does not. */
   async settle(): Promise<void> {
     for (let turn = 0; turn < quiet; turn += 1) await this.advance(0);

@@ -3,6 +3,7 @@ import type {
   BrokerOptions,
   CloseOptions,
   CloseResult,
+  FetchOptions,
   Handler,
   Message,
   Plugin,
@@ -11,6 +12,7 @@ import type {
   RequestOptions,
   SubscribeOptions,
   Subscription,
+  UnsubscribeOptions,
 } from "../../src/index.js";
 import { InProcBroker } from "../../src/index.js";
 
@@ -50,13 +52,18 @@ class Bent extends InProcBroker {
     const isPush = typeof handlerOrOptions === "function";
     const given = isPush ? options : (handlerOrOptions ?? {});
     const bent = this.bends.options?.(given) ?? given;
-    if (!isPush) return super.subscribe(pattern, bent as SubscribeOptions) as unknown as Subscription<never>;
+    if (!isPush) {
+      const subscription = super.subscribe(pattern, bent as SubscribeOptions);
+      this.bends.puller?.(subscription);
+      return subscription as unknown as Subscription<never>;
+    }
     const handler = this.bends.handler?.(handlerOrOptions, this) ?? handlerOrOptions;
     return super.subscribe(pattern, handler as Handler, bent as SubscribeOptions) as unknown as Subscription<never>;
   }
 
   override request<Answer>(topic: string, data: unknown, options?: RequestOptions): Promise<Answer> {
-    return (this.bends.request?.(this) as Promise<Answer> | undefined) ?? super.request<Answer>(topic, data, options);
+    const request = (given: RequestOptions | undefined): Promise<Answer> => super.request(topic, data, given);
+    return (this.bends.request?.(request, options) as Promise<Answer> | undefined) ?? request(options);
   }
 
   override close(options: CloseOptions = {}): Promise<CloseResult> {
@@ -77,7 +84,12 @@ interface Bends {
   readonly publishBatch?: (entries: readonly BatchEntry[], broker: Bent) => Promise<Receipt[]>;
   readonly options?: (options: SubscribeOptions<never>) => SubscribeOptions<never>;
   readonly handler?: (handler: AnyHandler, broker: Bent) => AnyHandler;
-  readonly request?: (broker: Bent) => Promise<unknown>;
+  /** Of a subscription without a handler. */
+  readonly puller?: (subscription: Subscription) => void;
+  readonly request?: (
+    request: (options: RequestOptions | undefined) => Promise<unknown>,
+    options: RequestOptions | undefined,
+  ) => Promise<unknown>;
   readonly close?: (
     close: (options: CloseOptions) => Promise<CloseResult>,
     options: CloseOptions,
@@ -345,6 +357,68 @@ export const mutants: readonly Mutant[] = [
     name: "answers a request that nobody can answer with silence",
     caughtBy: "request-reply: with nobody to answer, it fails at once with ERR_NO_RESPONDERS",
     make: bent(() => ({ request: () => Promise.resolve(undefined) })),
+  },
+  {
+    name: "waits for an answer for ever",
+    caughtBy: "request-reply: with no answer in time, it fails with ERR_TIMEOUT",
+    make: bent(() => ({ request: (request, options) => request({ ...options, timeout: 1e9 }) })),
+  },
+  {
+    name: "does not mark what comes again",
+    caughtBy: "redelivery: nack brings the message again, counted and marked",
+    make: bent(() => ({
+      plugin: {
+        name: "mutant",
+        onDeliver: (message) => void Object.defineProperty(message, "redelivered", { value: false }),
+      },
+    })),
+  },
+  {
+    name: "answers every publish with one sequence number",
+    caughtBy: "delivery: sequence numbers rise with every publish",
+    make: bent(() => ({
+      publish: async (publish, topic, data, options) => ({ ...(await publish(topic, data, options)), seq: 1 }),
+    })),
+  },
+  {
+    name: "loses what a member of a group holds when it leaves",
+    caughtBy: "groups: what a member holds when it leaves goes to the others",
+    make: bent(() => ({
+      puller: (subscription) => {
+        const held: Message[] = [];
+        const fetch = subscription.fetch.bind(subscription);
+        const unsubscribe = subscription.unsubscribe.bind(subscription);
+        Object.assign(subscription, {
+          fetch: async (count: number, options?: FetchOptions) => {
+            const messages = await fetch(count, options);
+            held.push(...messages);
+            return messages;
+          },
+          unsubscribe: async (options?: UnsubscribeOptions) => {
+            for (const message of held) await message.ack();
+            await unsubscribe(options);
+          },
+        });
+      },
+    })),
+  },
+  {
+    name: "keeps what was retained although null was published",
+    caughtBy: "retained: null clears it",
+    make: bent(() => ({
+      publish: (publish, topic, data, options) =>
+        publish(topic, data, data === null ? without(options, "retain") : options),
+    })),
+  },
+  {
+    name: "gives a message with a key an id of its own",
+    caughtBy: "headers: a message with headers, a key or a priority has the id that publish has answered",
+    make: bent(() => ({
+      publish: (publish, topic, data, options) =>
+        publish(topic, data, options).then((answer) =>
+          options?.key === undefined ? answer : { ...answer, id: answer.id.slice(0, 18) },
+        ),
+    })),
   },
   {
     name: "confirms before anybody has acknowledged",

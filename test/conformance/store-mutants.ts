@@ -66,6 +66,11 @@ export const storeMutants: readonly StoreMutant[] = [
     })),
   },
   {
+    name: "keeps what deleteDurable was to forget",
+    caughtBy: "durables: deleteDurable forgets its position and backlog",
+    bend: without((step) => step.type === "durable" && step.change === "deleted"),
+  },
+  {
     name: "begins every durable with what is new",
     caughtBy: 'durables: from "oldest" begins with the history',
     bend: bent((store) => ({

@@ -125,7 +125,7 @@ export const requestCases = cases("request-reply", {
     const outcome = refused(answer, "ERR_TIMEOUT", "request");
     await t.settle();
     await t.advance(500);
-    await outcome;
+    await t.outcome("the request fails in time", outcome);
   },
   "many requests at once each get their own answer": async (c) => {
     const t = await c.open();
@@ -205,7 +205,7 @@ export const confirmCases = cases("confirms", {
     const outcome = refused(t.broker.publish("a", 1, { confirm: 1, confirmTimeout: 500 }), "ERR_TIMEOUT", "publish");
     await t.settle();
     await t.advance(500);
-    await outcome;
+    await t.outcome("the publish fails in time", outcome);
     equal((await sub.fetch(1, { timeout: 0 })).length, 1, "received");
   },
   "confirm: a redelivery that succeeds counts": async (c) => {

@@ -51,11 +51,13 @@ export const durableCases = cases("durables", {
     equal(dataOf(await take(t, t.broker.subscribe("a", durable("d")), 1)), [1], "received");
   },
   "deleteDurable forgets its position and backlog": async (c) => {
-    const t = await c.open({ ack: {} });
-    const sub = t.broker.subscribe("a", durable("d"));
+    let t = await c.open({ ack: {} });
+    const subs = ["d", "e"].map((name) => t.broker.subscribe("a", durable(name)));
     await t.broker.publish("a", 1);
-    await sub.unsubscribe({ deleteDurable: true });
-    equal(await t.broker.subscribe("a", durable("d")).fetch(1, { timeout: 0 }), [], "received");
+    for (const sub of subs) await sub.unsubscribe({ deleteDurable: true });
+    equal(dataOf(await take(t, t.broker.subscribe("a", durable("d")), 1)), [], "received at once");
+    t = await reopen(c, t);
+    equal(dataOf(await take(t, t.broker.subscribe("a", durable("e")), 1)), [], "received after opening again");
   },
   'from "oldest" begins with the history': async (c) => {
     const t = await c.open({ ack: {} });
