@@ -1,3 +1,4 @@
+import { ReturnedItems } from "./returned-items.js";
 import { Ring } from "./ring.js";
 
 const lowest = 0;
@@ -5,6 +6,8 @@ const highest = 9;
 
 /** How a `PriorityQueue` orders; without options by priority alone. */
 export interface PriorityQueueOptions<T> {
+  /** The number by which items that are put back keep their order among each other. Must not change meanwhile. */
+  readonly numberOf?: (item: T) => number;
   /**
    * What one level of priority is worth in waiting time, in milliseconds: an item that has waited this much longer
    * for each level it is lower comes first. A positive number; needs `timeOf`.
@@ -15,11 +18,60 @@ export interface PriorityQueueOptions<T> {
 }
 
 /** The waiting items of one priority, first in first out. */
-interface Lane<T> {
+class Lane<T> {
   readonly priority: number;
-  readonly items: Ring<T>;
+  readonly items = new Ring<T>();
+  /** Those that were put back, which come before the others; null where there are none. */
+  returned: ReturnedItems<T> | null = null;
   /** Where the lane stands in the heap; -1: it is not in it. */
-  position: number;
+  position = -1;
+
+  constructor(priority: number) {
+    this.priority = priority;
+  }
+
+  get length(): number {
+    return this.returned === null ? this.items.length : this.items.length + this.returned.length;
+  }
+
+  shift(): T | undefined {
+    const { returned } = this;
+    if (returned === null) return this.items.shift();
+    const item = returned.shift();
+    if (returned.length === 0) this.returned = null;
+    return item;
+  }
+
+  pop(): T | undefined {
+    const { returned } = this;
+    if (returned === null || this.items.length > 0) return this.items.pop();
+    const item = returned.pop();
+    if (returned.length === 0) this.returned = null;
+    return item;
+  }
+
+  peek(): T | undefined {
+    return this.returned === null ? this.items.peek() : this.returned.peek();
+  }
+
+  at(index: number): T | undefined {
+    const { returned } = this;
+    if (returned === null) return this.items.at(index);
+    if (index === 0) return returned.peek();
+    return index < returned.length ? returned.at(index) : this.items.at(index - returned.length);
+  }
+
+  retain(keep: (item: T) => boolean): void {
+    const { returned } = this;
+    if (returned !== null) {
+      try {
+        returned.retain(keep);
+      } finally {
+        if (returned.length === 0) this.returned = null;
+      }
+    }
+    this.items.retain(keep);
+  }
 }
 
 /**
@@ -32,6 +84,9 @@ interface Lane<T> {
  * With aging an item's rank is `timeOf(item) - priority * agingMs`, the smaller first and the higher priority at
  * a tie: what waits long enough overtakes, inside one priority the order stays.
  *
+ * What is put back comes before the others of its priority, those among each other in the order of their numbers,
+ * whichever came back first.
+ *
  * Every lane in the heap has items, with one exception that keeps a queue of one priority off the heap: a lane
  * that runs empty while it is alone stays, until a lane of another priority needs its place.
  */
@@ -40,11 +95,13 @@ export class PriorityQueue<T> {
   readonly #heap: Lane<T>[] = [];
   readonly #agingMs: number;
   readonly #timeOf: ((item: T) => number) | undefined;
+  readonly #numberOf: (item: T) => number;
   /** The lane in the heap while there is but one: most queues have one priority, and then this is all they need. */
   #alone: Lane<T> | undefined;
 
   constructor(options: PriorityQueueOptions<T> = {}) {
     const { agingMs, timeOf } = options;
+    this.#numberOf = options.numberOf ?? (() => 0);
     if (agingMs === undefined) {
       this.#agingMs = 0;
       this.#timeOf = undefined;
@@ -59,10 +116,10 @@ export class PriorityQueue<T> {
 
   /** How many items wait. */
   get size(): number {
-    if (this.#alone !== undefined) return this.#alone.items.length;
+    if (this.#alone !== undefined) return this.#alone.length;
     let size = 0;
     for (let index = 0; index < this.#heap.length; index += 1) {
-      size += (this.#heap[index] as Lane<T>).items.length;
+      size += (this.#heap[index] as Lane<T>).length;
     }
     return size;
   }
@@ -84,10 +141,11 @@ export class PriorityQueue<T> {
     if (lane.position < 0) this.#enter(lane);
   }
 
-  /** Adds an item before all others of its priority: the place of one that is given back. */
-  pushFront(item: T, priority: number): void {
+  /** Gives an item back: it comes before the others of its priority, but for those given back with a smaller number. */
+  putBack(item: T, priority: number): void {
     const lane = this.#lanes[priority] ?? this.#openLane(priority);
-    lane.items.unshift(item);
+    lane.returned ??= new ReturnedItems(this.#numberOf);
+    lane.returned.push(item);
     if (lane.position < 0) this.#enter(lane);
     else if (this.#timeOf !== undefined && this.#alone === undefined) this.#restore(lane);
   }
@@ -95,24 +153,24 @@ export class PriorityQueue<T> {
   /** Removes the item that comes first and returns it; `undefined` when the queue is empty. */
   shift(): T | undefined {
     const alone = this.#alone;
-    if (alone !== undefined) return alone.items.shift();
+    if (alone !== undefined) return alone.shift();
     const lane = this.#heap[0];
     if (lane === undefined) return undefined;
-    const item = lane.items.shift();
+    const item = lane.shift();
     this.#settle(lane);
     return item;
   }
 
   /** The item that comes first, left in place. */
   peek(): T | undefined {
-    return this.#heap[0]?.items.peek();
+    return this.#heap[0]?.peek();
   }
 
   /** Removes the oldest item of the lowest waiting priority and returns it. */
   shiftLowest(): T | undefined {
     const lane = this.#lowestLane();
     if (lane === undefined) return undefined;
-    const item = lane.items.shift();
+    const item = lane.shift();
     this.#settle(lane);
     return item;
   }
@@ -121,7 +179,7 @@ export class PriorityQueue<T> {
   popLowest(): T | undefined {
     const lane = this.#lowestLane();
     if (lane === undefined) return undefined;
-    const item = lane.items.pop();
+    const item = lane.pop();
     this.#settle(lane);
     return item;
   }
@@ -137,7 +195,7 @@ export class PriorityQueue<T> {
     const before = this.size;
     try {
       for (let priority = highest; priority >= lowest; priority -= 1) {
-        this.#lanes[priority]?.items.retain(keep);
+        this.#lanes[priority]?.retain(keep);
       }
     } finally {
       this.#rebuild();
@@ -158,13 +216,13 @@ export class PriorityQueue<T> {
     for (;;) {
       let first: { lane: Lane<T>; index: number } | undefined;
       for (const cursor of cursors) {
-        if (cursor.index === cursor.lane.items.length) continue;
+        if (cursor.index === cursor.lane.length) continue;
         if (first === undefined || this.#comesFirst(cursor.lane, cursor.index, first.lane, first.index)) {
           first = cursor;
         }
       }
       if (first === undefined) return;
-      yield first.lane.items.at(first.index) as T;
+      yield first.lane.at(first.index) as T;
       first.index += 1;
     }
   }
@@ -173,7 +231,7 @@ export class PriorityQueue<T> {
     if (!Number.isInteger(priority) || priority < lowest || priority > highest) {
       throw new RangeError(`A priority is a whole number from 0 to 9, got ${String(priority)}.`);
     }
-    const lane: Lane<T> = { priority, items: new Ring(), position: -1 };
+    const lane = new Lane<T>(priority);
     this.#lanes[priority] = lane;
     return lane;
   }
@@ -181,7 +239,7 @@ export class PriorityQueue<T> {
   #lowestLane(): Lane<T> | undefined {
     const heap = this.#heap;
     let found = heap[0];
-    if (found === undefined || found.items.length === 0) return undefined;
+    if (found === undefined || found.length === 0) return undefined;
     for (let index = 1; index < heap.length; index += 1) {
       const lane = heap[index] as Lane<T>;
       if (lane.priority < found.priority) found = lane;
@@ -192,14 +250,14 @@ export class PriorityQueue<T> {
   /** Puts a lane that has just lost an item where it belongs. */
   #settle(lane: Lane<T>): void {
     if (this.#alone !== undefined) return;
-    if (lane.items.length === 0) this.#leave(lane);
+    if (lane.length === 0) this.#leave(lane);
     else if (this.#timeOf !== undefined) this.#restore(lane);
   }
 
   #enter(lane: Lane<T>): void {
     const heap = this.#heap;
     const alone = this.#alone;
-    if (alone !== undefined && alone.items.length === 0) {
+    if (alone !== undefined && alone.length === 0) {
       alone.position = -1;
       heap.length = 0;
     }
@@ -233,7 +291,7 @@ export class PriorityQueue<T> {
     for (const lane of this.#lanes) {
       if (lane === undefined) continue;
       lane.position = -1;
-      if (lane.items.length > 0) this.#enter(lane);
+      if (lane.length > 0) this.#enter(lane);
     }
   }
 
@@ -277,8 +335,8 @@ export class PriorityQueue<T> {
   #comesFirst(a: Lane<T>, aIndex: number, b: Lane<T>, bIndex: number): boolean {
     const timeOf = this.#timeOf;
     if (timeOf === undefined) return a.priority > b.priority;
-    const aRank = timeOf(a.items.at(aIndex) as T) - a.priority * this.#agingMs;
-    const bRank = timeOf(b.items.at(bIndex) as T) - b.priority * this.#agingMs;
+    const aRank = timeOf(a.at(aIndex) as T) - a.priority * this.#agingMs;
+    const bRank = timeOf(b.at(bIndex) as T) - b.priority * this.#agingMs;
     return aRank < bRank || (aRank === bRank && a.priority > b.priority);
   }
 }

@@ -95,7 +95,9 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     this.#maxMessages = settings.maxMessages;
     this.#maxBytes = settings.maxBytes;
     this.#waiting = new PriorityQueue<Item>(
-      settings.agingMs > 0 ? { agingMs: settings.agingMs, timeOf: (item) => item.timestamp } : {},
+      settings.agingMs > 0
+        ? { numberOf: seqOf, agingMs: settings.agingMs, timeOf: (item) => item.timestamp }
+        : { numberOf: seqOf },
     );
     this.#keys = settings.isOrderedByKey ? new KeyOrder<Item>() : null;
   }
@@ -529,19 +531,19 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     delivery.timer = null;
   }
 
-  /** A delivery that comes back goes before the others of its priority. */
+  /** A delivery that comes back goes before the others of its priority, behind those that came back and are older. */
   #putBack(delivery: Delivery): void {
     this.queued += 1;
     this.queuedBytes += delivery.bytes;
     if (delivery.message.expiresAtMs !== 0) {
       if (delivery.message.expiresAtMs <= this.#host.dates.now()) {
-        this.#waiting.pushFront(delivery, delivery.priority);
+        this.#waiting.putBack(delivery, delivery.priority);
         this.expire(delivery);
         return;
       }
       this.#watchExpiry(delivery);
     }
-    this.#waiting.pushFront(delivery, delivery.priority);
+    this.#waiting.putBack(delivery, delivery.priority);
     if (this.consumers.length > 0) this.#host.scheduler.schedule(this);
   }
 
@@ -613,7 +615,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   #unpark(item: Item): void {
     const next = this.#keys?.release(item);
-    if (next !== undefined) this.#waiting.pushFront(next, next.priority);
+    if (next !== undefined) this.#waiting.putBack(next, next.priority);
   }
 
   #dropWaiting(delivery: Delivery, reason: DropReason): void {
@@ -692,6 +694,10 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     held.stopListening?.();
     held.resolve?.(held.result as never);
   }
+}
+
+function seqOf(item: Item): number {
+  return item.seq;
 }
 
 function messageOf(item: Item): PublishedMessage {

@@ -38,7 +38,7 @@ describe("PriorityQueue", () => {
     queue.push("a", 4);
     queue.push("b", 4);
     queue.push("c", 7);
-    queue.pushFront("again", 4);
+    queue.putBack("again", 4);
     expect(drain(queue)).toEqual(["c", "again", "a", "b"]);
   });
 
@@ -113,7 +113,7 @@ describe("PriorityQueue", () => {
         queue.push("x", priority);
       }).toThrow(RangeError);
       expect(() => {
-        queue.pushFront("x", priority);
+        queue.putBack("x", priority);
       }).toThrow(RangeError);
     }
     expect(queue.size).toBe(0);
@@ -165,7 +165,7 @@ describe("PriorityQueue", () => {
       const queue = new PriorityQueue<Job>(aging);
       queue.push(job("high", 1000), 9);
       queue.push(job("low", 900), 0);
-      queue.pushFront(job("low again", 0), 0);
+      queue.putBack(job("low again", 0), 0);
       expect(drain(queue).map(({ name }) => name)).toEqual(["low again", "high", "low"]);
     });
 

@@ -130,11 +130,13 @@ describe("PriorityQueue against a naive model", () => {
     readonly id: number;
     readonly priority: number;
     readonly time: number;
+    readonly isReturned: boolean;
   }
+  const numberOf = ({ id, time }: Item): number => time * 1000 + id;
   const priority = fc.oneof(fc.integer({ min: 0, max: 9 }), fc.constant(4));
   const step = fc.oneof(
     { weight: 50, arbitrary: fc.tuple(fc.constant("push"), priority, fc.nat(1000)) },
-    { weight: 10, arbitrary: fc.tuple(fc.constant("pushFront"), priority, fc.nat(1000)) },
+    { weight: 10, arbitrary: fc.tuple(fc.constant("putBack"), priority, fc.nat(1000)) },
     { weight: 40, arbitrary: fc.tuple(fc.constant("shift"), fc.constant(0), fc.constant(0)) },
     {
       weight: 10,
@@ -172,15 +174,21 @@ describe("PriorityQueue against a naive model", () => {
   it.each([undefined, 1, 50, 400])("gives the same items after any steps, agingMs %s", (agingMs) => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
-        const queue = new PriorityQueue<Item>(agingMs === undefined ? {} : { agingMs, timeOf: ({ time }) => time });
+        const queue = new PriorityQueue<Item>({
+          numberOf,
+          ...(agingMs === undefined ? {} : { agingMs, timeOf: ({ time }) => time }),
+        });
         const model = new Model(agingMs);
         let nextId = 0;
         for (const [action, argument, time] of steps) {
-          if (action === "push" || action === "pushFront") {
+          if (action === "push" || action === "putBack") {
             nextId += 1;
-            const item = { id: nextId, priority: argument, time };
+            const item = { id: nextId, priority: argument, time, isReturned: action === "putBack" };
             queue[action](item, argument);
-            model.lanes[argument]![action === "push" ? "push" : "unshift"](item);
+            const lane = model.lanes[argument]!;
+            const place = lane.findIndex((other) => !other.isReturned || numberOf(other) > numberOf(item));
+            if (action === "push" || place < 0) lane.push(item);
+            else lane.splice(place, 0, item);
           } else if (action === "shift") {
             expect(queue.shift()).toBe(model.first()?.shift());
           } else if (action === "shiftLowest") {
@@ -214,7 +222,7 @@ describe("PriorityQueue against a naive model", () => {
     fc.assert(
       fc.property(fc.array(priority, { maxLength: 500 }), (priorities) => {
         const queue = new PriorityQueue<Item>();
-        const items = priorities.map((level, id) => ({ id, priority: level, time: 0 }));
+        const items = priorities.map((level, id) => ({ id, priority: level, time: 0, isReturned: false }));
         for (const item of items) queue.push(item, item.priority);
         expect([...queue]).toEqual(items.toSorted((a, b) => b.priority - a.priority));
       }),
