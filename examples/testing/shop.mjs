@@ -10,8 +10,11 @@ const day = 24 * 3_600_000;
  *
  * @param {import("inproc-broker").Broker} broker
  * @param {{ charge: (order: Order) => Promise<void> }} payments
+ * @param {{ isDurable?: boolean }} [options] isDurable: the broker has a store, and the shop goes on after a crash where it was
  */
-export function startShop(broker, payments) {
+export function startShop(broker, payments, { isDurable = false } = {}) {
+  /** @param {string} name @returns {import("inproc-broker").SubscribeOptions} */
+  const as = (name) => ({ ack: "auto", ...(isDurable ? { durable: name } : { group: name }) });
   broker.subscribe(
     "order.placed",
     async (msg) => {
@@ -19,14 +22,12 @@ export function startShop(broker, payments) {
       await payments.charge(msg.data);
       await broker.publish("order.paid", { id: msg.data.id }, { dedupId: `paid-${msg.data.id}` });
     },
-    { group: "billing", ack: "auto" },
+    as("billing"),
   );
-  broker.subscribe("order.paid", (msg) => broker.publish("order.shipped", msg.data), {
-    group: "shipping",
-    ack: "auto",
-  });
-  broker.subscribe("cart.abandoned", (msg) => broker.publish("mail.reminder", msg.data, { delay: day }), {
-    group: "marketing",
-    ack: "auto",
-  });
+  broker.subscribe("order.paid", (msg) => broker.publish("order.shipped", msg.data), as("shipping"));
+  broker.subscribe(
+    "cart.abandoned",
+    (msg) => broker.publish("mail.reminder", msg.data, { delay: day }),
+    as("marketing"),
+  );
 }

@@ -1,7 +1,12 @@
 // @ts-check
 // The shop's tests in node:test: `node --test examples/testing/shop.node-test.mjs`.
 import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { mock, test } from "node:test";
+import { InProcBroker } from "inproc-broker";
+import { levelPersistence } from "inproc-broker/persistence";
 import { createTestBroker } from "inproc-broker/testing";
 import { startShop } from "./shop.mjs";
 
@@ -40,4 +45,29 @@ await test("on node:test's own timers", async () => {
   await t.waitFor("mail.reminder");
   await t.broker.close();
   mock.timers.reset();
+});
+
+await test("without the kit: the shop on the broker and the store that it runs on, on the machine's clock", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "shop-"));
+  /** @type {number[]} */
+  const charged = [];
+  const open = async () => {
+    const broker = await InProcBroker.open({ ack: {}, persistence: levelPersistence({ path: folder }) });
+    startShop(broker, { charge: async (order) => void charged.push(order.id) }, { isDurable: true });
+    return broker;
+  };
+  const before = await open();
+  const carrier = before.subscribe("order.shipped", { durable: "carrier" });
+  await carrier.unsubscribe(); // it is away, and its place is kept
+  await before.publish("order.placed", { id: 7, total: 10 });
+  await before.idle();
+  await before.close();
+
+  const broker = await open();
+  const shipped = broker.subscribe("order.shipped", { durable: "carrier" });
+  const [message] = await shipped.fetch(1);
+  assert.deepEqual([message?.data, charged], [{ id: 7 }, [7]]);
+  await message?.ack();
+  await broker.close();
+  await rm(folder, { recursive: true });
 });

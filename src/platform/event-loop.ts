@@ -1,3 +1,6 @@
+import { performance } from "node:perf_hooks";
+import * as timers from "node:timers";
+
 /** The event loop of the thread: when its turn ends, how long the turn has lasted, what keeps it alive. */
 export interface EventLoop {
   /** Runs `run` after I/O has had its chance, in the loop's next turn. */
@@ -18,10 +21,10 @@ export function eventLoopOf(clock: { turnTime?(): number }): EventLoop {
 const longestTimerMs = 2 ** 31 - 1;
 
 /**
- * The loop's own functions, taken before any test can put fake timers in their place: a test that stops time must not
- * stop the deliveries, which wait for no time.
+ * The loop's own functions, from where fake timers do not reach, whether a test puts them in place before or after this module is
+ * loaded: a test that stops time must not stop the deliveries, which wait for no time.
  */
-const { setImmediate, setInterval, clearInterval } = globalThis;
+const { setImmediate, setInterval, clearInterval } = timers;
 const monotonic = performance.now.bind(performance);
 
 let holders = 0;

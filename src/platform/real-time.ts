@@ -1,8 +1,10 @@
+import * as timers from "node:timers";
+
 /**
- * Real time, whatever fake timers a test has put in the place of the global functions: these were taken when this module
- * was loaded, and the first import of the library is before that.
+ * Real time, whatever fake timers a test has put in the place of the global functions: these were taken when this module was loaded,
+ * and from where fake timers that were there before that (jest's `enableGlobally`) do not reach.
  */
-const { setTimeout, clearTimeout, setImmediate } = globalThis;
+const { setTimeout, clearTimeout, setImmediate } = timers;
 
 /** Runs `run` after `delayMs` real milliseconds, and keeps the process alive until then. Returns what cancels it. */
 export function afterRealTime(delayMs: number, run: () => void): () => void {

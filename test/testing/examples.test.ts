@@ -12,6 +12,6 @@ describe("the example in jest, on globals that mean the same", async () => {
 
 it("the example in node:test", async () => {
   const { exitCode, stdout } = await runNode(["--test", "--test-reporter=tap", "examples/testing/shop.node-test.mjs"]);
-  expect(stdout).toContain("# pass 3");
+  expect(stdout).toContain("# pass 4");
   expect(exitCode).toBe(0);
 });

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { createTestBroker } from "../../src/testing/index.js";
 
 describe("on vitest's fake timers", () => {
@@ -49,6 +49,24 @@ describe("on vitest's fake timers", () => {
     await t.idle();
     expect(seen).toBe(20_000);
   });
+});
+
+it("works where fake timers were in place before it was loaded, as with jest's enableGlobally", async () => {
+  vi.useFakeTimers({ now: 0 });
+  onTestFinished(() => void vi.useRealTimers());
+  vi.resetModules();
+  const { createTestBroker: create } = await import("../../src/testing/index.js");
+  for (const clock of ["timers", "manual"] as const) {
+    const t = create({ clock });
+    const seen: unknown[] = [];
+    t.broker.subscribe("x", (msg) => void seen.push(msg.data));
+    await t.broker.publish("x", "now");
+    await t.idle({ timeoutMs: 500 });
+    await t.broker.publish("x", "later", { delay: 1_000 });
+    await (clock === "timers" ? vi.advanceTimersByTimeAsync(1_000) : t.clock.advance(1_000));
+    expect(seen).toEqual(["now", "later"]);
+    await t.broker.close();
+  }
 });
 
 describe("on the machine's clock", () => {
