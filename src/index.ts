@@ -46,6 +46,7 @@ export type { SettleContext } from "./broker/observers.js";
 export type { Decision } from "./delivery/ack-tracker.js";
 export type {
   DeadLetter,
+  DeadLetterChoice,
   DeadLetterFilter,
   DeadLetterListOptions,
   DeadLetterReason,

@@ -42,7 +42,7 @@ export type BatchEntry<Topics = AnyTopics> = {
 export interface CloseOptions {
   /** Wait for what is queued, in flight and in backoff; default true. */
   readonly drain?: boolean | undefined;
-  /** Milliseconds that may take; default 5,000. */
+  /** Milliseconds that may take; default 5,000. With 0 nothing is waited for, as without `drain`. */
   readonly timeout?: number | undefined;
 }
 

@@ -12,6 +12,7 @@ import { queueFull } from "../dispatch/queue-facts.js";
 import { Router } from "../dispatch/router.js";
 import { Scheduler } from "../dispatch/scheduler.js";
 import { brokerError, quote } from "../errors.js";
+import { checkCallOptions } from "../message/call-options.js";
 import type { Delivery, FlightOutcome } from "../message/delivery.js";
 import { idNonce, MessageIds } from "../message/id.js";
 import type { Message, MessageOrigin, ReplyOptions } from "../message/message.js";
@@ -229,6 +230,7 @@ export class BrokerCore {
         { topic: request.topic },
       );
     }
+    checkCallOptions("reply", options, ["headers"]);
     const headers = { ...options.headers, ...(isFailure ? { [failureHeader]: "true" } : {}) };
     const draft = await this.drafter.draft(replyTo, data, {
       headers,

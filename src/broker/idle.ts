@@ -1,15 +1,16 @@
 import type { QueueFacts } from "../dispatch/queue-facts.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
 import { brokerError } from "../errors.js";
+import { checkCallOptions } from "../message/call-options.js";
 import { checkPattern, matchesPattern, patternsOverlap } from "../topic/grammar.js";
-import { checkSignal, duration } from "./checks.js";
+import { checkSignal, delayMs } from "./checks.js";
 import type { BrokerCore } from "./core.js";
 
 /** What to wait for. */
 export interface IdleOptions {
   /** A topic or pattern; absent: everything. */
   readonly topic?: string | undefined;
-  /** Milliseconds after which it rejects with `ERR_TIMEOUT`; absent: it waits as long as it takes. */
+  /** Milliseconds after which it rejects with `ERR_TIMEOUT`, at once with 0; absent: it waits as long as it takes. */
   readonly timeout?: number | undefined;
   /** Also waits for messages that are published with a `delay` or `deliverAt`; default false. */
   readonly scheduled?: boolean | undefined;
@@ -18,6 +19,8 @@ export interface IdleOptions {
   /** Ends the wait: rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
+
+const optionNames = ["topic", "timeout", "scheduled", "retries", "signal"];
 
 interface Waiter {
   readonly options: IdleOptions;
@@ -42,14 +45,16 @@ export class IdleWatch {
 
   wait(options: IdleOptions): Promise<void> {
     try {
+      checkCallOptions("idle", options, optionNames);
       if (options.topic !== undefined) checkPattern(options.topic, this.#core.settings.limits);
-      if (options.timeout !== undefined) duration("timeout", options.timeout, Infinity);
+      if (options.timeout !== undefined && options.timeout !== Infinity) delayMs("timeout", options.timeout);
       checkSignal(options.signal);
       options.signal?.throwIfAborted();
     } catch (error) {
       return Promise.reject(error);
     }
     if (this.#isIdle(options)) return Promise.resolve();
+    if (options.timeout === 0) return Promise.reject(this.#timeoutError(options));
     return this.#wait(options);
   }
 

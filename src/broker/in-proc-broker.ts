@@ -2,6 +2,7 @@ import type { DeadLetters } from "../delivery/dead-letters.js";
 import type { Process } from "../dispatch/handler-consumer.js";
 import type { Subscription } from "../dispatch/subscription.js";
 import { brokerError, errorText, quote } from "../errors.js";
+import { checkCallOptions } from "../message/call-options.js";
 import type { Delivery } from "../message/delivery.js";
 import type { Message, MessageRecord, NackOptions } from "../message/message.js";
 import { fulfilled, messageRecord, quietRejection } from "../message/message.js";
@@ -15,7 +16,7 @@ import { eventLoopOf } from "../platform/event-loop.js";
 import { systemRandom } from "../platform/random.js";
 import { checkPattern, matchesPattern } from "../topic/grammar.js";
 import type { BatchEntry, Broker, CloseOptions, CloseResult, Handler, MessageOf } from "./broker.js";
-import { count, duration, moduleDisabled, requireText } from "./checks.js";
+import { checkSignal, count, delayMs, duration, invalid, moduleDisabled, requireText } from "./checks.js";
 import { endParts } from "./closing.js";
 import { BrokerCore } from "./core.js";
 import { purge, takeUnfinished } from "./emptying.js";
@@ -31,6 +32,7 @@ import { needsWait, notSync, tooManyHeld } from "./publish-errors.js";
 import { Publishing } from "./publishing.js";
 import type { Receipt } from "./receipt.js";
 import type { RequestManyOptions, RequestOptions } from "./requests.js";
+import { requestOptionNames } from "./requests.js";
 import { brokerSettings } from "./settings.js";
 import { brokerHealth, metricsSnapshot } from "./snapshot.js";
 import type { StoreLink } from "./store-link.js";
@@ -211,7 +213,17 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    * Rejects with what `publish` would reject with for the first that is refused.
    */
   publishBatch(entries: readonly BatchEntry<Topics>[]): Promise<Receipt[]> {
-    return this.#publishing.publishBatch(entries);
+    const { publishChannel } = this.#core;
+    if (!publishChannel.isActive || !Array.isArray(entries)) return this.#publishing.publishBatch(entries);
+    // A trace for each message; what the first of them starts publishes them all.
+    let batch: Promise<Receipt[]> | null = null;
+    const publishAll = (): Promise<Receipt[]> => (batch ??= this.#publishing.publishBatch(entries));
+    const given = entries as readonly ({ topic: string; data: unknown } & PublishOptions)[];
+    for (const [index, entry] of given.entries()) {
+      const { topic, data, ...options } = { ...entry };
+      void publishChannel.trace({ topic, data, options }, () => publishAll().then((receipts) => receipts[index]));
+    }
+    return publishAll();
   }
 
   /**
@@ -340,6 +352,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     options: RequestOptions = {},
   ): Promise<Answer> {
     this.#requireOpen();
+    checkCallOptions("request", options, requestOptionNames);
+    checkSignal(options.signal);
     const timeoutMs = duration("timeout", options.timeout, 5_000);
     const answer = await this.#core.requests.one(topic, timeoutMs, options.signal, (replyTo) =>
       this.#publishing.ask(topic, data, replyTo, options),
@@ -357,6 +371,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     options: RequestManyOptions = {},
   ): AsyncGenerator<Answer, void, undefined> {
     this.#requireOpen();
+    checkCallOptions("requestMany", options, [...requestOptionNames, "max"]);
+    checkSignal(options.signal);
     const timeoutMs = duration("timeout", options.timeout, 1_000);
     const max = count("max", options.max, Infinity);
     const answers = this.#core.requests.many(topic, max, timeoutMs, options.signal, (replyTo) =>
@@ -441,10 +457,17 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   beginTransaction(options: TransactionOptions = {}): Transaction<Topics> {
     this.#requireOpen();
     const transactions = this.#requireTransactions();
+    checkCallOptions("a transaction", options, ["id", "timeout"]);
     const id = transactions.manager.begin(options.id, options.timeout);
     return {
       id,
-      publish: (topic, data, given = {}) => transactions.publish(id, topic, data, given),
+      publish: (topic, data, given = {}) => {
+        const { publishChannel } = this.#core;
+        const stage = (): Promise<Receipt> => transactions.publish(id, topic, data, given);
+        return publishChannel.isActive
+          ? publishChannel.trace({ topic, data, options: { ...given, transaction: id } }, stage)
+          : stage();
+      },
       ack: (message) => transactions.ack(id, message),
       nack: (message, given) => transactions.nack(id, message, given),
       reject: (message, reason) => transactions.reject(id, message, reason),
@@ -503,6 +526,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   /** The subscriptions; with `topic`, those that would receive a message published to it. */
   subscriptions(options: { readonly topic?: string | undefined } = {}): SubscriptionInfo[] {
+    checkCallOptions("subscriptions", options, ["topic"]);
     return subscriptionsOf(this.#core, options.topic);
   }
 
@@ -638,7 +662,10 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   close(options: CloseOptions = {}): Promise<CloseResult> {
     if (this.#closing !== null) return this.#closing;
     try {
-      this.#closing = this.#close(options.drain !== false, duration("timeout", options.timeout, 5_000));
+      checkCallOptions("close", options, ["drain", "timeout"]);
+      const { drain = true, timeout = 5_000 } = options;
+      if (typeof drain !== "boolean") throw invalid("drain", "true or false", drain);
+      this.#closing = this.#close(drain, timeout === Infinity ? timeout : delayMs("timeout", timeout));
       return this.#closing;
     } catch (error) {
       // Nothing has begun: the next call may do better.
@@ -765,7 +792,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const deadline = core.clock.monotonic() + timeoutMs;
     this.#state = "draining";
     core.deadLetters?.refuse("redrive", closedError());
-    if (drain) {
+    if (drain && timeoutMs > 0) {
       await this.#idle.wait({ timeout: timeoutMs }).catch(() => undefined);
     }
     this.#state = "closed";

@@ -136,14 +136,19 @@ export class Publishing {
     const { headers, key } = options;
     const opening = this.#host.opening();
     if (opening !== null) await opening;
-    const receipt = await this.publishFully(topic, data, {
+    const full: PublishOptions = {
       // Who asked is gone after a crash, so that a request need not wait for the disk.
       ...(this.#core.store === null ? {} : { durability: "memory" }),
       replyTo,
       correlationId: this.#core.publisher.newId(),
       ...(headers === undefined ? {} : { headers }),
       ...(key === undefined ? {} : { key }),
-    });
+    };
+    const { publishChannel } = this.#core;
+    const send = (): Promise<Receipt> => this.publishFully(topic, data, full);
+    const receipt = await (publishChannel.isActive
+      ? publishChannel.trace({ topic, data, options: full }, send)
+      : send());
     if (receipt.matched === 0) throw noResponders(topic);
   }
 }

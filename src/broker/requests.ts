@@ -22,6 +22,8 @@ export interface RequestManyOptions extends RequestOptions {
   readonly max?: number | undefined;
 }
 
+export const requestOptionNames: readonly string[] = ["timeout", "headers", "key", "signal"];
+
 /** The header that marks an answer as a responder's failure; its data is what the responder threw. */
 export const failureHeader = "reply-failed";
 

@@ -1,3 +1,4 @@
+import { checkNackOptions } from "../delivery/ack-tracker.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
 import { brokerError, quote } from "../errors.js";
 import { Delivery } from "../message/delivery.js";
@@ -90,7 +91,10 @@ export class Transactions {
   }
 
   nack(id: string, message: Message<unknown>, options: NackOptions | undefined): Promise<void> {
-    return this.#settle(id, message, (delivery) => ({ kind: "nack", delivery, options }));
+    return this.#settle(id, message, (delivery) => {
+      if (options !== undefined) checkNackOptions(options);
+      return { kind: "nack", delivery, options };
+    });
   }
 
   reject(id: string, message: Message<unknown>, reason: string | undefined): Promise<void> {
@@ -102,6 +106,9 @@ export class Transactions {
       if (!(message instanceof Delivery)) {
         if (typeof message === "object" && message !== null) throw settledAtHandOver(message.topic);
         throw brokerError("ERR_INVALID_OPTION", `a transaction settles messages it was given; got ${quote(message)}`);
+      }
+      if (message.source.settler !== this.#core.tracker) {
+        throw brokerError("ERR_INVALID_OPTION", "a transaction settles messages of its own broker; this is another's");
       }
       this.manager.requireOpen(id);
       this.#core.tracker.stage(message);

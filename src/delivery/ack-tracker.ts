@@ -1,6 +1,7 @@
 import { LRUCache } from "lru-cache";
 import { Ring } from "../collections/ring.js";
-import { brokerError, quote } from "../errors.js";
+import { brokerError, errorText, quote } from "../errors.js";
+import { checkCallOptions } from "../message/call-options.js";
 import type { Attempt, Delivery, FlightOutcome, Settler } from "../message/delivery.js";
 import { settleRefused } from "../message/delivery.js";
 import type { NackOptions } from "../message/message.js";
@@ -101,26 +102,26 @@ export class AckTracker implements Settler {
   }
 
   nack(delivery: Delivery, options: NackOptions | undefined): Promise<void> {
-    const delay = options?.delay;
-    if (delay !== undefined && !(Number.isFinite(delay) && delay >= 0)) {
-      return quietRejection(
-        brokerError("ERR_INVALID_OPTION", `delay must be 0 or more milliseconds; got ${quote(delay)}`, {
-          option: "delay",
-        }),
-      );
+    if (options !== undefined) {
+      try {
+        checkNackOptions(options);
+      } catch (error) {
+        return quietRejection(error as Error);
+      }
     }
     if (delivery.state !== "inFlight") return this.#refuse(delivery);
     this.#decide(delivery);
     delivery.source.counters.nacked += 1;
     this.#host.onSettle?.(delivery, "nack");
-    return this.#tryAgain(delivery, this.#remember(delivery, "nacked", options?.reason), delay, options?.reason);
+    const reason = reasonText(options?.reason);
+    return this.#tryAgain(delivery, this.#remember(delivery, "nacked", reason), options?.delay, reason);
   }
 
   reject(delivery: Delivery, reason: string | undefined): Promise<void> {
     if (delivery.state !== "inFlight") return this.#refuse(delivery);
     this.#decide(delivery);
     this.#host.onSettle?.(delivery, "reject");
-    return this.#giveUp(delivery, "rejected", this.#remember(delivery, "rejected", reason));
+    return this.#giveUp(delivery, "rejected", this.#remember(delivery, "rejected", reasonText(reason)));
   }
 
   extend(delivery: Delivery, ms: number): Promise<void> {
@@ -283,4 +284,19 @@ export class AckTracker implements Settler {
     this.refused += 1;
     return settleRefused(delivery);
   }
+}
+
+/** Throws `ERR_INVALID_OPTION` for a delay that is none, and for an option that does not exist. */
+export function checkNackOptions(options: NackOptions): void {
+  checkCallOptions("nack", options, ["delay", "reason"]);
+  const { delay } = options;
+  if (delay === undefined || (Number.isFinite(delay) && delay >= 0)) return;
+  throw brokerError("ERR_INVALID_OPTION", `delay must be 0 or more milliseconds; got ${quote(delay)}`, {
+    option: "delay",
+  });
+}
+
+/** A reason goes into histories, events and the store, so that it is a text whatever was given. */
+function reasonText(reason: unknown): string | undefined {
+  return reason === undefined || typeof reason === "string" ? reason : errorText(reason);
 }

@@ -1,6 +1,8 @@
 import { brokerError, quote } from "../errors.js";
+import { checkCallOptions } from "../message/call-options.js";
 import type { Attempt } from "../message/delivery.js";
 import type { MessageRecord } from "../message/message.js";
+import { isLate } from "../message/thenable.js";
 import type { TimerLine } from "./timers.js";
 
 /** Why a message was given up on. */
@@ -47,6 +49,9 @@ export interface DeadLetterFilter {
   /** Who gave it up: a subscription's or a group's name. */
   readonly subscription?: string | undefined;
 }
+
+/** Which dead letters: by what they have, or by a function that is asked for each. */
+export type DeadLetterChoice = DeadLetterFilter | ((letter: DeadLetter) => boolean);
 
 /** A page of dead letters, oldest first. */
 export interface DeadLetterListOptions extends DeadLetterFilter {
@@ -106,14 +111,14 @@ export interface DeadLetters {
    *
    * @returns how many were driven
    */
-  redrive(filter?: DeadLetterFilter, options?: RedriveOptions): Promise<number>;
+  redrive(filter?: DeadLetterChoice, options?: RedriveOptions): Promise<number>;
   /**
    * Throws dead letters away: all that are there now and match, or none. Resolves once they are gone for good; with a store, also from
    * the disk. A repeat finds none. Rejects with `ERR_INVALID_OPTION`, `ERR_BROKER_CLOSED` or what the store refuses with.
    *
    * @returns how many
    */
-  purge(filter?: DeadLetterFilter): Promise<number>;
+  purge(filter?: DeadLetterChoice): Promise<number>;
   /** Figures of this instant. */
   stats(): DeadLetterStats;
 }
@@ -197,6 +202,7 @@ export class DeadLetterManager implements DeadLetters {
 
   list(options: DeadLetterListOptions = {}): Promise<{ items: DeadLetter[]; cursor: string | undefined }> {
     return this.#async(() => {
+      this.#checkObject(options);
       const { limit = 100, cursor, ...filter } = options;
       this.#check(filter);
       if (!Number.isInteger(limit) || limit < 1) {
@@ -232,10 +238,11 @@ export class DeadLetterManager implements DeadLetters {
     });
   }
 
-  async redrive(filter: DeadLetterFilter = {}, options: RedriveOptions = {}): Promise<number> {
-    const { rate, signal } = options;
+  async redrive(filter: DeadLetterChoice = {}, options: RedriveOptions = {}): Promise<number> {
     if (this.#refusal !== null) throw this.#refusal.error;
     this.#check(filter);
+    checkCallOptions("redrive", options, ["rate", "signal"]);
+    const { rate, signal } = options;
     if (rate !== undefined && !(typeof rate === "number" && rate > 0)) {
       throw brokerError("ERR_INVALID_OPTION", `rate must be more than 0 messages a second; got ${quote(rate)}`, {
         option: "rate",
@@ -259,7 +266,7 @@ export class DeadLetterManager implements DeadLetters {
     return driven;
   }
 
-  purge(filter: DeadLetterFilter = {}): Promise<number> {
+  purge(filter: DeadLetterChoice = {}): Promise<number> {
     return this.#async(() => {
       this.#check(filter);
       const numbers = [...this.#matching(filter)];
@@ -303,8 +310,16 @@ export class DeadLetterManager implements DeadLetters {
     for (const fail of [...this.#waits]) fail(error);
   }
 
-  *#matching(filter: DeadLetterFilter): IterableIterator<number> {
-    for (const [number, { letter }] of this.#kept) if (this.#isMatch(letter, filter)) yield number;
+  *#matching(filter: DeadLetterChoice): IterableIterator<number> {
+    for (const [number, { letter }] of this.#kept) {
+      const isChosen = typeof filter === "function" ? filter(letter) : this.#isMatch(letter, filter);
+      if (isLate(isChosen, () => undefined)) {
+        throw brokerError("ERR_INVALID_OPTION", "a filter must answer at once; this one returned a promise", {
+          option: "filter",
+        });
+      }
+      if (isChosen) yield number;
+    }
   }
 
   #isMatch(letter: DeadLetter, filter: DeadLetterFilter): boolean {
@@ -361,7 +376,9 @@ export class DeadLetterManager implements DeadLetters {
   }
 
   /** A misspelt condition would choose everything, and `purge` would throw it away. */
-  #check(filter: DeadLetterFilter): void {
+  #check(filter: DeadLetterChoice): void {
+    if (typeof filter === "function") return;
+    this.#checkObject(filter);
     for (const name of Object.keys(filter)) {
       if (filterNames.includes(name)) continue;
       throw brokerError(
@@ -378,6 +395,15 @@ export class DeadLetterManager implements DeadLetters {
         { option: "reason" },
       );
     }
+  }
+
+  #checkObject(filter: unknown): void {
+    if (typeof filter === "object" && filter !== null) return;
+    throw brokerError(
+      "ERR_INVALID_OPTION",
+      `dead letters are chosen by an object with ${filterNames.join(", ")}, such as { id }; got ${quote(filter)}`,
+      { option: "filter" },
+    );
   }
 
   /** What could be synchronous in memory is not on a store; so neither is it here. */

@@ -1,4 +1,5 @@
 import { brokerError, quote } from "../errors.js";
+import { checkCallOptions } from "../message/call-options.js";
 import type { Message } from "../message/message.js";
 import type { AckMode, Consumer } from "./consumer.js";
 import type { FetchOptions } from "./pull-consumer.js";
@@ -6,6 +7,8 @@ import { PullConsumer } from "./pull-consumer.js";
 import type { DropReason } from "./queue-facts.js";
 
 export type { FetchOptions } from "./pull-consumer.js";
+
+const fetchOptionNames = ["timeout", "signal"];
 
 /** What a subscription did and holds. Where members of a group share a queue, the queue's figures are the group's. */
 export interface SubscriptionStats {
@@ -167,7 +170,13 @@ export class Subscription<Received extends Message<unknown> = Message>
           option: "count",
         });
       }
-      const { timeout } = options;
+      checkCallOptions("fetch", options, fetchOptionNames);
+      const { timeout, signal } = options;
+      if (signal !== undefined && !(signal instanceof AbortSignal)) {
+        throw brokerError("ERR_INVALID_OPTION", `fetch's signal must be an AbortSignal; got ${quote(signal)}`, {
+          option: "signal",
+        });
+      }
       if (timeout !== undefined && !(typeof timeout === "number" && timeout >= 0)) {
         throw brokerError(
           "ERR_INVALID_OPTION",
@@ -212,6 +221,7 @@ export class Subscription<Received extends Message<unknown> = Message>
    * subscription it is dropped, counted as `unsubscribed`. Safe inside a handler; a repeat does nothing.
    */
   async unsubscribe(options: UnsubscribeOptions = {}): Promise<void> {
+    checkCallOptions("unsubscribe", options, ["deleteDurable"]);
     if (this.#state === "closed") return;
     await this.#owner.remove(this, options);
   }

@@ -7,7 +7,7 @@ import type { MessageIds } from "./id.js";
 export interface NackOptions {
   /** Milliseconds until it is delivered again; absent: the subscription's backoff. */
   readonly delay?: number | undefined;
-  /** Why, for the delivery history of a dead letter. */
+  /** Why, for the delivery history of a dead letter. Of an `Error` its message is kept. */
   readonly reason?: string | undefined;
 }
 

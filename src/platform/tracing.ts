@@ -43,7 +43,7 @@ export function openTraceChannel<Context extends object>(name: string): TraceCha
           asyncEnd.publish(context);
         },
         (failure: unknown) => {
-          Object.assign(context, { error: failure });
+          Object.assign(context, { error: failure, result: undefined });
           error.publish(context);
           asyncStart.publish(context);
           asyncEnd.publish(context);

@@ -1,0 +1,169 @@
+/**
+ * What a third reader of the API alone found by trying: misspelt options of calls that were taken for none, a function that chose every
+ * dead letter, a settle in a transaction that came to nothing, reasons that were no text, publishes that no trace showed.
+ */
+import { tracingChannel } from "node:diagnostics_channel";
+import { expect, it } from "vitest";
+import { InProcBroker } from "inproc-broker";
+import type { BrokerError, BrokerErrorCode, DeadLetter, PublishContext, Receipt } from "inproc-broker";
+import { balanced, manualBroker, rejectionCode, takeOne } from "../support/manual-broker.js";
+import { settle } from "../support/manual-clock.js";
+
+it("an option that does not exist is refused by every call that takes options, and so is what is no object", async () => {
+  const { broker } = manualBroker({ ack: {}, deadLetter: {}, transactions: {} });
+  broker.respond("asked", () => 1);
+  const sub = broker.subscribe("t");
+  broker.publishSync("t", 1);
+  const msg = await takeOne(sub);
+  const calls: ((options: never) => unknown)[] = [
+    (options) => sub.fetch(1, options),
+    (options) => broker.subscribe("u", () => undefined).unsubscribe(options),
+    (options) => msg.nack(options),
+    (options) => broker.idle(options),
+    (options) => broker.request("asked", 1, options),
+    (options) => broker.requestMany("asked", 1, options).next(),
+    (options) => broker.subscriptions(options),
+    (options) => broker.beginTransaction(options),
+    (options) => broker.transaction(() => 1, options),
+    (options) => broker.deadLetters.list(options),
+    (options) => broker.deadLetters.purge(options),
+    (options) => broker.deadLetters.redrive(options),
+    (options) => broker.deadLetters.redrive({}, options),
+    (options) => broker.close(options),
+  ];
+  for (const options of [{ tiemout: 1 }, null, "t", 5]) {
+    for (const call of calls) {
+      const code = await codeOf(() => call(options as never));
+      expect([String(call), options, code]).toEqual([String(call), options, "ERR_INVALID_OPTION"]);
+    }
+  }
+  expect([broker.state, sub.stats().inFlight]).toEqual(["open", 1]);
+  await broker.close({ drain: false });
+});
+
+it("a wait of no time looks once: idle says what is outstanding, close returns it", async () => {
+  const { broker } = manualBroker();
+  await broker.idle({ timeout: 0 });
+  broker.subscribe("t");
+  broker.publishSync("t", 1);
+  expect(await rejectionCode(broker.idle({ timeout: 0 }))).toBe("ERR_TIMEOUT");
+  const { undelivered } = await broker.close({ drain: true, timeout: 0 });
+  expect(undelivered.map(({ data }): unknown => data)).toEqual([1]);
+});
+
+it("a function chooses dead letters one by one, and a promise is no answer", async () => {
+  const { broker } = manualBroker({ ack: {}, deadLetter: {} });
+  broker.subscribe("t", (msg) => msg.reject(msg.data === 2 ? "two" : undefined));
+  for (const data of [1, 2, 3]) broker.publishSync("t", data);
+  await settle();
+  const isTwo = (letter: DeadLetter): boolean => letter.error === "two";
+  const late = (() => Promise.resolve(false)) as unknown as typeof isTwo;
+  expect(await rejectionCode(broker.deadLetters.purge(late))).toBe("ERR_INVALID_OPTION");
+  expect(await broker.deadLetters.purge(() => false)).toBe(0);
+  expect(await broker.deadLetters.purge(isTwo)).toBe(1);
+  expect(await broker.deadLetters.redrive((letter) => letter.message.data === 3)).toBe(1);
+  await settle();
+  const { items } = await broker.deadLetters.list();
+  expect(items.map(({ message, redrives }): unknown[] => [message.data, redrives])).toEqual([
+    [1, 0],
+    [3, 1],
+  ]);
+  await broker.close();
+});
+
+it("a settle that could not be carried out is refused when it is staged, and spoils its transaction", async () => {
+  const { broker } = manualBroker({ ack: {}, transactions: {} });
+  const { broker: other } = manualBroker({ ack: {} });
+  const [sub, foreign] = [broker.subscribe("t"), other.subscribe("t")];
+  for (const one of [broker, other]) one.publishSync("t", 1);
+  const [msg, theirs] = [await takeOne(sub), await takeOne(foreign)];
+  const steps: ((tx: ReturnType<typeof broker.beginTransaction>) => Promise<void>)[] = [
+    (tx) => tx.nack(msg, { delay: NaN }),
+    (tx) => tx.ack(theirs),
+  ];
+  for (const step of steps) {
+    const tx = broker.beginTransaction();
+    expect(await rejectionCode(step(tx))).toBe("ERR_INVALID_OPTION");
+    expect(await rejectionCode(tx.commit())).toBe("ERR_INVALID_OPTION");
+  }
+  await msg.ack();
+  await theirs.ack();
+  for (const one of [broker, other]) {
+    expect(balanced(one).delivered).toBe(1);
+    await one.close();
+  }
+});
+
+it("a reason that is an error is kept as its text", async () => {
+  const { broker, clock } = manualBroker({ ack: { backoff: () => 1 }, deadLetter: {} });
+  const sub = broker.subscribe("t");
+  broker.publishSync("t", 1);
+  const reason = new Error("no paper") as unknown as string;
+  await (await takeOne(sub)).nack({ reason });
+  await clock.advance(1);
+  await (await takeOne(sub)).reject(reason);
+  const [letter] = (await broker.deadLetters.list()).items;
+  expect(letter?.error).toBe("no paper");
+  expect(letter?.history.map((attempt) => attempt.reason)).toEqual(["no paper", "no paper"]);
+  await broker.close();
+});
+
+it("whatever way a message is published, the publish channel shows it, with its receipt or its error", async () => {
+  const seen: string[] = [];
+  const note = (step: string) => (context: unknown) => {
+    type Outcome = { readonly result?: Receipt; readonly error?: BrokerError };
+    const { topic, data, result, error } = context as PublishContext & Outcome;
+    seen.push(
+      [
+        step,
+        topic,
+        data,
+        ...(result === undefined ? [] : [result.matched]),
+        ...(error === undefined ? [] : [error.code]),
+      ].join(" "),
+    );
+  };
+  const ignore = (): void => undefined;
+  const listeners = { start: note("start"), end: ignore, asyncStart: ignore, asyncEnd: note("end"), error: ignore };
+  const channel = tracingChannel("inproc-broker:publish");
+  channel.subscribe(listeners);
+  try {
+    const { broker } = manualBroker({ transactions: {} });
+    broker.respond("asked", () => 1);
+    await broker.publishBatch([
+      { topic: "a", data: 1 },
+      { topic: "b", data: 2 },
+    ]);
+    await settle();
+    await rejectionCode(
+      broker.publishBatch([
+        { topic: "a", data: 3 },
+        { topic: "no topic", data: 4 },
+      ]),
+    );
+    await broker.request("asked", 5);
+    await broker.transaction((tx) => tx.publish("a", 6));
+    await settle();
+    expect(seen).toEqual([
+      ...["start a 1", "start b 2", "end a 1 0", "end b 2 0"],
+      ...["start a 3", "start no topic 4", "end a 3 ERR_INVALID_TOPIC", "end no topic 4 ERR_INVALID_TOPIC"],
+      ...["start asked 5", "end asked 5 1"],
+      ...["start a 6", "end a 6 0"],
+    ]);
+    expect(await codeOf(() => broker.publishBatch(null as never))).toBe("ERR_INVALID_OPTION");
+    expect(await codeOf(() => broker.publishBatch([null] as never))).toBe("ERR_INVALID_MESSAGE");
+    await broker.close();
+  } finally {
+    channel.unsubscribe(listeners);
+  }
+});
+
+it("what is refused as an option of a call says which there are", () => {
+  const broker = new InProcBroker();
+  expect(() => broker.subscriptions({ tpoic: "a" } as never)).toThrow(/no option "tpoic"; known are topic/);
+});
+
+/** The code of a call that throws, or returns a promise that is rejected. */
+async function codeOf(call: () => unknown): Promise<BrokerErrorCode> {
+  return rejectionCode(new Promise((resolve) => resolve(call())));
+}
