@@ -149,10 +149,8 @@ export class Durables {
     }
     const mine: Known = { patterns };
     this.#known.set(durable, mine);
-    const create = (position: number): void => {
-      // It may have been deleted meanwhile, and made anew.
-      if (this.#known.get(durable) !== mine) return;
-      writer.append([this.#created(durable, patterns, position)]).catch((error: unknown) => {
+    const create = (position: number, leave: readonly StoreStep[] = []): void => {
+      writer.append([this.#created(durable, patterns, position), ...leave]).catch((error: unknown) => {
         if (this.#known.get(durable) === mine) this.#known.delete(durable);
         this.#host.closeBehind(queue, error);
       });
@@ -160,15 +158,28 @@ export class Durables {
       queue.start(Math.min(position - 1, lastSeq), writer.lastSeq);
     };
     if (typeof from === "object" && "time" in from) {
-      this.#positionAt(from, patterns, lastSeq + 1).then(create, (error: unknown) => {
-        this.#known.delete(durable);
-        this.#host.closeBehind(queue, error);
-      });
+      // Until its place is found, something else has to wait for what comes: it would be gone otherwise.
+      const stand = this.newHistoryName();
+      const leave: StoreStep = { type: "durable", change: "deleted", name: stand, patterns: [], position: 0 };
+      this.#tell(this.#created(stand, patterns, lastSeq + 1), queue.name);
+      this.#positionAt(from, patterns, lastSeq + 1).then(
+        (position) => {
+          // It may have been deleted meanwhile, and made anew.
+          if (this.#known.get(durable) === mine) create(position, [leave]);
+          else this.#tell(leave, queue.name);
+        },
+        (error: unknown) => {
+          if (this.#known.get(durable) === mine) this.#known.delete(durable);
+          this.#tell(leave, queue.name);
+          this.#host.closeBehind(queue, error);
+        },
+      );
     } else create(from === "oldest" ? 1 : typeof from === "object" ? Math.max(1, from.seq) : lastSeq + 1);
   }
 
   #created(name: string, patterns: readonly string[], position: number): StoreStep {
-    return { type: "durable", change: "created", name, patterns, position, options: null };
+    const options = name.startsWith(historyPrefix) ? { isReader: true } : null;
+    return { type: "durable", change: "created", name, patterns, position, options };
   }
 
   async #positionAt(from: HistoryPoint, patterns: readonly string[], otherwise: number): Promise<number> {

@@ -1,6 +1,6 @@
 import type { Checksum } from "../platform/checksum.js";
 import type { Ledger } from "./ledger.js";
-import type { StoredRetention } from "./retention.js";
+import type { StoredRetention } from "./retention-settings.js";
 
 /** What the database says about itself, and about the last checkpoint. */
 export interface About {

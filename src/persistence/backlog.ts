@@ -2,6 +2,7 @@
 import { unknownDurable } from "./durable-state.js";
 import type { Topic } from "./durable.js";
 import type { History } from "./history.js";
+import { isConsumed } from "./need.js";
 import type { PendingMessage, PendingPage } from "./operations.js";
 import type { BacklogStats } from "./reports.js";
 import type { Retention } from "./retention.js";
@@ -36,11 +37,9 @@ export async function pendingPage(
     requireOpen();
     const durable = state.durables.get(name);
     if (durable === undefined) throw unknownDurable(name);
-    const isWorkQueue = retention.settings.policy === "work-queue";
     const plan = history.plan({
       topics: durable.topics,
-      wants: (topic, seq, isUnclaimed) =>
-        durable.isPending(topic, seq) && (!isWorkQueue || retention.need(topic, seq, isUnclaimed) !== "gone"),
+      wants: (topic, seq) => durable.isPending(topic, seq) && !isConsumed(state.consumed, seq),
       skips: ({ facts }) => retention.isExpired(facts.expiresAt),
       afterSeq: Math.max(throughSeq, durable.floor),
       throughSeq: Infinity,
@@ -50,6 +49,7 @@ export async function pendingPage(
       for (const message of found) {
         // It may have been settled while it was read.
         if (retention.isExpired(message.expiresAt) || durable.settled.has(message.seq)) continue;
+        if (message.timestamp < durable.notBefore) continue;
         const attempt = durable.attempts.get(message.seq);
         messages.push({ message, deliveryCount: attempt?.deliveryCount ?? 0, retryAt: attempt?.retryAt });
         bytes += message.payload.length;
@@ -62,13 +62,12 @@ export async function pendingPage(
 }
 
 /** How much a durable has still to settle. Costs by the number of its messages; expired ones count until they are removed. */
-export function backlogOf({ state, retention }: BacklogParts, name: string): BacklogStats {
+export function backlogOf({ state }: Pick<BacklogParts, "state">, name: string): BacklogStats {
   const durable = state.durables.get(name);
   if (durable === undefined) throw unknownDurable(name);
   let messages = 0;
-  const isWorkQueue = retention.settings.policy === "work-queue";
   const isLeft = (topic: Topic, seq: number): boolean =>
-    durable.isPending(topic, seq) && (!isWorkQueue || retention.need(topic, seq, false) !== "gone");
+    durable.isPending(topic, seq) && !isConsumed(state.consumed, seq);
   for (const block of state.blocks()) {
     const { topic, lastSeq } = block;
     if (block.isDamaged || lastSeq <= durable.floor || !durable.topics.has(topic)) continue;

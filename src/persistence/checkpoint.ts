@@ -7,6 +7,7 @@ import type { History, Place } from "./history.js";
 import { operationsOf } from "./entry-mapping.js";
 import { indexFlag } from "./log-index.js";
 import type { Retention } from "./retention.js";
+import { retentionToStore } from "./retention-settings.js";
 import { emptyTally, markOf, tallyOf, without } from "./ledger.js";
 import type { Ledger, Tally } from "./ledger.js";
 import { RetentionPass } from "./retention-pass.js";
@@ -98,6 +99,7 @@ export class Checkpointer {
     const lsn = state.appliedLsn;
     const lastSeq = state.index.lastSeq;
     const seq = state.lastSeq;
+    const retention = retentionToStore(state.retention);
     const durables = this.#durableChanges();
     state.pruneDedup();
     const tables = [state.delayed, state.deadLetters, state.dedup, state.retained].map((table) => table.changes());
@@ -116,7 +118,7 @@ export class Checkpointer {
       dedup,
       retained,
     };
-    const about = { ...this.#about, lsn, seq, generation, ledger };
+    const about = { ...this.#about, lsn, seq, generation, ledger, retention };
     changes.push(this.#aboutChange(about));
     await database().batch(changes);
     this.#leftovers = [];
@@ -156,8 +158,10 @@ export class Checkpointer {
   /** Moves each durable's floor to just below its first pending message. */
   async #raiseFloors(): Promise<void> {
     const { state, history } = this.#options;
+    const oldestSeq = Math.min(state.index.firstSeq, state.generations[0]?.firstSeq ?? Infinity);
     for (const durable of [...state.durables]) {
       const { lastSeq } = state;
+      durable.forgetFormer(oldestSeq);
       const { places } = history.plan({
         topics: durable.topics,
         wants: (topic, seq) => durable.isPending(topic, seq),
@@ -170,7 +174,7 @@ export class Checkpointer {
       await this.#slices.next();
     }
     const { consumed, lastSeq } = state;
-    if (consumed === undefined) return;
+    if (consumed.settled.size === 0) return;
     const { places } = history.plan({
       topics: new Set(state.topics),
       wants: (_topic, seq) => !consumed.settled.has(seq),
@@ -279,7 +283,7 @@ export class Checkpointer {
     if (retention.isExpired(expiresAt)) return false;
     if (timestamp >= retention.oldestKept) return true;
     const topic = state.topics.of(name);
-    return topic.durables.some((durable) => durable.isPending(topic, seq));
+    return topic.durables.some((durable) => durable.isWaiting(topic, seq, timestamp));
   }
 
   /** The next messages of the log that are kept. `at` is 1 for those that no durable was there for. */

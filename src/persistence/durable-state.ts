@@ -33,7 +33,9 @@ export class DurableTable {
     if (change === "changed" && old !== undefined) {
       const former = [...old.former, { before, patterns: old.patterns }];
       const { start, floor, settled, attempts } = old;
-      this.put(new Durable({ name, patterns, options, start, floor, settled, attempts, former }));
+      this.put(
+        new Durable({ name, patterns, options: withFacts(options, old), start, floor, settled, attempts, former }),
+      );
       return;
     }
     this.put(new Durable({ name, patterns, options, start: before - 1, floor: before - 1 }));
@@ -55,6 +57,12 @@ export class DurableTable {
   [Symbol.iterator](): IterableIterator<Durable> {
     return this.#byName.values();
   }
+}
+
+/** What the store itself keeps in the options stays, whatever they are changed to. */
+function withFacts(options: unknown, { isReader, notBefore }: Durable): unknown {
+  if (!isReader && notBefore === 0) return options;
+  return { ...(options as object | null | undefined), isReader, notBefore };
 }
 
 /** A durable as bytes; described in docs/format/store.md. */

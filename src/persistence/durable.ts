@@ -32,12 +32,16 @@ export class Durable {
   readonly name: string;
   readonly patterns: readonly string[];
   readonly options: unknown;
+  /** It reads history and asks for nothing: what it waits for is there until it has it, and no longer because of it. */
+  readonly isReader: boolean;
+  /** What is older was beyond the limit of age when it came: it does not wait for that. */
+  readonly notBefore: number;
   /** Numbers through this one never were its own. */
   readonly start: number;
   floor: number;
   readonly settled: SeqSet;
   readonly attempts: Map<number, AttemptState>;
-  /** Patterns it had before, as long as numbers they were in force for are above the floor. Oldest first. */
+  /** Patterns it had before, as long as there are messages from their time. Oldest first. */
   former: readonly FormerPatterns[];
   /** Topics with messages that its patterns match; kept by the topic table. */
   readonly topics = new Set<Topic>();
@@ -55,6 +59,12 @@ export class Durable {
     this.name = fields.name;
     this.patterns = fields.patterns;
     this.options = fields.options;
+    const { isReader, notBefore } = (fields.options ?? {}) as {
+      readonly isReader?: unknown;
+      readonly notBefore?: unknown;
+    };
+    this.isReader = isReader === true;
+    this.notBefore = typeof notBefore === "number" ? notBefore : 0;
     this.start = fields.start;
     this.floor = fields.floor;
     this.settled = fields.settled ?? new SeqSet();
@@ -67,6 +77,11 @@ export class Durable {
     return seq > this.floor && !this.settled.has(seq) && this.wasMatched(topic.name, seq);
   }
 
+  /** As `isPending`, where the message's timestamp is known, or a later one. */
+  isWaiting(topic: Topic, seq: number, timestamp: number): boolean {
+    return timestamp >= this.notBefore && this.isPending(topic, seq);
+  }
+
   /** Whether the message was ever its own; its patterns match the topic now. */
   covers(topic: Topic, seq: number): boolean {
     return seq > this.start && this.wasMatched(topic.name, seq);
@@ -74,8 +89,10 @@ export class Durable {
 
   /** Whether every pattern it had since the message came matched the topic too. */
   wasMatched(topic: string, seq: number): boolean {
-    for (const { before, patterns } of this.former) {
-      if (seq < before && !patterns.some((pattern) => matchesPattern(pattern, topic))) return false;
+    for (let index = this.former.length - 1; index >= 0; index--) {
+      const { before, patterns } = this.former[index] as FormerPatterns;
+      if (seq >= before) break;
+      if (!patterns.some((pattern) => matchesPattern(pattern, topic))) return false;
     }
     return true;
   }
@@ -96,7 +113,11 @@ export class Durable {
     this.floor = seq;
     this.settled.dropThrough(seq);
     for (const attempted of this.attempts.keys()) if (attempted <= seq) this.attempts.delete(attempted);
-    if (this.former.length > 0) this.former = this.former.filter(({ before }) => before > seq + 1);
+  }
+
+  /** The oldest message of all has that number: what was in force only before it does not matter any more. */
+  forgetFormer(oldestSeq: number): void {
+    if (this.former.length > 0) this.former = this.former.filter(({ before }) => before > oldestSeq);
   }
 
   recovered(): RecoveredDurable {

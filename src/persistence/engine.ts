@@ -9,7 +9,7 @@ import { toLogEntry } from "./entry-mapping.js";
 import type { History } from "./history.js";
 import { openParts } from "./open-engine.js";
 import type { EngineHands, EngineParts } from "./open-engine.js";
-import type { PendingPage, RecoveredState, StoredMessage, StoreOperation } from "./operations.js";
+import type { DurableOperation, PendingPage, RecoveredState, StoredMessage, StoreOperation } from "./operations.js";
 import { levels, resolveOptions } from "./options.js";
 import type { StoreOptions, StoreSettings } from "./options.js";
 import { replay } from "./replay.js";
@@ -17,7 +17,7 @@ import type { ReplayOptions } from "./replay.js";
 import type { BacklogStats, StoreReport, StoreStats } from "./reports.js";
 import type { Retention } from "./retention.js";
 import type { StoreState } from "./state.js";
-import type { WalEntry } from "./wal/entries.js";
+import type { OperationEntry, WalEntry } from "./wal/entries.js";
 import type { Wal } from "./wal/open.js";
 import type { Durability, WalState } from "./wal/writer.js";
 
@@ -157,7 +157,7 @@ export class StoreEngine {
 
   /** True where a message that one durable has settled is settled for all. */
   get isWorkQueue(): boolean {
-    return this.#retention.settings.policy === "work-queue";
+    return this.#store.retention.policy === "work-queue";
   }
 
   /** The level of an append that names none. */
@@ -211,17 +211,29 @@ export class StoreEngine {
     }
     const entry: WalEntry =
       operations.length === 1
-        ? toLogEntry(first, this.#payloads)
+        ? this.#entryOf(first)
         : {
             type: "transaction",
             id: "",
             timestamp: Math.max(0, Math.floor(this.#settings.clock.now())),
-            operations: operations.map((operation) => toLogEntry(operation, this.#payloads)),
+            operations: operations.map((operation) => this.#entryOf(operation)),
           };
     const lsn = this.#wal.writer.append(entry);
     this.#lastAppendedSeq = lastSeq;
     this.#hands.unwritten.push({ lsn, entry, needsSync: level === "group" || level === "always" });
     return { lsn, level };
+  }
+
+  #entryOf(operation: StoreOperation): OperationEntry {
+    return toLogEntry(operation.type === "durable" ? this.#dated(operation) : operation, this.#payloads);
+  }
+
+  /** A durable that begins in the past gets what is not too old by now; later nobody could tell. */
+  #dated(operation: DurableOperation): DurableOperation {
+    const { change, position, options } = operation;
+    const notBefore = Math.floor(this.#retention.oldestKept);
+    if (change !== "created" || notBefore <= 0 || position > this.#lastAppendedSeq) return operation;
+    return { ...operation, options: { ...(options as object | null | undefined), notBefore } };
   }
 
   /**

@@ -2,6 +2,8 @@
 import { brokerError } from "../errors.js";
 import type { PayloadCodec } from "./codec.js";
 import type { DedupRecord, MessageToStore, StoredMessage, StoreOperation } from "./operations.js";
+import { retentionToStore } from "./retention-settings.js";
+import type { RetentionSettings } from "./retention-settings.js";
 import { copyOf } from "./store/block.js";
 import { ByteReader } from "./wal/byte-reader.js";
 import { ByteWriter } from "./wal/byte-writer.js";
@@ -16,6 +18,7 @@ export const extension = {
   dedup: "dedup",
   delayedRemoved: "delayed-removed",
   retainedCleared: "retained-cleared",
+  retention: "retention",
 } as const;
 
 /** Makes log entries. Throws `ERR_INVALID_MESSAGE` for what the codec or the log cannot carry. */
@@ -46,6 +49,11 @@ export function toLogEntry(operation: StoreOperation, codec: PayloadCodec): Oper
     case "retained-cleared":
       return made(extension.retainedCleared, (out) => out.string(operation.topic));
   }
+}
+
+/** How long messages are kept from this record on. */
+export function retentionEntry(retention: RetentionSettings): ExtensionEntry {
+  return made(extension.retention, (out) => out.string(JSON.stringify(retentionToStore(retention))));
 }
 
 function publishEntry(message: MessageToStore, codec: PayloadCodec): PublishEntry {

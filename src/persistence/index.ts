@@ -31,7 +31,7 @@ export type { HistoryPoint, ReplayOptions } from "./replay.js";
 export type { Progress } from "./reports.js";
 export type { CodecOption, CustomCodec } from "./codec.js";
 export type { EncryptionKey, KeyProvider } from "./key-ring.js";
-export type { RetentionPolicy, StoredRetention } from "./retention.js";
+export type { RetentionPolicy, StoredRetention } from "./retention-settings.js";
 export type { RecoveryPolicy } from "./wal/recovery.js";
 export type { Durability } from "./wal/writer.js";
 export type { Compressor } from "../platform/compressor.js";

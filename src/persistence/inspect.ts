@@ -12,8 +12,8 @@ import type { ReadableStore } from "./read-store.js";
 import { replay } from "./replay.js";
 import type { ReplayOptions } from "./replay.js";
 import type { Progress } from "./reports.js";
-import { retentionToStore } from "./retention.js";
-import type { StoredRetention } from "./retention.js";
+import { retentionToStore } from "./retention-settings.js";
+import type { StoredRetention } from "./retention-settings.js";
 
 /**
  * How to look at a store: what it is written with, of which codec, compression and encryption matter; and `retention` and
@@ -203,7 +203,7 @@ export class StoreInspector {
   /** The store in numbers. */
   async summary(): Promise<StoreSummary> {
     const { loaded, problems } = this.#store;
-    const { opened, retention } = loaded;
+    const { opened, state } = loaded;
     const { deadLetters, delayed, retained, dedup, durables, lastSeq } = this.recovered;
     const topics = this.topics();
     return {
@@ -211,7 +211,7 @@ export class StoreInspector {
       format: opened.about?.format,
       holder: this.holder,
       keyId: opened.about?.key?.id,
-      retention: retentionToStore(retention),
+      retention: retentionToStore(state.retention),
       lastSeq,
       messages: topics.reduce((sum, { messages }) => sum + messages, 0),
       topics: topics.length,

@@ -8,7 +8,7 @@ import { StoreEngine } from "./engine.js";
 import type { KeyProvider } from "./key-ring.js";
 import { resolveOptions } from "./options.js";
 import type { Machine, StoreProblem } from "./options.js";
-import type { RetentionPolicy } from "./retention.js";
+import type { RetentionPolicy } from "./retention-settings.js";
 import type { RecoveryPolicy } from "./wal/recovery.js";
 import type { Durability, WalState } from "./wal/writer.js";
 

@@ -7,8 +7,7 @@ import type { OpenedDatabase } from "./open-database.js";
 import type { StoreSettings } from "./options.js";
 import { loadDatabase } from "./recover.js";
 import type { LoadResult } from "./recover.js";
-import { retentionAsStored, retentionToStore } from "./retention.js";
-import type { RetentionSettings } from "./retention.js";
+import { retentionAsStored, retentionToStore } from "./retention-settings.js";
 import { StoreState } from "./state.js";
 import { DamagedValue } from "./store/damaged-value.js";
 import { Sealer } from "./store/sealer.js";
@@ -21,7 +20,7 @@ export interface LoadedStore extends LoadResult {
   readonly keys: KeyRing | undefined;
   readonly sealer: Sealer;
   readonly payloads: PayloadCodec;
-  readonly retention: RetentionSettings;
+  /** Its retention is the one that the log goes on under. */
   readonly state: StoreState;
 }
 
@@ -51,11 +50,14 @@ async function load(settings: StoreSettings, opened: OpenedDatabase, mayWrite: b
   const { crc32, gzip } = machine;
   const keys = await openKeys(settings, opened.about);
   const sealer = new Sealer(settings.compressor, { crc32, keys, gzip });
-  const retention = settings.retention === "stored" ? retentionAsStored(opened.about?.retention) : settings.retention;
+  // What the log holds was decided under the retention of then, which the database or the log itself tells.
+  const stored = opened.about?.retention;
+  const isAsStored = stored !== undefined || settings.retention === "stored";
+  const retention = isAsStored ? retentionAsStored(stored) : settings.retention;
   const state = new StoreState({
     dedupWindowMs: settings.dedupWindowMs,
     dedupMaxEntries: settings.dedupMaxEntries,
-    isWorkQueue: retention.policy === "work-queue",
+    retention,
     now: () => clock.now(),
     nameInKeys: (name) => sealer.nameInKeys(name),
   });
@@ -78,7 +80,6 @@ async function load(settings: StoreSettings, opened: OpenedDatabase, mayWrite: b
     keys,
     sealer,
     payloads: new PayloadCodec(settings.codec, machine.structuredData),
-    retention,
     state,
   };
 }

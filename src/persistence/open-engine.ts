@@ -10,7 +10,9 @@ import type { RecoveredState } from "./operations.js";
 import type { StoreSettings } from "./options.js";
 import { LogReplayer, recoveredState } from "./recover.js";
 import type { StoreReport } from "./reports.js";
+import { retentionEntry } from "./entry-mapping.js";
 import { Retention } from "./retention.js";
+import { isSameRetention } from "./retention-settings.js";
 import type { StoreState } from "./state.js";
 import type { KeyValueStore } from "./store/level-store.js";
 import type { WalEntry } from "./wal/entries.js";
@@ -167,7 +169,11 @@ async function joinParts(
   const isLost = opened.about === undefined && (replayer.checkpointSeq > 0 || (wal.segments[0]?.firstLsn ?? 1) > 1);
   const finding = isLost && opened.finding === "new" ? "missing" : opened.finding;
   if (isLost) warnings.push("the database was lost: what it had beyond the log's reach is gone");
-  const retention = new Retention(loaded.retention, () => clock.now(), state);
+  const retention = new Retention(state, () => clock.now());
+  if (settings.retention !== "stored" && !isSameRetention(settings.retention, state.retention)) {
+    state.changeRetention(settings.retention);
+    writer.append(retentionEntry(settings.retention));
+  }
   const history = new History({
     state,
     database: () => hands.database,

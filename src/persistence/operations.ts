@@ -74,7 +74,8 @@ export interface SettleOperation {
 /**
  * A durable comes, changes or goes.
  *
- * - `created`: it gets messages with a seq from `position` on. One that exists is replaced, position and all.
+ * - `created`: it gets messages with a seq from `position` on, of those that are kept at that moment. One that exists is
+ *   replaced, position and all.
  * - `changed`: what was published before stays pending only where both the old and the new patterns match; from
  *   `position` on, the new ones count. Position and acknowledgements stay.
  * - `deleted`: what only it was waiting for is freed.
@@ -85,7 +86,11 @@ export interface DurableOperation {
   readonly name: string;
   readonly patterns: readonly string[];
   readonly position: number;
-  /** JSON; kept and given back, not looked at. */
+  /**
+   * JSON; kept and given back. The store looks at `isReader` alone: true for one that reads history. It gets what it has
+   * asked for as any other, and what is kept besides does not depend on it. And it adds `notBefore` where one begins in
+   * the past: what is older is beyond the limit of age.
+   */
   readonly options?: unknown;
 }
 

@@ -16,7 +16,7 @@ import { v8StructuredData } from "../platform/structured-data.js";
 import type { StructuredData } from "../platform/structured-data.js";
 import type { CodecOption } from "./codec.js";
 import type { KeyProvider } from "./key-ring.js";
-import type { RetentionPolicy, RetentionSettings } from "./retention.js";
+import type { RetentionPolicy, RetentionSettings } from "./retention-settings.js";
 import { fflateCompressor } from "./store/fflate-compressor.js";
 import { openLevelStore } from "./store/level-store.js";
 import type { OpenKeyValueStore } from "./store/level-store.js";

@@ -140,6 +140,7 @@ async function readLog(
     const { file, offset, bytes } = scan.cut;
     problems.push(`${file} ends with ${bytes} bytes that are no record, from byte ${offset}: a lost write, or damage`);
   }
+  if (settings.retention !== "stored") state.changeRetention(settings.retention);
   const reader = new WalReader(
     {
       fileSystem,
@@ -166,7 +167,7 @@ async function readLog(
     loaded,
     scan,
     history,
-    retention: new Retention(loaded.retention, () => clock.now(), state),
+    retention: new Retention(state, () => clock.now()),
     recovered: recoveredState(state, values, payloads),
     problems,
     close,

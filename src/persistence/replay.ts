@@ -60,7 +60,7 @@ export async function* replay(
       const { oldestKept } = retention;
       const wanted = messages.filter(({ timestamp, expiresAt, topic, seq }) => {
         if (timestamp < fromTime || timestamp > toTime || retention.isExpired(expiresAt)) return false;
-        return timestamp >= oldestKept || isWaited(state, topic, seq);
+        return timestamp >= oldestKept || isWaited(state, topic, seq, timestamp);
       });
       if (wanted.length === 0) continue;
       left -= wanted.length;
@@ -71,9 +71,9 @@ export async function* replay(
   }
 }
 
-function isWaited(state: StoreState, topicName: string, seq: number): boolean {
+function isWaited(state: StoreState, topicName: string, seq: number, timestamp: number): boolean {
   const topic = state.topics.of(topicName);
-  const found = topic.durables.some((durable) => durable.isPending(topic, seq));
+  const found = topic.durables.some((durable) => durable.isWaiting(topic, seq, timestamp));
   state.topics.release(topic);
   return found;
 }

@@ -1,6 +1,11 @@
 import { DurableTable, decodeDurable, encodeDurable } from "./durable-state.js";
 import { decodeDedup, encodeDedup, encodeMessage, extension, operationsOf, readerOf } from "./entry-mapping.js";
 import { indexFlag, LogIndex } from "./log-index.js";
+import { isCovered, needOf, visitMessages } from "./need.js";
+import type { DurableOperation } from "./operations.js";
+import { retentionAsStored } from "./retention-settings.js";
+import type { RetentionSettings, StoredRetention } from "./retention-settings.js";
+import { SeqSet } from "./seq-set.js";
 import { SideTable } from "./side-table.js";
 import { copyOf } from "./store/block.js";
 import type { Block } from "./store/block.js";
@@ -23,8 +28,8 @@ export interface Generation {
 export interface StateLimits {
   readonly dedupWindowMs: number;
   readonly dedupMaxEntries: number;
-  /** A message that one durable has settled is settled for all. */
-  readonly isWorkQueue: boolean;
+  /** In force until the log says otherwise. */
+  readonly retention: RetentionSettings;
   readonly now: () => number;
   readonly nameInKeys: (name: string) => Uint8Array;
 }
@@ -44,15 +49,17 @@ export class StoreState {
   readonly dedup = new SideTable<string>();
   readonly retained = new SideTable<string>();
   /**
-   * For a work queue: what any durable has settled, whether or not that durable is still there. It has the form of a
-   * durable without a name and without patterns.
+   * What is gone though nothing else says so: for a work queue what any durable has settled; otherwise what was settled
+   * by durables that are not there any more, or under another policy. It has the form of a durable without a name and
+   * without patterns.
    */
-  consumed: Durable | undefined;
+  consumed = new Durable({ name: "", patterns: [], options: null, start: 0, floor: 0 });
   /** Durables that a checkpoint has put into the database, by name. */
   readonly storedDurables = new Set<string>();
   /** Durables that were deleted since the log began to be read. */
   readonly deletedDurables = new Set<string>();
   readonly #limits: StateLimits;
+  #retention: RetentionSettings;
   #lastSeq = 0;
   /** Everything through it was applied. */
   appliedLsn = 0;
@@ -61,7 +68,20 @@ export class StoreState {
 
   constructor(limits: StateLimits) {
     this.#limits = limits;
-    if (limits.isWorkQueue) this.consumed = new Durable({ name: "", patterns: [], options: null, start: 0, floor: 0 });
+    this.#retention = limits.retention;
+  }
+
+  /** How long messages are kept. */
+  get retention(): RetentionSettings {
+    return this.#retention;
+  }
+
+  /** From here on messages are kept by other rules. What is gone stays gone. */
+  changeRetention(retention: RetentionSettings): void {
+    if (retention.policy !== this.#retention.policy) {
+      for (const seq of this.#goneAmong(new Set(this.topics), 0)) this.consumed.settled.add(seq);
+    }
+    this.#retention = retention;
   }
 
   /** The highest message number given out. */
@@ -91,11 +111,8 @@ export class StoreState {
         this.#settle(operation);
         break;
       case "subscription": {
-        const { change, name, patterns, position } = operation;
         const options = JSON.parse(Buffer.from(operation.options).toString("utf8") || "null") as unknown;
-        if (change === "deleted") this.deletedDurables.add(name);
-        else this.deletedDurables.delete(name);
-        this.durables.apply({ change, name, patterns, position, options });
+        this.#changeDurable({ ...operation, options });
         break;
       }
       case "extension":
@@ -108,7 +125,43 @@ export class StoreState {
     const durable = this.durables.get(entry.durable);
     if (durable === undefined) return;
     durable.settle(entry);
-    if (entry.outcome !== "attempt") this.consumed?.settle(entry);
+    if (entry.outcome !== "attempt" && this.#isWorkQueue && !durable.isReader) this.consumed.settle(entry);
+  }
+
+  get #isWorkQueue(): boolean {
+    return this.#retention.policy === "work-queue";
+  }
+
+  /**
+   * What is gone stays gone, also where it is still in the files: a durable that comes does not wait for it, and one that
+   * goes, or has other patterns, leaves word of what it has settled. Otherwise it would depend on when the last
+   * checkpoint was what a durable gets that begins in the past.
+   */
+  #changeDurable(operation: Omit<DurableOperation, "type">): void {
+    const { change, name, patterns, position } = operation;
+    const old = this.durables.get(name);
+    const isPast = change === "created" && position <= this.#lastSeq;
+    const gone = isPast ? this.#goneAmong(this.topics.matching(patterns), position - 1) : undefined;
+    if (old !== undefined && this.#retention.policy === "until-settled" && !old.isReader) {
+      for (const seq of this.#goneAmong(old.topics, old.start, true)) this.consumed.settled.add(seq);
+    }
+    if (change === "deleted") this.deletedDurables.add(name);
+    else this.deletedDurables.delete(name);
+    this.durables.apply(operation);
+    if (gone !== undefined) this.durables.get(name)?.settled.addAll(gone);
+  }
+
+  /** The messages above `afterSeq` that are gone and not removed; `isUnclaimedOnly`: of those no durable was there for. */
+  #goneAmong(topics: ReadonlySet<Topic>, afterSeq: number, isUnclaimedOnly = false): SeqSet {
+    const { consumed } = this;
+    const { policy } = this.#retention;
+    const gone = new SeqSet();
+    if (policy === "limits" && consumed.settled.size === 0) return gone;
+    visitMessages(this, topics, afterSeq, (topic, seq, isUnclaimed) => {
+      if (isUnclaimedOnly && !isUnclaimed) return;
+      if (needOf(policy, consumed, topic, seq, isUnclaimed) === "gone") gone.add(seq);
+    });
+    return gone;
   }
 
   #publish(lsn: number, part: number, entry: PublishEntry, needsSync: boolean): void {
@@ -146,6 +199,8 @@ export class StoreState {
       this.delayed.remove(readerOf(data).varint());
     } else if (name === extension.retainedCleared) {
       this.retained.remove(readerOf(data).string());
+    } else if (name === extension.retention) {
+      this.changeRetention(retentionAsStored(JSON.parse(readerOf(data).string()) as StoredRetention));
     }
   }
 
@@ -197,15 +252,16 @@ export class StoreState {
     for (const { blocks } of this.generations) yield* blocks;
   }
 
-  /** The durables, and what a work queue has in their form. */
+  /** The durables, and what is consumed in their form. */
   everyDurable(): Durable[] {
-    return this.consumed === undefined ? [...this.durables] : [...this.durables, this.consumed];
+    const hasConsumed = this.#isWorkQueue || this.consumed.settled.size > 0;
+    return hasConsumed ? [...this.durables, this.consumed] : [...this.durables];
   }
 
   /** Takes over a durable that the database has. */
   loadDurable(durable: Durable): void {
     if (durable.name !== "") this.durables.put(durable);
-    else if (this.consumed !== undefined) this.consumed = durable;
+    else this.consumed = durable;
     this.storedDurables.add(durable.name);
   }
 
@@ -236,9 +292,4 @@ export class StoreState {
       if (known.start === stored.start) known.raiseFloor(stored.floor);
     }
   }
-}
-
-/** Whether a durable was there for the message when it came, or asked for it later. */
-export function isCovered(topic: Topic, seq: number): boolean {
-  return topic.durables.some((durable) => durable.covers(topic, seq));
 }

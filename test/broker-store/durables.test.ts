@@ -4,7 +4,7 @@ import type { Message, Subscription } from "inproc-broker";
 import { fixedBackoff } from "inproc-broker";
 import { balanced, fetchNow, rejectionCode, takeOne, thrownCode } from "../support/manual-broker.js";
 import { ManualClock } from "../support/manual-clock.js";
-import { collect, crash, dataOf, makeBroker, openBroker, range, temporaryFolder, until } from "./fixture.js";
+import { collect, crash, dataOf, historyOf, makeBroker, openBroker, range, temporaryFolder, until } from "./fixture.js";
 
 const manual = { durable: "d", ack: "manual" } as const;
 
@@ -308,6 +308,89 @@ describe("where a durable begins", () => {
     expect(thrownCode(() => broker.subscribe("a", { group: "g", from: "oldest" }))).toBe("ERR_INVALID_OPTION");
     expect(thrownCode(() => broker.subscribe("a", { from: { seq: -1 } }))).toBe("ERR_INVALID_OPTION");
     expect(thrownCode(() => broker.subscribe("a", { from: {} as never }))).toBe("ERR_INVALID_OPTION");
+  });
+});
+
+describe("what was settled before a durable was made", () => {
+  it.each(["live", "after compact()", "after a crash"])("is not in its past: %s", async (when) => {
+    let path = temporaryFolder();
+    let broker = await openBroker(path);
+    const first = broker.subscribe("a", manual);
+    for (const data of range(1, 4)) await broker.publish("a", data);
+    for (const message of await fetchNow(first, 3)) await message.ack();
+    if (when === "after compact()") await broker.compact();
+    if (when === "after a crash") {
+      path = crash(path);
+      broker = await openBroker(path);
+    }
+    for (const from of ["oldest", { seq: 2 }, { time: 0 }] as const) {
+      const late = broker.subscribe("a", { ...manual, durable: `from ${JSON.stringify(from)}`, from });
+      expect(dataOf(await late.fetch(1, { timeout: 60_000 }))).toEqual([4]);
+      expect(await fetchNow(late)).toEqual([]);
+      const reader = broker.subscribe("a", { from });
+      expect(dataOf(await reader.fetch(1, { timeout: 60_000 }))).toEqual([4]);
+      expect(await fetchNow(reader)).toEqual([]);
+    }
+    expect(dataOf(await historyOf(broker, "a"))).toEqual([4]);
+    await broker.flush();
+    expect(dataOf(await leftAfterCrash(path, { ...manual, durable: 'from "oldest"' }, "a"))).toEqual([4]);
+  });
+
+  it("stays away when that durable goes", async () => {
+    const broker = await openBroker(temporaryFolder());
+    await broker.publish("a", 1);
+    const sub = broker.subscribe("a", { ...manual, from: "oldest" });
+    for (const message of await fetchNow(sub)) await message.ack();
+    expect(await historyOf(broker)).toEqual([]);
+    await sub.unsubscribe({ deleteDurable: true });
+    expect(await historyOf(broker)).toEqual([]);
+  });
+
+  it("is what a durable settled: who reads history without one uses nothing up", async () => {
+    const broker = await openBroker(temporaryFolder());
+    for (const data of range(1, 3)) await broker.publish("a", data);
+    for (const step of ["first", "second"]) {
+      const reader = broker.subscribe("a", { from: "oldest" });
+      expect(dataOf(await fetchNow(reader)), step).toEqual([1, 2, 3]);
+      await broker.compact();
+      await reader.unsubscribe();
+      await broker.compact();
+    }
+    const late = broker.subscribe("a", { ...manual, from: "oldest" });
+    expect(dataOf(await fetchNow(late))).toEqual([1, 2, 3]);
+  });
+
+  it("does not use up a work queue either", async () => {
+    const broker = await openBroker(temporaryFolder(), { store: { retention: { policy: "work-queue" } } });
+    await broker.publish("a", 1);
+    expect(dataOf(await fetchNow(broker.subscribe("a", { from: "oldest" })))).toEqual([1]);
+    await broker.compact();
+    expect(dataOf(await fetchNow(broker.subscribe("a", { ...manual, from: "oldest" })))).toEqual([1]);
+  });
+
+  it("is not what is published while the place of a time is looked up", async () => {
+    const broker = await openBroker(temporaryFolder(), { store: { retention: { policy: "interest" } } });
+    const seen = collect(broker, "a", { durable: "d", from: { time: 0 } });
+    await broker.publishBatch(range(1, 3).map((data) => ({ topic: "a", data })));
+    await until(() => seen.length === 3);
+    await broker.idle();
+    await broker.flush();
+    expect(dataOf(seen)).toEqual([1, 2, 3]);
+    expect(await historyOf(broker)).toEqual([]);
+  });
+
+  it("is what was too old by then, too", async () => {
+    const clock = new ManualClock();
+    const broker = await openBroker(temporaryFolder(), { clock, store: { retention: { maxAge: 100 } } });
+    await broker.publish("a", "old");
+    clock.jump(150);
+    await broker.publish("a", "new");
+    expect(dataOf(await fetchNow(broker.subscribe("a", { ...manual, from: "oldest" })))).toEqual(["new"]);
+    clock.jump(150);
+    await broker.publish("a", "newest");
+    expect(dataOf(await historyOf(broker))).toEqual(["new", "newest"]);
+    await broker.compact();
+    expect(dataOf(await historyOf(broker))).toEqual(["new", "newest"]);
   });
 });
 

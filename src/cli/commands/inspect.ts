@@ -1,5 +1,5 @@
 import type { FileSummary, StoreSummary } from "../../persistence/inspect.js";
-import type { StoredRetention } from "../../persistence/retention.js";
+import type { StoredRetention } from "../../persistence/retention-settings.js";
 import type { Command } from "../command.js";
 import { exitCode } from "../exit-code.js";
 import { bytesText, countText, durationText, listText, oneLine } from "../format.js";
