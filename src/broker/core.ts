@@ -3,6 +3,7 @@ import type { DeadLetterManager } from "../delivery/dead-letters.js";
 import { DedupWindow } from "../delivery/dedup.js";
 import { DelayedMessages } from "../delivery/delayed-messages.js";
 import { Timers } from "../delivery/timers.js";
+import { ExpressLane } from "../dispatch/express-lane.js";
 import { HeldPublishers } from "../dispatch/held-publishers.js";
 import { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DispatchHost, ProcessContext } from "../dispatch/ports.js";
@@ -79,6 +80,7 @@ export class BrokerCore {
   /** Kept, and never read: see `keptShapes`. */
   readonly shapes: readonly object[];
   readonly memory: MemoryBudget;
+  readonly lane: ExpressLane;
   readonly heldPublishers: HeldPublishers;
   readonly router: Router<TopicFacts>;
   readonly tracker: AckTracker;
@@ -108,7 +110,7 @@ export class BrokerCore {
     this.startedAt = clock.monotonic();
     this.events = new Events(loop);
     this.timers = new Timers(clock);
-    this.scheduler = new Scheduler(loop, settings.shards, {
+    this.scheduler = new Scheduler(loop, settings.shards + 1, {
       onLook: () => {
         this.stamps.forget();
       },
@@ -119,6 +121,9 @@ export class BrokerCore {
     });
     this.memory = new MemoryBudget(settings.memoryMaxBytes);
     this.heldPublishers = new HeldPublishers(() => loop.hold());
+    const processChannel = openTraceChannel<ProcessContext>("inproc-broker:process");
+    // Beside the shards, so that it takes turns with them.
+    this.lane = new ExpressLane(this.scheduler, this.memory, processChannel, settings.shards);
     this.publishChannel = openTraceChannel("inproc-broker:publish");
 
     const ids = new MessageIds(idNonce(random));
@@ -162,7 +167,7 @@ export class BrokerCore {
       },
       this.timers.deadlines,
     );
-    this.dispatch = this.#dispatchHost();
+    this.dispatch = this.#dispatchHost(processChannel);
     this.registry = new SubscriptionRegistry({
       settings,
       router: this.router,
@@ -183,6 +188,7 @@ export class BrokerCore {
         settings,
         router: this.router,
         memory: this.memory,
+        lane: this.lane,
         timers: this.timers,
         dedup: this.dedup,
         delayed: this.delayed,
@@ -283,11 +289,11 @@ export class BrokerCore {
     }
   }
 
-  #dispatchHost(): DispatchHost {
+  #dispatchHost(processChannel: TraceChannel<ProcessContext>): DispatchHost {
     const { settings } = this;
-    const processChannel = openTraceChannel<ProcessContext>("inproc-broker:process");
     return {
       scheduler: this.scheduler,
+      lane: this.lane,
       memory: this.memory,
       heldPublishers: this.heldPublishers,
       deadlines: this.timers.deadlines,

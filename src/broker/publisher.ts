@@ -1,3 +1,4 @@
+import type { ExpressLane } from "../dispatch/express-lane.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
 import type { Route, Router } from "../dispatch/router.js";
@@ -39,6 +40,7 @@ export interface PublishCounters {
 /** What the publisher needs of the broker around it. */
 export interface PublisherHost extends PlannerHost {
   readonly stamps: TurnStamp;
+  readonly lane: ExpressLane;
   /** Waits for confirms within their time. */
   confirmed(confirmation: Confirmation, message: PublishedMessage, signal: AbortSignal | undefined): Promise<void>;
   pluginFailed(plugin: Plugin, error: unknown): void;
@@ -67,6 +69,7 @@ export class Publisher {
   readonly #host: PublisherHost;
   readonly #router: Router<TopicFacts>;
   readonly #memory: MemoryBudget;
+  readonly #lane: ExpressLane;
   readonly #drafter: Drafter;
   readonly #planner: Planner;
   readonly #stamps: TurnStamp;
@@ -79,6 +82,7 @@ export class Publisher {
     this.#host = host;
     this.#router = host.router;
     this.#memory = host.memory;
+    this.#lane = host.lane;
     this.#drafter = drafter;
     this.#planner = new Planner(host, (draft, confirmation) => this.#messageOf(draft, confirmation));
     this.#stamps = host.stamps;
@@ -123,6 +127,14 @@ export class Publisher {
     const bytes = this.#drafter.measure(topic, data, extras);
     const { targets } = route;
     const matched = targets.length;
+    const lane = this.#lane;
+    if (priority === defaultPriority && lane.admits(targets, bytes)) {
+      if (!this.#memory.hasRoom(bytes)) throw noMemory(this.#memory, topic, bytes);
+      const message = this.#plainMessage(topic, data, priority, bytes, extras);
+      this.#countRouted(route, matched);
+      lane.put(message);
+      return receiptOf(message, matched, false);
+    }
     for (let index = 0; index < matched; index += 1) {
       if (!(targets[index] as DeliveryQueue).hasRoom(bytes)) return null;
     }

@@ -1,5 +1,6 @@
 import type { Delivery } from "../message/delivery.js";
 import type { Message } from "../message/message.js";
+import type { PromptConsumer } from "./express-lane.js";
 import type { DispatchHost, QueueConsumer } from "./ports.js";
 import type { DeliveryQueue } from "./queue.js";
 import type { RateLimit } from "./token-bucket.js";
@@ -51,6 +52,14 @@ export abstract class Consumer implements QueueConsumer {
   protected abstract hasPlace(): boolean;
   protected abstract hand(message: Message): void;
 
+  get prompt(): PromptConsumer | null {
+    return null;
+  }
+
+  countHanded(messages: number): void {
+    this.handed += messages;
+  }
+
   get isPaused(): boolean {
     return this.#isPaused;
   }
@@ -92,16 +101,19 @@ export abstract class Consumer implements QueueConsumer {
 
   pause(): void {
     this.#isPaused = true;
+    this.queue.chooseWay();
   }
 
   resume(): void {
     this.#isPaused = false;
+    this.queue.chooseWay();
     this.queue.wakeUp();
   }
 
   /** Takes no more. What it has in flight stays with it. */
   close(): void {
     this.#isClosed = true;
+    this.queue.chooseWay();
   }
 
   beginFlight(delivery: Delivery): void {

@@ -5,6 +5,7 @@ import { fulfilled } from "../message/message.js";
 import { promiseOf } from "../message/thenable.js";
 import type { ConsumerSettings } from "./consumer.js";
 import { Consumer } from "./consumer.js";
+import type { PromptConsumer } from "./express-lane.js";
 import type { DispatchHost, ProcessContext } from "./ports.js";
 import type { DeliveryQueue } from "./queue.js";
 
@@ -33,6 +34,8 @@ export class HandlerConsumer extends Consumer {
   readonly #concurrency: number;
   readonly #isAuto: boolean;
   #running = 0;
+  /** True once the handler has returned a promise: the next may be one too. */
+  #hasBeenLate = false;
   /** As many as were ever needed at once. */
   readonly #places: Place[] = [];
   readonly #freePlaces: Place[] = [];
@@ -69,17 +72,27 @@ export class HandlerConsumer extends Consumer {
       const message = this.queue.takeSettled(this);
       if (message === undefined) break;
       done += 1;
-      try {
-        const result = this.#process(message);
-        if (result === undefined) continue;
-        const promise = promiseOf(result);
-        if (promise !== null) this.#follow(message, promise);
-      } catch (error) {
-        this.#failed(message, error);
-      }
+      this.handle(message);
     }
     this.handed += done;
     return done;
+  }
+
+  override get prompt(): PromptConsumer | null {
+    const isPrompt = !this.acknowledges && !this.isLimited && !this.isPaused && !this.isClosed && !this.#hasBeenLate;
+    return isPrompt ? this : null;
+  }
+
+  /** Has the handler work on a message that needs no acknowledgement. */
+  handle(message: Message): void {
+    try {
+      const result = this.#process(message);
+      if (result === undefined) return;
+      const promise = promiseOf(result);
+      if (promise !== null) this.#follow(message, promise);
+    } catch (error) {
+      this.#failed(message, error);
+    }
   }
 
   protected hasPlace(): boolean {
@@ -108,6 +121,7 @@ export class HandlerConsumer extends Consumer {
   #follow(message: Message, result: Promise<unknown>): void {
     const place = this.#freePlaces.pop() ?? this.#openPlace();
     place.message = message;
+    if (!this.#hasBeenLate) this.#becomeLate();
     this.#running += 1;
     this.queue.running += 1;
     if (this.acknowledges) {
@@ -116,6 +130,11 @@ export class HandlerConsumer extends Consumer {
       if (delivery.state === "inFlight") this.host.tracker.begin(delivery, this.settings.ackTimeoutMs);
     }
     result.then(place.onFulfilled, place.onRejected);
+  }
+
+  #becomeLate(): void {
+    this.#hasBeenLate = true;
+    this.queue.chooseWay();
   }
 
   #openPlace(): Place {

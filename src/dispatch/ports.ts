@@ -2,6 +2,7 @@ import type { TimerEntry } from "../collections/timer-queue.js";
 import type { Delivery, Settler, TimerTask } from "../message/delivery.js";
 import type { Message, PublishedMessage } from "../message/message.js";
 import type { TraceChannel } from "../platform/tracing.js";
+import type { ExpressLane, PromptConsumer } from "./express-lane.js";
 import type { HeldPublishers } from "./held-publishers.js";
 import type { MemoryBudget } from "./memory-budget.js";
 import type { DropReason, QueueFacts } from "./queue-facts.js";
@@ -27,6 +28,10 @@ export interface DeliveryTracker extends Settler {
 
 /** One taker of a queue's messages, as its queue sees it. */
 export interface QueueConsumer {
+  /** Itself, where it takes whatever comes, at once and without acknowledgement; null where it may not. */
+  readonly prompt: PromptConsumer | null;
+  /** So many messages were handed to it. */
+  countHanded(messages: number): void;
   /** True where deliveries to it stay in flight until they are settled. */
   readonly acknowledges: boolean;
   /** Would it take one now? */
@@ -50,6 +55,7 @@ export interface ProcessContext {
 /** What the queues need of the broker around them. */
 export interface DispatchHost {
   readonly scheduler: Scheduler;
+  readonly lane: ExpressLane;
   readonly memory: MemoryBudget;
   readonly heldPublishers: HeldPublishers;
   readonly deadlines: TimerPort;

@@ -4,6 +4,7 @@ import type { Attempt, DeliverySource, FlightOutcome } from "../message/delivery
 import { Delivery } from "../message/delivery.js";
 import type { Message, PublishedMessage } from "../message/message.js";
 import { fulfilled } from "../message/message.js";
+import type { ExpressLane, ExpressQueue, PromptConsumer } from "./express-lane.js";
 import { HeldPublisher, promiseOf } from "./held-publisher.js";
 import { KeyOrder } from "./key-order.js";
 import type { MemoryBudget } from "./memory-budget.js";
@@ -30,7 +31,7 @@ const emptyPlacesKept = 64;
  * `overflow: "wait"` takes the message at once, so that order and priority hold among all that wait, and holds back
  * its publisher until the queue is within its bounds again.
  */
-export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
+export class DeliveryQueue implements DeliverySource, ExpressQueue, QueueFacts, Runnable {
   readonly name: string;
   readonly patterns: readonly string[];
   /** The group whose members share it; null for a subscription of its own. */
@@ -38,7 +39,6 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   readonly shard: number;
   readonly settings: QueueSettings;
   readonly settler: DeliveryTracker;
-  readonly counters = new QueueCounters();
   readonly slowness = new Slowness();
   readonly consumers: QueueConsumer[] = [];
   /** Itself, as the targets of every route that leads to it alone. */
@@ -48,9 +48,8 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   /** True until the last consumer has gone (for good, where nothing keeps the queue). */
   isOpen = true;
 
-  /** Messages that wait to be taken, those of held publishers included. */
-  queued = 0;
-  queuedBytes = 0;
+  express: PromptConsumer | null = null;
+  expressEpoch = 0;
   /** Handed out and not decided. */
   inFlight = 0;
   /** Given back, waiting for their backoff to end. */
@@ -59,6 +58,10 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   running = 0;
 
   readonly #host: DispatchHost;
+  readonly #lane: ExpressLane;
+  readonly #counters = new QueueCounters();
+  #queued = 0;
+  #queuedBytes = 0;
   readonly #memory: MemoryBudget;
   /** True where taking a message is nothing but taking it: no keys, no copies, nobody to tell. */
   readonly #isPlain: boolean;
@@ -90,6 +93,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     this.settler = host.tracker;
     this.#host = host;
     this.#memory = host.memory;
+    this.#lane = host.lane;
     this.#isObserved = host.onDeliver !== null || host.around !== null;
     this.#isPlain = !settings.isOrderedByKey && host.copyPayload === null && !this.#isObserved;
     this.#maxMessages = settings.maxMessages;
@@ -102,6 +106,78 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     this.#keys = settings.isOrderedByKey ? new KeyOrder<Item>() : null;
   }
 
+  get counters(): QueueCounters {
+    this.#lane.settle();
+    return this.#counters;
+  }
+
+  /** Messages that wait to be taken, those of held publishers included. */
+  get queued(): number {
+    this.#lane.settle();
+    return this.#queued;
+  }
+
+  get queuedBytes(): number {
+    this.#lane.settle();
+    return this.#queuedBytes;
+  }
+
+  /** Messages that fit before the queue is full, by what it has counted. */
+  get messagesLeft(): number {
+    return this.#maxMessages - this.#queued - this.delayed;
+  }
+
+  get bytesLeft(): number {
+    return this.#maxBytes - this.#queuedBytes;
+  }
+
+  /** True where messages wait in the queue itself, and not in the express lane. */
+  get hasOwn(): boolean {
+    return this.#queued > 0 && (this.expressEpoch !== this.#lane.epoch || this.#waiting.size > 0);
+  }
+
+  /** Messages have entered the express lane for this queue. */
+  countTaken(messages: number, bytes: number): void {
+    this.#counters.routed += messages;
+    this.#queued += messages;
+    this.#queuedBytes += bytes;
+  }
+
+  /** Messages have been handed to its consumer from the express lane. */
+  countHanded(messages: number, bytes: number): void {
+    this.#queued -= messages;
+    this.#queuedBytes -= bytes;
+    this.#counters.handedOver += messages;
+    this.#counters.delivered += messages;
+    this.consumers[0]?.countHanded(messages);
+  }
+
+  /** Takes a message from the express lane that waits here from now on: it is counted, and its memory is held. */
+  takeOver(message: PublishedMessage): void {
+    this.#waiting.push(message, message.priority);
+    this.#scheduleSoon();
+  }
+
+  /** The express lane has gone on to another queue. */
+  served(): void {
+    if (this.#queued === 0) this.settled();
+  }
+
+  /** Finds out whether the express lane may serve its consumer. */
+  chooseWay(): void {
+    const only = this.consumers.length === 1 ? (this.consumers[0] as QueueConsumer) : null;
+    this.express = this.#isPlain && !this.isDurable ? (only?.prompt ?? null) : null;
+    this.#lane.interrupt();
+  }
+
+  #leaveLane(): void {
+    if (this.expressEpoch === this.#lane.epoch) this.#lane.spill();
+  }
+
+  #scheduleSoon(): void {
+    if (!this.isScheduled && this.consumers.length > 0) this.#host.scheduler.schedule(this);
+  }
+
   /** Publishers that are held back. */
   get held(): number {
     return this.#held === null ? 0 : this.#held.length;
@@ -109,9 +185,10 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   /** True where one more message of so many bytes stays within the bounds, after `others` that are not here yet. */
   hasRoom(bytes: number, others = 0): boolean {
+    this.#lane.settle();
     return (
-      this.queued + this.delayed + others < this.#maxMessages &&
-      (this.queuedBytes + bytes <= this.#maxBytes || this.queued + others === 0)
+      this.#queued + this.delayed + others < this.#maxMessages &&
+      (this.#queuedBytes + bytes <= this.#maxBytes || this.#queued + others === 0)
     );
   }
 
@@ -135,15 +212,17 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
    * each of them) and that nothing sets apart. The short way in.
    */
   put(message: PublishedMessage): void {
-    this.counters.routed += 1;
-    this.queued += 1;
-    this.queuedBytes += message.bytes;
+    this.#leaveLane();
+    this.#counters.routed += 1;
+    this.#queued += 1;
+    this.#queuedBytes += message.bytes;
     this.#waiting.push(message, message.priority);
-    if (!this.isScheduled && this.consumers.length > 0) this.#host.scheduler.schedule(this);
+    this.#scheduleSoon();
   }
 
   /** Takes a message, or says that there is no room and changes nothing. Drop policies make room. */
   offer(message: PublishedMessage): Offer {
+    this.#leaveLane();
     if (!this.isOpen) {
       // Whoever was called on the message's way here (a filter, a listener) has ended this subscription meanwhile.
       this.#host.dropped(this, message, "unsubscribed", null);
@@ -154,21 +233,21 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
       this.#host.slow(this);
       if (overflow === "wait" || overflow === "error") return "full";
       if (overflow === "close") {
-        this.counters.routed += 1;
+        this.#counters.routed += 1;
         this.#countDrop(message, "overflow", null);
         this.#host.overflowed(this);
         return "dropped";
       }
       const shed: Item[] = [];
       const isFitting = this.#shedFor(message, overflow, shed);
-      this.counters.routed += 1;
+      this.#counters.routed += 1;
       if (isFitting) this.#enqueue(message, message.expiresAtMs === 0 ? message : this.#expiring(message));
       // Told only now: whoever hears of it may publish, a dead letter for one, and must not take the room that was made.
       for (const item of shed) this.#host.dropped(this, messageOf(item), "overflow", deliveryOf(item));
       if (!isFitting) this.#countDrop(message, "overflow", null);
       return isFitting ? "queued" : "dropped";
     }
-    this.counters.routed += 1;
+    this.#counters.routed += 1;
     this.#enqueue(message, message.expiresAtMs === 0 ? message : this.#expiring(message));
     return "queued";
   }
@@ -183,7 +262,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
    * Rejects with the signal's reason when that aborts first: the message is withdrawn from this queue.
    */
   offerHeld<Result>(message: PublishedMessage, signal: AbortSignal | undefined, result: Result): Promise<Result> {
-    this.counters.routed += 1;
+    this.#counters.routed += 1;
     if (signal?.aborted === true) {
       this.#countDrop(message, "aborted", null);
       return Promise.reject(signal.reason);
@@ -201,7 +280,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   /** Puts a message at the end although the queue may be full: dead letters that are driven again, retained messages. */
   offerExtra(message: PublishedMessage): void {
-    this.counters.routed += 1;
+    this.#counters.routed += 1;
     this.#enqueue(message, message.expiresAtMs === 0 ? message : this.#expiring(message));
   }
 
@@ -228,8 +307,8 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
         }
       }
       if (this.#keys !== null && !this.#keys.acquire(item)) continue;
-      this.queued -= 1;
-      this.queuedBytes -= item.bytes;
+      this.#queued -= 1;
+      this.#queuedBytes -= item.bytes;
       if (this.#held !== null) this.#releaseHeld();
       return this.#handOver(item, consumer);
     }
@@ -242,10 +321,10 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     if (item === undefined) return undefined;
     if (item instanceof Delivery || item.extras?.onAcked !== undefined) return this.take(consumer);
     this.#waiting.shift();
-    this.queued -= 1;
-    this.queuedBytes -= item.bytes;
-    this.counters.handedOver += 1;
-    this.counters.delivered += 1;
+    this.#queued -= 1;
+    this.#queuedBytes -= item.bytes;
+    this.#counters.handedOver += 1;
+    this.#counters.delivered += 1;
     this.#memory.release(item);
     if (this.#held !== null) this.#releaseHeld();
     return item;
@@ -254,7 +333,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   runSlice(limit: number): number {
     const { consumers } = this;
     const done = consumers.length === 1 ? (consumers[0] as QueueConsumer).pump(limit) : this.#serveMembers(limit);
-    if (this.queued === 0) this.settled();
+    if (this.#queued === 0) this.settled();
     return done;
   }
 
@@ -263,7 +342,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     // Members take turns, message by message, among those with free capacity.
     let done = 0;
     let refused = 0;
-    while (done < limit && refused < consumers.length && this.queued > 0) {
+    while (done < limit && refused < consumers.length && this.#queued > 0) {
       if (this.#nextConsumer >= consumers.length) this.#nextConsumer = 0;
       const consumer = consumers[this.#nextConsumer] as QueueConsumer;
       this.#nextConsumer += 1;
@@ -283,28 +362,32 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   /** Has the queue served soon, where there is something to serve. */
   wakeUp(): void {
-    if (this.queued > 0 && !this.isScheduled) this.#host.scheduler.schedule(this);
+    if (this.#queued > 0 && !this.isScheduled) this.#host.scheduler.schedule(this);
   }
 
   addConsumer(consumer: QueueConsumer): void {
+    this.#leaveLane();
     this.consumers.push(consumer);
+    this.chooseWay();
     this.wakeUp();
   }
 
   /** Removes a consumer; what it had in flight is delivered again to others, or dropped where the queue goes. */
   removeConsumer(consumer: QueueConsumer): void {
+    this.#leaveLane();
     const index = this.consumers.indexOf(consumer);
     if (index >= 0) this.consumers.splice(index, 1);
+    this.chooseWay();
   }
 
   /** A delivery in flight is done with. `outcome` names the counter it goes to. */
   finish(delivery: Delivery, outcome: FlightOutcome): Promise<void> {
     this.#leaveFlight(delivery);
     if (outcome === "delivered") {
-      this.counters.delivered += 1;
+      this.#counters.delivered += 1;
       delivery.message.extras?.onAcked?.(this.name);
-    } else if (outcome === "deadLettered" || outcome === "expired") this.counters[outcome] += 1;
-    else this.counters.dropped[outcome] = (this.counters.dropped[outcome] ?? 0) + 1;
+    } else if (outcome === "deadLettered" || outcome === "expired") this.#counters[outcome] += 1;
+    else this.#counters.dropped[outcome] = (this.#counters.dropped[outcome] ?? 0) + 1;
     this.#host.memory.release(delivery.message);
     this.#unpark(delivery);
     if (outcome === "unsubscribed" || outcome === "purged" || outcome === "closed") {
@@ -332,7 +415,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   /** Takes a message that was handed out before, by another queue or process: at the end, or after `delayMs`. */
   restore(message: PublishedMessage, deliveryCount: number, delayMs: number): void {
-    this.counters.routed += 1;
+    this.#counters.routed += 1;
     const delivery = new Delivery(message, this, message.data, deliveryCount, null);
     if (delayMs > 0 && this.#keys?.acquire(delivery) !== false) {
       this.#memory.hold(message);
@@ -343,8 +426,8 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     if (delayMs <= 0) this.#enqueue(message, delivery);
     else {
       // Parked behind another message of its key, which comes first whatever its own delay says.
-      this.queued += 1;
-      this.queuedBytes += message.bytes;
+      this.#queued += 1;
+      this.#queuedBytes += message.bytes;
       this.#memory.hold(message);
     }
   }
@@ -369,7 +452,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   /** A waiting delivery's time to live has passed. */
   expire(delivery: Delivery): void {
     delivery.moveTo("dropped");
-    this.counters.expired += 1;
+    this.#counters.expired += 1;
     this.#leaveQueue(delivery);
     this.#host.expired(this, delivery);
     this.settled();
@@ -377,7 +460,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   /** Something has left: wakes the consumers that had no capacity, and tells when nothing is left. */
   settled(): void {
-    if (this.queued > 0) {
+    if (this.#queued > 0) {
       if (!this.isScheduled) this.#host.scheduler.schedule(this);
     } else if (this.inFlight === 0 && this.running === 0) this.#host.quiet(this);
   }
@@ -404,6 +487,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
    * go on, or fail where there is an error for them.
    */
   takeAll(error?: unknown): Item[] {
+    this.#leaveLane();
     const items: Item[] = [];
     const remove = (item: Item): void => {
       if (item instanceof Delivery) {
@@ -426,8 +510,8 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
     this.#waiting.clear();
     this.#keys?.clear();
     this.#delayedDeliveries.clear();
-    this.queued = 0;
-    this.queuedBytes = 0;
+    this.#queued = 0;
+    this.#queuedBytes = 0;
     this.delayed = 0;
     this.#emptyPlaces = 0;
     this.#heldBytes = 0;
@@ -450,7 +534,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
       const queue = choose(item);
       if (queue === undefined) rest.push(item);
       else {
-        this.counters.routed -= 1;
+        this.#counters.routed -= 1;
         queue.#adopt(item);
       }
     }
@@ -459,6 +543,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   /** What waits, in the order it would be handed out, then what is delayed. Changes nothing. */
   *waitingMessages(): IterableIterator<PublishedMessage | Delivery> {
+    this.#leaveLane();
     for (const item of this.#waiting) {
       if (!(item instanceof Delivery) || item.state === "waiting") yield item;
     }
@@ -477,7 +562,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   }
 
   #adopt(item: Item): void {
-    this.counters.routed += 1;
+    this.#counters.routed += 1;
     this.#enqueue(messageOf(item), this.#renewed(item));
   }
 
@@ -490,8 +575,9 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   }
 
   #enqueue(message: PublishedMessage, item: Item): void {
-    this.queued += 1;
-    this.queuedBytes += message.bytes;
+    this.#leaveLane();
+    this.#queued += 1;
+    this.#queuedBytes += message.bytes;
     this.#host.memory.hold(message);
     this.#waiting.push(item, message.priority);
     if (!this.isScheduled && this.consumers.length > 0) this.#host.scheduler.schedule(this);
@@ -533,8 +619,9 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
 
   /** A delivery that comes back goes before the others of its priority, behind those that came back and are older. */
   #putBack(delivery: Delivery): void {
-    this.queued += 1;
-    this.queuedBytes += delivery.bytes;
+    this.#leaveLane();
+    this.#queued += 1;
+    this.#queuedBytes += delivery.bytes;
     if (delivery.message.expiresAtMs !== 0) {
       if (delivery.message.expiresAtMs <= this.#host.dates.now()) {
         this.#waiting.putBack(delivery, delivery.priority);
@@ -548,7 +635,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   }
 
   #handOver(item: Item, consumer: QueueConsumer): Message {
-    const { counters } = this;
+    const counters = this.#counters;
     counters.handedOver += 1;
     if (item.deliveryCount > 1) counters.redelivered += 1;
     const copy = this.#host.copyPayload;
@@ -592,11 +679,11 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   /** Takes a dropped delivery out of the counts; its place in the queue stays, empty. */
   #leaveQueue(delivery: Delivery): void {
     if (delivery.timer !== null) this.#cancelDate(delivery);
-    this.queued -= 1;
-    this.queuedBytes -= delivery.bytes;
+    this.#queued -= 1;
+    this.#queuedBytes -= delivery.bytes;
     this.#host.memory.release(delivery.message);
     this.#emptyPlaces += 1;
-    if (this.#emptyPlaces > emptyPlacesKept && this.#emptyPlaces > this.queued) this.#closeUp();
+    if (this.#emptyPlaces > emptyPlacesKept && this.#emptyPlaces > this.#queued) this.#closeUp();
     if (this.#held !== null) this.#releaseHeld();
   }
 
@@ -626,7 +713,7 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   }
 
   #countDrop(message: PublishedMessage, reason: DropReason, from: Delivery | null): void {
-    const { dropped } = this.counters;
+    const { dropped } = this.#counters;
     dropped[reason] = (dropped[reason] ?? 0) + 1;
     this.#host.dropped(this, message, reason, from);
   }
@@ -657,14 +744,14 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
   }
 
   #shed(item: Item, shed: Item[]): void {
-    this.queued -= 1;
-    this.queuedBytes -= item.bytes;
+    this.#queued -= 1;
+    this.#queuedBytes -= item.bytes;
     if (item instanceof Delivery) {
       this.#cancelDate(item);
       item.moveTo("dropped");
     }
     this.#host.memory.release(messageOf(item));
-    this.counters.dropped.overflow = (this.counters.dropped.overflow ?? 0) + 1;
+    this.#counters.dropped.overflow = (this.#counters.dropped.overflow ?? 0) + 1;
     shed.push(item);
     this.#unpark(item);
   }
@@ -680,8 +767,8 @@ export class DeliveryQueue implements DeliverySource, QueueFacts, Runnable {
       const others = held.length;
       const { bytes } = first;
       const isWithin =
-        this.queued + this.delayed - others < this.#maxMessages &&
-        (this.queuedBytes - this.#heldBytes + bytes <= this.#maxBytes || this.queued <= others);
+        this.#queued + this.delayed - others < this.#maxMessages &&
+        (this.#queuedBytes - this.#heldBytes + bytes <= this.#maxBytes || this.#queued <= others);
       if (!isWithin) return;
       held.shift();
       this.#heldBytes -= bytes;

@@ -139,7 +139,7 @@ export class PublishedMessage implements Message {
   /** What it counts towards the limits. */
   readonly bytes: number;
   /** Places (queues, flights, delays) that hold it; its memory is given back at 0. */
-  holders = 0;
+  holders: number;
   /** In milliseconds since 1970; 0: never. */
   readonly expiresAtMs: number;
   readonly stamp: Stamp;
@@ -160,6 +160,8 @@ export class PublishedMessage implements Message {
     this.priority = priority;
     this.seq = seq;
     this.bytes = bytes;
+    // Here and not beside its declaration, which would cost a call for each message.
+    this.holders = 0;
     this.expiresAtMs = expiresAtMs;
     this.stamp = stamp;
     this.extras = extras;

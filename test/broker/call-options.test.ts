@@ -98,7 +98,7 @@ describe("a broker's", () => {
     const firstTurns = async (shards: number): Promise<string[]> => {
       const { broker } = manualBroker({ shards });
       const seen = new Set<string>();
-      for (const topic of topics) broker.subscribe(topic, (msg) => void seen.add(msg.topic));
+      for (const topic of topics) broker.subscribe(topic, (msg) => void seen.add(msg.topic), { ack: "auto" });
       for (const topic of topics) for (let data = 0; data < 100; data += 1) broker.publishSync(topic, data);
       await broker.idle();
       return [...seen];
