@@ -73,7 +73,8 @@ export class Publisher {
   readonly #drafter: Drafter;
   readonly #planner: Planner;
   readonly #stamps: TurnStamp;
-  readonly #isTransparent: boolean;
+  /** True where nothing sets a message apart but what its publisher says of it. */
+  readonly isTransparent: boolean;
   readonly #plugins: readonly Plugin[];
   readonly #schedulePlugins: readonly Plugin[];
   #lastSeq = 0;
@@ -88,7 +89,7 @@ export class Publisher {
     this.#stamps = host.stamps;
     this.#plugins = host.settings.plugins.filter((plugin) => plugin.onPublished !== undefined);
     this.#schedulePlugins = host.settings.plugins.filter((plugin) => plugin.onScheduled !== undefined);
-    this.#isTransparent = drafter.isTransparent && this.#plugins.length === 0 && !host.router.limitsTopics;
+    this.isTransparent = drafter.isTransparent && this.#plugins.length === 0 && !host.router.limitsTopics;
   }
 
   /** The id of a message that is not published yet. */
@@ -105,13 +106,13 @@ export class Publisher {
 
   /** The short way, for a message without options where nothing sets it apart; null: take another way. */
   acceptPlain(topic: string, data: unknown): Receipt | null {
-    if (!this.#isTransparent || data === undefined) return null;
+    if (!this.isTransparent || data === undefined) return null;
     return this.#acceptPlain(topic, data, defaultPriority, null);
   }
 
   /** The same for a message with a priority or a key, and nothing else. */
   acceptSimple(topic: string, data: unknown, options: PublishOptions): Receipt | null {
-    if (!this.#isTransparent || data === undefined || !isSimple(options)) return null;
+    if (!this.isTransparent || data === undefined || !isSimple(options)) return null;
     const { key, priority } = options;
     return this.#acceptPlain(
       topic,
@@ -151,7 +152,7 @@ export class Publisher {
    * its consumer. Null: take the long way.
    */
   acceptHeld(topic: string, data: unknown): Promise<Receipt> | null {
-    if (!this.#isTransparent || data === undefined) return null;
+    if (!this.isTransparent || data === undefined) return null;
     const route = this.#router.route(topic);
     if (!route.isPlain || !route.attachment.isDirect || route.targets.length !== 1) return null;
     const queue = route.targets[0] as DeliveryQueue;
@@ -270,6 +271,12 @@ export class Publisher {
       if (queue.offerAgain(message) === "full") waits.push(queue.offerHeld(message, signal, undefined));
     this.#tellPublished(message, targets.length);
     if (waits.length > 0) await Promise.all(waits);
+  }
+
+  /** Counts a message that is on its way to so many queues. */
+  countPublished(route: Route<TopicFacts>, matched: number): void {
+    this.counters.published += 1;
+    this.#countRouted(route, matched);
   }
 
   /** A message of a draft, with a number of its own. */

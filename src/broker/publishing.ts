@@ -91,6 +91,8 @@ export class Publishing {
       const { transaction, ...rest } = options;
       return this.#host.transactions().publish(transaction, topic, data, rest);
     }
+    const stored = this.#core.store?.publisher.plain.accept(topic, data, options) ?? null;
+    if (stored !== null) return stored;
     const draft = this.#core.drafter.draft(topic, data, options);
     options.signal?.throwIfAborted();
     if (!(draft instanceof Promise)) return this.#accept(draft);

@@ -6,6 +6,7 @@ import type { DurableQueue } from "../dispatch/durable-queue.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DispatchHost } from "../dispatch/ports.js";
 import type { QueueFacts } from "../dispatch/queue-facts.js";
+import type { Router } from "../dispatch/router.js";
 import { brokerError } from "../errors.js";
 import type { Delivery, FlightOutcome } from "../message/delivery.js";
 import type { MessageOrigin, PublishedMessage } from "../message/message.js";
@@ -13,7 +14,7 @@ import type { ErrorContext, Events } from "../observe/events.js";
 import type { Clock } from "../platform/clock.js";
 import type { EventLoop } from "../platform/event-loop.js";
 import type { Random } from "../platform/random.js";
-import type { Draft } from "./draft.js";
+import type { Draft, Drafter } from "./draft.js";
 import { Durables } from "./durables.js";
 import type { Publisher } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
@@ -24,12 +25,17 @@ import type { Persistence, RecoveryReport, Store, StoreMetrics, StoreStep } from
 import { StoreWriter } from "./store-writer.js";
 import { StoredPublisher } from "./stored-publisher.js";
 import type { SubscriptionRegistry } from "./subscription-registry.js";
+import type { TopicFacts } from "./topic-facts.js";
+import type { TurnStamp } from "./turn-stamp.js";
 
 /** What the link needs of the broker: the core. */
 export interface StoreLinkHost {
   readonly settings: Settings;
   readonly clock: Clock;
   readonly loop: EventLoop;
+  readonly router: Router<TopicFacts>;
+  readonly drafter: Drafter;
+  readonly stamps: TurnStamp;
   readonly publisher: Publisher;
   readonly memory: MemoryBudget;
   readonly delayed: DelayedMessages;
@@ -66,6 +72,9 @@ export class StoreLink {
     this.#random = random;
     this.publisher = new StoredPublisher({
       settings: core.settings,
+      router: core.router,
+      drafter: core.drafter,
+      stamps: core.stamps,
       publisher: core.publisher,
       writer: this.writer,
       memory: core.memory,

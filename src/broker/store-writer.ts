@@ -86,7 +86,7 @@ export class StoreWriter {
   #append(steps: readonly StoreStep[], level: Durability | undefined): Promise<void> {
     const stored = this.store.append(steps, level);
     // Messages are held back before they get here, so that the buffer has room for them.
-    if (steps.some(({ type }) => type === "publish")) return stored;
+    if (steps[0]?.type === "publish" || steps.some(({ type }) => type === "publish")) return stored;
     return stored.catch((error: unknown) => this.#appendAgain(steps, level, error));
   }
 

@@ -1,12 +1,13 @@
 import type { DelayedMessages } from "../delivery/delayed-messages.js";
 import type { Timers } from "../delivery/timers.js";
-import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import { BrokerError } from "../errors.js";
 import type { MessageExtras, PublishedMessage } from "../message/message.js";
 import type { Draft } from "./draft.js";
+import type { PlainStoredHost } from "./plain-stored.js";
+import { PlainStored } from "./plain-stored.js";
 import type { Planned } from "./plan.js";
 import { Plan } from "./plan.js";
-import type { Accepted, Publisher } from "./publisher.js";
+import type { Accepted } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import { Reservations } from "./reservations.js";
 import type { RetainedMessages } from "./retained.js";
@@ -14,16 +15,12 @@ import type { Settings } from "./settings.js";
 import type { Submission } from "./store-line.js";
 import { StoreLine } from "./store-line.js";
 import type { Durability, StoreStep } from "./store-port.js";
-import type { StoreWriter } from "./store-writer.js";
 import { highest } from "./store-writer.js";
 import { factsOf, renumbered } from "./stored-message.js";
 
 /** What the stored publisher needs of the broker around it. */
-export interface StoredPublisherHost {
+export interface StoredPublisherHost extends PlainStoredHost {
   readonly settings: Settings;
-  readonly publisher: Publisher;
-  readonly writer: StoreWriter;
-  readonly memory: MemoryBudget;
   readonly delayed: DelayedMessages;
   readonly retained: RetainedMessages;
   readonly timers: Timers;
@@ -53,6 +50,8 @@ export class StoredPublisher {
   readonly #host: StoredPublisherHost;
   readonly #line: StoreLine;
   readonly #reservations: Reservations;
+  /** The short way, for a message that nothing sets apart. */
+  readonly plain: PlainStored;
   /** Delayed messages that are in the store. */
   readonly #scheduled = new WeakSet<PublishedMessage>();
   /** By the number of the message. */
@@ -64,6 +63,7 @@ export class StoredPublisher {
     this.#host = host;
     this.#line = new StoreLine(host);
     this.#reservations = new Reservations(host);
+    this.plain = new PlainStored(host, this.#line);
   }
 
   /** Publishes that are neither visible nor refused. */

@@ -1,6 +1,7 @@
 /** Payloads as bytes. */
 import { brokerError, errorText, quote } from "../errors.js";
 import type { StructuredData } from "../platform/structured-data.js";
+import { writeJson } from "./json-writer.js";
 import { ByteReader } from "./wal/byte-reader.js";
 import { ByteWriter } from "./wal/byte-writer.js";
 
@@ -63,6 +64,21 @@ export class PayloadCodec {
     } catch (cause) {
       throw refused(`the codec ${typeof option === "string" ? option : option.name} refused it`, cause);
     }
+  }
+
+  /**
+   * Writes a payload at the writer's end and returns its codec's number: what `encode` answers, without an object or a copy
+   * for what is plain data. Throws as `encode` does; what it has written by then means nothing.
+   */
+  write(out: ByteWriter, data: unknown): number {
+    if (this.#option === "json") {
+      const start = out.length;
+      if (writeJson(out, data)) return codecId.json;
+      out.length = start;
+    }
+    const { codec, payload } = this.encode(data);
+    out.raw(payload);
+    return codec;
   }
 
   /** Throws `ERR_STORE_CORRUPT` when the bytes are not the codec's, `ERR_INVALID_OPTION` when that codec is not here. */

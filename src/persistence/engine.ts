@@ -9,7 +9,14 @@ import { toLogEntry } from "./entry-mapping.js";
 import type { History } from "./history.js";
 import { openParts } from "./open-engine.js";
 import type { EngineHands, EngineParts } from "./open-engine.js";
-import type { DurableOperation, PendingPage, RecoveredState, StoredMessage, StoreOperation } from "./operations.js";
+import type {
+  DurableOperation,
+  MessageToStore,
+  PendingPage,
+  RecoveredState,
+  StoredMessage,
+  StoreOperation,
+} from "./operations.js";
 import { levels, resolveOptions } from "./options.js";
 import type { StoreOptions, StoreSettings } from "./options.js";
 import { replay } from "./replay.js";
@@ -209,6 +216,14 @@ export class StoreEngine {
       if (!(seq > lastSeq)) throw seqError(seq, lastSeq);
       lastSeq = seq;
     }
+    const needsSync = level === "group" || level === "always";
+    if (operations.length === 1 && first.type === "publish" && isPlain(first.message)) {
+      const { message } = first;
+      const lsn = this.#wal.writer.appendMessage(message, this.#payloads);
+      this.#lastAppendedSeq = lastSeq;
+      this.#hands.willWriteMessage(lsn, message, needsSync);
+      return { lsn, level };
+    }
     const entry: WalEntry =
       operations.length === 1
         ? this.#entryOf(first)
@@ -220,7 +235,7 @@ export class StoreEngine {
           };
     const lsn = this.#wal.writer.append(entry);
     this.#lastAppendedSeq = lastSeq;
-    this.#hands.unwritten.push({ lsn, entry, needsSync: level === "group" || level === "always" });
+    this.#hands.willWrite(lsn, entry, needsSync);
     return { lsn, level };
   }
 
@@ -524,6 +539,11 @@ export class StoreEngine {
 }
 
 const done: Promise<void> = Promise.resolve();
+
+/** True for a message of which memory keeps no bytes. */
+function isPlain({ retain, deliverAt, dedupId }: MessageToStore): boolean {
+  return retain !== true && deliverAt === undefined && dedupId === undefined;
+}
 
 function seqError(seq: number, lastSeq: number): Error {
   return brokerError("ERR_INVALID_MESSAGE", `Message numbers must ascend: ${seq} does not come after ${lastSeq}`, {

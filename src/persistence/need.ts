@@ -37,7 +37,8 @@ export function isConsumed({ floor, settled }: Durable, seq: number): boolean {
 
 /** Whether a durable was there for the message when it came, or asked for it later. Who only reads history does not ask. */
 export function isCovered(topic: Topic, seq: number): boolean {
-  return topic.durables.some((durable) => !durable.isReader && durable.covers(topic, seq));
+  for (const durable of topic.durables) if (!durable.isReader && durable.covers(topic, seq)) return true;
+  return false;
 }
 
 /** What of a store's state says which messages there are. */

@@ -15,7 +15,7 @@ import { Retention } from "./retention.js";
 import { isSameRetention } from "./retention-settings.js";
 import type { StoreState } from "./state.js";
 import type { KeyValueStore } from "./store/level-store.js";
-import type { WalEntry } from "./wal/entries.js";
+import type { MessageFacts, WalEntry } from "./wal/entries.js";
 import { openWal } from "./wal/open.js";
 import type { Wal } from "./wal/open.js";
 
@@ -38,7 +38,11 @@ export interface EngineParts {
 /** A record that is in the log's buffer and not in the log. */
 interface Unwritten {
   readonly lsn: number;
-  readonly entry: WalEntry;
+  /** Null: a message by itself, of which memory needs no more than these. */
+  readonly entry: WalEntry | null;
+  readonly seq: number;
+  readonly topic: string;
+  readonly expiresAt: number | undefined;
   readonly needsSync: boolean;
 }
 
@@ -50,7 +54,7 @@ export class EngineHands {
   readonly #state: StoreState;
   database: KeyValueStore;
   /** In the log's buffer, in order. */
-  readonly unwritten: Unwritten[] = [];
+  readonly #unwritten: Unwritten[] = [];
   onApplied: () => void = () => undefined;
   /** A write failed, and the database was not opened again since. */
   needsReopening = false;
@@ -60,14 +64,27 @@ export class EngineHands {
     this.database = database;
   }
 
+  /** An entry is in the log's buffer, as the record `lsn`. */
+  willWrite(lsn: number, entry: WalEntry, needsSync: boolean): void {
+    this.#unwritten.push({ lsn, entry, seq: 0, topic: "", expiresAt: undefined, needsSync });
+  }
+
+  /** The same of a message by itself that is neither delayed nor retained, and has no dedup id. */
+  willWriteMessage(lsn: number, { seq, topic, expiresAt }: MessageFacts, needsSync: boolean): void {
+    this.#unwritten.push({ lsn, entry: null, seq, topic, expiresAt, needsSync });
+  }
+
   /** Everything through `lsn` is in the log, but for what a full disk refused. */
   onWritten(lsn: number, wasDropped: (lsn: number) => boolean): void {
-    const { unwritten } = this;
+    const unwritten = this.#unwritten;
     let count = 0;
     for (; count < unwritten.length; count++) {
       const record = unwritten[count] as Unwritten;
       if (record.lsn > lsn) break;
-      if (!wasDropped(record.lsn)) this.#state.apply(record.lsn, record.entry, record.needsSync);
+      const { entry, seq, topic, expiresAt, needsSync } = record;
+      if (wasDropped(record.lsn)) continue;
+      if (entry === null) this.#state.applyMessage(record.lsn, seq, topic, expiresAt, needsSync);
+      else this.#state.apply(record.lsn, entry, needsSync);
     }
     unwritten.splice(0, count);
     // Also what changes nothing: a checkpoint's own record, and what a full disk refused.

@@ -178,6 +178,18 @@ export class StoreState {
     if (entry.retain) {
       this.retained.put(name, namedKey(keyKind.retained, this.#limits.nameInKeys(name)), encodeMessage(entry));
     }
+    this.#enterLog(lsn, seq, name, expiresAt, needsSync);
+  }
+
+  /** The same as `apply` of a message by itself that is neither delayed nor kept by its topic, and has no dedup id. */
+  applyMessage(lsn: number, seq: number, topic: string, expiresAt: number | undefined, needsSync: boolean): void {
+    this.raiseLastSeq(seq);
+    this.#enterLog(lsn, seq, topic, expiresAt, needsSync);
+    this.appliedLsn = lsn;
+    this.changedLsn = lsn;
+  }
+
+  #enterLog(lsn: number, seq: number, name: string, expiresAt: number | undefined, needsSync: boolean): void {
     // A log that was pieced together after damage may hold a number twice; the first one counts.
     if (seq <= this.index.lastSeq || seq <= (this.generations.at(-1)?.lastSeq ?? 0)) return;
     const topic = this.topics.of(name);

@@ -1,8 +1,8 @@
 /** What the broker writes into the log. `entry-codec.ts` gives it its form as bytes. */
+import type { ByteWriter } from "./byte-writer.js";
 
-/** A message was accepted. */
-export interface PublishEntry {
-  readonly type: "publish";
+/** The facts of a message that was accepted. */
+export interface MessageFacts {
   /** The message's number in the whole broker. */
   readonly seq: number;
   /** When it was published, in milliseconds since 1970. */
@@ -20,11 +20,28 @@ export interface PublishEntry {
   readonly replyTo?: string | undefined;
   readonly correlationId?: string | undefined;
   /** The topic keeps this message for later subscribers. */
+  readonly retain?: boolean | undefined;
+}
+
+/** A message was accepted. */
+export interface PublishEntry extends MessageFacts {
+  readonly type: "publish";
   readonly retain: boolean;
   /** Which codec made `data`; 0 to 255, given meaning by the store. */
   readonly codec: number;
   /** The payload. Decoded, it is a view into the memory the log was read into: copy it to keep it for long. */
   readonly data: Uint8Array;
+}
+
+/** A message with its payload as the publisher gave it. */
+export interface MessageToWrite extends MessageFacts {
+  readonly data: unknown;
+}
+
+/** Makes bytes of payloads. */
+export interface PayloadWriter {
+  /** Writes a payload at the writer's end and returns its codec's number. */
+  write(out: ByteWriter, data: unknown): number;
 }
 
 /** What became of a message for one durable subscription. */

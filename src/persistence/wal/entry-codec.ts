@@ -3,10 +3,14 @@
  * new record type, never a new meaning of old bytes.
  */
 import { brokerError } from "../../errors.js";
+import { noHeaders } from "../../message/headers.js";
 import { ByteReader, MalformedBytes } from "./byte-reader.js";
 import type { ByteWriter } from "./byte-writer.js";
 import type {
+  MessageFacts,
+  MessageToWrite,
   OperationEntry,
+  PayloadWriter,
   PublishEntry,
   SettleEntry,
   SettleOutcome,
@@ -64,30 +68,47 @@ export function encodeEntry(out: ByteWriter, entry: WalEntry): number {
 }
 
 function encodePublish(out: ByteWriter, entry: PublishEntry): void {
-  const { key, headers, expiresAt, deliverAt, dedupId, replyTo, correlationId } = entry;
-  let flags = entry.retain ? publishFlag.retain : 0;
+  encodeFacts(out, entry, byteOf(entry.codec, 255, "codec"));
+  out.raw(entry.data);
+}
+
+/** Writes the body of a publish record whose payload is not bytes yet, and returns its type. Throws as `encodeEntry`. */
+export function encodeMessage(out: ByteWriter, message: MessageToWrite, payloads: PayloadWriter): number {
+  const start = out.length;
+  encodeFacts(out, message, 0);
+  const codec = payloads.write(out, message.data);
+  out.bytes[start + codecOffset] = codec;
+  return recordType.publish;
+}
+
+/** Where the codec's number is in the body of a publish record. */
+const codecOffset = 2;
+
+function encodeFacts(out: ByteWriter, message: MessageFacts, codec: number): void {
+  const { key, headers, expiresAt, deliverAt, dedupId, replyTo, correlationId } = message;
+  const hasHeaders = headers !== undefined && headers !== noHeaders;
+  let flags = message.retain === true ? publishFlag.retain : 0;
   if (key !== undefined) flags |= publishFlag.key;
-  if (headers !== undefined) flags |= publishFlag.headers;
+  if (hasHeaders) flags |= publishFlag.headers;
   if (expiresAt !== undefined) flags |= publishFlag.expiresAt;
   if (deliverAt !== undefined) flags |= publishFlag.deliverAt;
   if (dedupId !== undefined) flags |= publishFlag.dedupId;
   if (replyTo !== undefined) flags |= publishFlag.replyTo;
   if (correlationId !== undefined) flags |= publishFlag.correlationId;
   out.uint8(flags);
-  out.uint8(byteOf(entry.priority, 9, "priority"));
-  out.uint8(byteOf(entry.codec, 255, "codec"));
-  out.varint(entry.seq);
-  out.varint(entry.timestamp);
-  out.string(entry.topic);
-  out.string(entry.id);
+  out.uint8(byteOf(message.priority, 9, "priority"));
+  out.uint8(codec);
+  out.varint(message.seq);
+  out.varint(message.timestamp);
+  out.string(message.topic);
+  out.string(message.id);
   if (key !== undefined) out.string(key);
-  if (headers !== undefined) encodeHeaders(out, headers);
+  if (hasHeaders) encodeHeaders(out, headers);
   if (expiresAt !== undefined) out.varint(expiresAt);
   if (deliverAt !== undefined) out.varint(deliverAt);
   if (dedupId !== undefined) out.string(dedupId);
   if (replyTo !== undefined) out.string(replyTo);
   if (correlationId !== undefined) out.string(correlationId);
-  out.raw(entry.data);
 }
 
 function encodeHeaders(out: ByteWriter, headers: Readonly<Record<string, string>>): void {

@@ -7,8 +7,8 @@ import type { Batch } from "./batch.js";
 import { encodeSyncMark, encodeVoid } from "./batch.js";
 import { DroppedNumbers } from "./dropped-numbers.js";
 import { carriesMessages } from "./entries.js";
-import type { WalEntry } from "./entries.js";
-import { encodeEntry } from "./entry-codec.js";
+import type { MessageToWrite, PayloadWriter, WalEntry } from "./entries.js";
+import { encodeEntry, encodeMessage } from "./entry-codec.js";
 import { GroupCommit } from "./group-commit.js";
 import { sealBytes } from "./log-cipher.js";
 import type { LogCipher } from "./log-cipher.js";
@@ -187,8 +187,16 @@ export class WalWriter {
    * `ERR_INVALID_MESSAGE` and `ERR_MESSAGE_TOO_LARGE` (the entry), `ERR_BROKER_CLOSED`.
    */
   append(entry: WalEntry): number {
+    return this.#append(entry, null, carriesMessages(entry));
+  }
+
+  /** The same for a message by itself, whose payload becomes bytes in the log's buffer. Throws what `payloads` throws, too. */
+  appendMessage(message: MessageToWrite, payloads: PayloadWriter): number {
+    return this.#append(message, payloads, true);
+  }
+
+  #append(entry: WalEntry | MessageToWrite, payloads: PayloadWriter | null, hasMessages: boolean): number {
     if (this.#state !== "open" && this.#state !== "full") throw this.#refusal();
-    const hasMessages = carriesMessages(entry);
     if (hasMessages && this.#state === "full") throw this.#fullError();
     const batch = this.#groups.current;
     // What carries no messages settles them, and may use the buffer twice over: refusing it helps nobody.
@@ -202,7 +210,8 @@ export class WalWriter {
         out.reserve(sealBytes);
         out.length += sealBytes;
       }
-      const type = encodeEntry(out, entry);
+      const type =
+        payloads === null ? encodeEntry(out, entry as WalEntry) : encodeMessage(out, entry as MessageToWrite, payloads);
       if (out.length - start - recordHeadBytes > maxBodyBytes) throw tooLarge(out.length - start);
       cipher?.seal(type, lsn, out.bytes, start + recordHeadBytes, out.length);
       endRecord(out, start, type, cipher === undefined ? 0 : recordFlag.encrypted, lsn, this.#salt, crc32);
