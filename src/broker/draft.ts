@@ -37,6 +37,8 @@ export interface Draft {
   readonly extras: MessageExtras | null;
   /** In milliseconds since 1970; 0: never. */
   readonly expiresAtMs: number;
+  /** True where that was over when the draft was made. */
+  readonly isExpired: boolean;
   /** When it is to be delivered, and by which clock; null: now. */
   readonly due: { readonly on: "deadlines" | "dates"; readonly at: number } | null;
   readonly dedupId: string | undefined;
@@ -151,13 +153,17 @@ export class Drafter {
       );
     }
     const due = this.#dueOf(options);
+    // One look: a ttl of a millisecond must not be over because the clock moved on between two.
+    const nowMs = this.#mayExpire(options) ? this.#times.date() : 0;
+    const expiresAtMs = this.#expiryOf(options, due, nowMs);
     return {
       topic,
       data: this.#ownData(topic, draft.data),
       bytes,
       priority,
       extras: extrasOf(options, headers, key),
-      expiresAtMs: this.#expiryOf(options, due),
+      expiresAtMs,
+      isExpired: expiresAtMs !== 0 && expiresAtMs <= nowMs,
       due,
       dedupId: options.dedupId,
       isRetained: options.retain === true,
@@ -200,17 +206,20 @@ export class Drafter {
     }
   }
 
-  #expiryOf(options: PublishOptions, due: Draft["due"]): number {
+  #mayExpire({ ttl, expiresAt }: PublishOptions): boolean {
+    return ttl !== undefined || expiresAt !== undefined || this.#settings.ttlMs !== Infinity;
+  }
+
+  #expiryOf(options: PublishOptions, due: Draft["due"], nowMs: number): number {
     const { ttl, expiresAt } = options;
     if (ttl !== undefined && expiresAt !== undefined) throw invalid("ttl", "given without expiresAt", ttl);
     // 0 stands for "never", so 1970 itself is the millisecond before: long ago in either case.
     if (expiresAt !== undefined) return dateMs("expiresAt", expiresAt) || -1;
     const ttlMs = duration("ttl", ttl, this.#settings.ttlMs);
     if (ttlMs === Infinity) return 0;
-    const now = this.#times.date();
-    if (ttl !== undefined || due === null) return now + ttlMs;
+    if (ttl !== undefined || due === null) return nowMs + ttlMs;
     // The default is meant for what waits in queues; a delay that is longer must not mean "never".
-    return due.on === "dates" ? due.at + ttlMs : now + (due.at - this.#times.deadline()) + ttlMs;
+    return due.on === "dates" ? due.at + ttlMs : nowMs + (due.at - this.#times.deadline()) + ttlMs;
   }
 
   #dueOf(options: PublishOptions): Draft["due"] {

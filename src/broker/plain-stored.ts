@@ -183,6 +183,7 @@ class PlainSubmission implements Submission {
       priority: this.#priority,
       extras: this.#extras,
       expiresAtMs: 0,
+      isExpired: false,
       due: null,
       dedupId: undefined,
       isRetained: false,

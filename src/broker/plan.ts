@@ -1,6 +1,5 @@
 import type { DedupWindow } from "../delivery/dedup.js";
 import type { DelayedMessages } from "../delivery/delayed-messages.js";
-import type { Timers } from "../delivery/timers.js";
 import type { HeldPublishers } from "../dispatch/held-publishers.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
@@ -75,7 +74,6 @@ export interface PlannerHost {
   readonly settings: Settings;
   readonly router: Router<TopicFacts>;
   readonly memory: MemoryBudget;
-  readonly timers: Timers;
   readonly dedup: DedupWindow<Receipt>;
   readonly delayed: DelayedMessages;
   readonly retained: RetainedMessages;
@@ -99,13 +97,13 @@ export class Planner {
 
   /** Everything that could refuse a draft is found out here. A receipt stands for a duplicate of it. */
   plan(draft: Draft, mayWait: boolean, batch: Batch | null): Plan | Receipt {
-    const { dedup, memory, retained, settings, timers, delayed, router } = this.#host;
+    const { dedup, memory, retained, settings, delayed, router } = this.#host;
     const { topic, dedupId } = draft;
     if (dedupId !== undefined) {
       const first = dedup.find(dedupId) ?? batch?.firsts.get(dedupId);
       if (first !== undefined) return first;
     }
-    if (draft.expiresAtMs !== 0 && draft.expiresAtMs <= timers.dates.now()) throw expiredAlready(draft);
+    if (draft.isExpired) throw expiredAlready(draft);
     const confirmation = draft.confirm === null ? null : new Confirmation(draft.confirm.count, draft.confirm.timeoutMs);
     const message = this.#messageOf(draft, confirmation);
     const route = router.route(topic);

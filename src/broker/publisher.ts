@@ -1,3 +1,4 @@
+import type { Timers } from "../delivery/timers.js";
 import type { ExpressLane } from "../dispatch/express-lane.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
@@ -39,6 +40,7 @@ export interface PublishCounters {
 
 /** What the publisher needs of the broker around it. */
 export interface PublisherHost extends PlannerHost {
+  readonly timers: Timers;
   readonly stamps: TurnStamp;
   readonly lane: ExpressLane;
   /** Waits for confirms within their time. */

@@ -10,6 +10,7 @@ import { invalid } from "./checks.js";
 import type { BrokerCore } from "./core.js";
 import type { Draft } from "./draft.js";
 import type { PublishOptions } from "./options.js";
+import { expiredAlready } from "./publish-errors.js";
 import type { Accepted } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import type { StoreLink } from "./store-link.js";
@@ -139,6 +140,7 @@ export class Transactions {
     const checked = this.#drafts(publishes);
     // Without an asynchronous schema nothing comes between the call of commit and its effect.
     const drafts = checked instanceof Promise ? await checked : checked;
+    this.#refuseExpired(drafts);
     const { store } = this.#core;
     if (store !== null && (drafts.some(({ isStored }) => isStored) || settles.some(isKept))) {
       const accepted = await this.#applyStored(store, publishes, drafts, settles);
@@ -188,6 +190,12 @@ export class Transactions {
       this.#host.requireOpen();
       return ready;
     });
+  }
+
+  /** Time may have gone by since they were staged. */
+  #refuseExpired(drafts: readonly Draft[]): void {
+    const now = this.#core.timers.dates.now();
+    for (const draft of drafts) if (draft.expiresAtMs !== 0 && draft.expiresAtMs <= now) throw expiredAlready(draft);
   }
 
   #unreserve(operation: PublishOperation): void {

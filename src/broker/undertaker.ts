@@ -204,6 +204,7 @@ export class Undertaker {
       },
       // What has expired would be dropped at once; whoever drives it again wants it delivered.
       expiresAtMs: 0,
+      isExpired: false,
       due: null,
       dedupId: undefined,
       isRetained: false,

@@ -43,6 +43,24 @@ describe("when a message expires", () => {
     expect((await fetchNow(never)).map(({ expiresAt }) => expiresAt)).toEqual([undefined, undefined]);
   });
 
+  it("is never before its publish has ended: a ttl of a millisecond is taken, however the clock moves on meanwhile", async () => {
+    const { clock } = manualBroker();
+    let looks = 0;
+    const restless = {
+      now: () => clock.now() + (looks += 1),
+      monotonic: () => clock.monotonic(),
+      schedule: clock.schedule.bind(clock),
+    };
+    const broker = new InProcBroker({ clock: restless, deadLetter: { topic: "gone" }, transactions: {} });
+    broker.subscribe("t");
+    await broker.publish("t", 1, { ttl: 1 });
+    broker.publishSync("t", 2, { ttl: 1 });
+    await broker.publishBatch([{ topic: "t", data: 3, ttl: 1 }]);
+    expect(await rejectionCode(broker.publish("t", 5, { expiresAt: restless.now() }))).toBe("ERR_MESSAGE_EXPIRED");
+    expect(broker.metrics.snapshot()).toMatchObject({ published: 3 });
+    await broker.close({ drain: false });
+  });
+
   it("by default is counted from when a delayed message is due: a long delay does not mean never", async () => {
     const { broker, clock } = manualBroker({ ttl: { default: 1_000 } });
     const sub = broker.subscribe("t");
