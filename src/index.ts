@@ -21,6 +21,7 @@ export type { IdleOptions } from "./broker/idle.js";
 export type {
   BackupInfo,
   Durability,
+  GivenHistoryPoint,
   HistoryPoint,
   Persistence,
   RecoveryReport,

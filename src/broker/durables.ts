@@ -6,6 +6,7 @@ import type { DeliveryQueue } from "../dispatch/queue.js";
 import type { Delivery, FlightOutcome } from "../message/delivery.js";
 import type { MessageExtras, MessageOrigin, PublishedMessage } from "../message/message.js";
 import { matchesPattern } from "../topic/grammar.js";
+import { dateMs } from "./checks.js";
 import type { SubscribeOptions } from "./options.js";
 import type { HistoryPoint, Recovered, SettleStep, StoredFacts, StoreStep } from "./store-port.js";
 import type { StoreWriter } from "./store-writer.js";
@@ -162,7 +163,7 @@ export class Durables {
       const stand = this.newHistoryName();
       const leave: StoreStep = { type: "durable", change: "deleted", name: stand, patterns: [], position: 0 };
       this.#tell(this.#created(stand, patterns, lastSeq + 1), queue.name);
-      this.#positionAt(from, patterns, lastSeq + 1).then(
+      this.#positionAt({ time: dateMs("from.time", from.time) }, patterns, lastSeq + 1).then(
         (position) => {
           // It may have been deleted meanwhile, and made anew.
           if (this.#known.get(durable) === mine) create(position, [leave]);

@@ -4,16 +4,16 @@ import { checkPattern } from "../topic/grammar.js";
 import { checkSignal, count, invalid } from "./checks.js";
 import type { BrokerCore } from "./core.js";
 import type { StoreLink } from "./store-link.js";
-import type { HistoryPoint, HistoryRange, StoredFacts } from "./store-port.js";
+import type { GivenHistoryPoint, HistoryRange, StoredFacts } from "./store-port.js";
 import { messageFrom } from "./stored-message.js";
-import { checkHistoryPoint } from "./subscribe-settings.js";
+import { checkHistoryPoint, numericPoint } from "./subscribe-settings.js";
 
 /** Which part of history to read. */
 export interface ReplayOptions {
-  /** The first message, included, by number or by time (milliseconds since 1970); absent: the oldest there is. */
-  readonly from?: HistoryPoint | undefined;
+  /** The first message, included, by number or by time (milliseconds since 1970, or a `Date`); absent, or `"oldest"`: the oldest there is. */
+  readonly from?: "oldest" | GivenHistoryPoint | undefined;
   /** The last message, included; absent: the last one that was stored when the replay began. */
-  readonly to?: HistoryPoint | undefined;
+  readonly to?: GivenHistoryPoint | undefined;
   /** Messages at most; absent: all. */
   readonly limit?: number | undefined;
   /** Ends it between two messages: it throws the signal's reason. */
@@ -53,7 +53,7 @@ export class HistoryReader {
         { option: name },
       );
     }
-    if (options.from !== undefined) checkHistoryPoint("from", options.from);
+    if (options.from !== undefined && options.from !== "oldest") checkHistoryPoint("from", options.from);
     if (options.to !== undefined) checkHistoryPoint("to", options.to);
     count("limit", options.limit, 1);
     checkSignal(options.signal);
@@ -63,7 +63,11 @@ export class HistoryReader {
   async *read(patterns: readonly string[], options: ReplayOptions): AsyncGenerator<PublishedMessage, void, undefined> {
     const { from, to, limit, signal } = options;
     signal?.throwIfAborted();
-    const range: HistoryRange = { from, to, limit };
+    const range: HistoryRange = {
+      from: from === "oldest" ? undefined : numericPoint(from),
+      to: numericPoint(to),
+      limit,
+    };
     for await (const page of this.#link.store.replayPages(patterns, range)) {
       for (const facts of page) {
         signal?.throwIfAborted();

@@ -513,10 +513,12 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    * default everything) covers. Exact: it counts, and never polls. What is scheduled for later counts as done, unless
    * `scheduled` asks for it; a message in its backoff does not, unless `retries` is false.
    *
-   * Rejects with `ERR_TIMEOUT` after `timeout` milliseconds (default: none), and says what is outstanding.
+   * Rejects with `ERR_TIMEOUT` after `timeout` milliseconds (default: none), and says what is outstanding. While its store is being
+   * opened it waits for that first.
    */
   idle(options: IdleOptions = {}): Promise<void> {
-    return this.#state === "open" ? this.#idle.wait(options) : Promise.reject(closedError());
+    if (this.#state === "open") return this.#idle.wait(options);
+    return this.#state === "opening" ? this.#opening.then(() => this.idle(options)) : Promise.reject(closedError());
   }
 
   /** The topics in use: published to lately, or subscribed to by name. */

@@ -139,6 +139,14 @@ export type HistoryPoint =
       readonly time: number;
     };
 
+/** The same as a user may write it: a time may be a `Date`. */
+export type GivenHistoryPoint =
+  | HistoryPoint
+  | {
+      /** A date. */
+      readonly time: Date;
+    };
+
 /** Which part of history. */
 export interface HistoryRange {
   /** The first message, included; absent: the oldest. */

@@ -4,6 +4,7 @@ import type { RateLimit } from "../dispatch/token-bucket.js";
 import {
   checkSignal,
   count,
+  dateMs,
   duration,
   invalid,
   moduleDisabled,
@@ -16,7 +17,7 @@ import {
 import type { SubscribeOptions } from "./options.js";
 import type { Settings } from "./settings.js";
 import { agingMs, backoff, subscriptionDefaultKeys, subscriptionDefaults } from "./settings.js";
-import type { HistoryPoint } from "./store-port.js";
+import type { GivenHistoryPoint, HistoryPoint } from "./store-port.js";
 
 const subscribeKeys = new Set([
   ...subscriptionDefaultKeys,
@@ -105,12 +106,12 @@ function checkHistory(options: { durable?: unknown; from?: unknown }, hasStore: 
 export const historyPrefix = "\0";
 
 /** True for a start that needs history. */
-export function isPast(from: unknown): from is "oldest" | HistoryPoint {
+export function isPast(from: unknown): from is "oldest" | GivenHistoryPoint {
   return from === "oldest" || (typeof from === "object" && from !== null);
 }
 
 /** Throws for what is neither a message number nor a time. */
-export function checkHistoryPoint(name: string, point: unknown): asserts point is HistoryPoint {
+export function checkHistoryPoint(name: string, point: unknown): asserts point is GivenHistoryPoint {
   requireObject(name, point);
   const { seq, time, ...more } = point as { seq?: unknown; time?: unknown };
   const isOne = (seq === undefined) !== (time === undefined) && Object.keys(more).length === 0;
@@ -118,7 +119,13 @@ export function checkHistoryPoint(name: string, point: unknown): asserts point i
   if (seq !== undefined && !(Number.isSafeInteger(seq) && (seq as number) >= 0)) {
     throw invalid(`${name}.seq`, "a message's number", seq);
   }
-  if (time !== undefined && !Number.isFinite(time)) throw invalid(`${name}.time`, "milliseconds since 1970", time);
+  if (time !== undefined) dateMs(`${name}.time`, time);
+}
+
+/** A start as the store counts it: a `Date` as a number, everything else as it is. */
+export function numericPoint<From>(from: From | GivenHistoryPoint): From | HistoryPoint {
+  if (typeof from !== "object" || from === null || !("time" in from)) return from;
+  return { time: dateMs("time", from.time) };
 }
 
 function rateLimit(limit: unknown): RateLimit | null {

@@ -8,7 +8,7 @@ import { Consumer } from "./consumer.js";
 export interface FetchOptions {
   /** Milliseconds to wait for the batch to fill; default 1,000. What has come by then is the batch. */
   readonly timeout?: number | undefined;
-  /** Ends the wait: rejects with the signal's reason, unless some messages are there already. */
+  /** Ends the wait: with what has come by then, or rejects with the signal's reason. Aborted before, it takes nothing. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -58,6 +58,7 @@ export class PullConsumer extends Consumer {
   fetch(count: number, options: FetchOptions, hold: () => () => void): Promise<Message[]> {
     const filled = this.queue.whenFilled();
     if (filled !== null && !this.#ended) return filled.then(() => this.fetch(count, options, hold));
+    if (options.signal?.aborted === true) return Promise.reject(options.signal.reason);
     const messages: Message[] = [];
     if (this.#ended) return Promise.resolve(messages);
     if (this.#waiters.length === 0) {
@@ -69,9 +70,6 @@ export class PullConsumer extends Consumer {
     }
     const timeoutMs = options.timeout ?? 1_000;
     if (messages.length === count || timeoutMs === 0) return Promise.resolve(messages);
-    if (options.signal?.aborted === true && messages.length === 0) {
-      return Promise.reject(options.signal.reason);
-    }
     return new Promise((resolve, reject) => {
       const release = hold();
       let waiter: Waiter | null = null;

@@ -30,7 +30,7 @@ export type { MessageFields, StoredMessage } from "./operations.js";
 export type { HistoryPoint, ReplayOptions } from "./replay.js";
 export type { Progress } from "./reports.js";
 export type { CodecOption, CustomCodec } from "./codec.js";
-export type { EncryptionKey, KeyProvider } from "./key-ring.js";
+export type { EncryptionKey, GivenKey, KeyProvider } from "./key-ring.js";
 export type { RetentionPolicy, StoredRetention } from "./retention-settings.js";
 export type { RecoveryPolicy } from "./wal/recovery.js";
 export type { Durability } from "./wal/writer.js";

@@ -16,7 +16,10 @@ export interface EncryptionKey {
  * when it comes upon a key it has not seen. To rotate: return a new key when asked without an id, and the old ones
  * as long as the store holds something of theirs.
  */
-export type KeyProvider = (id?: number) => EncryptionKey | undefined | Promise<EncryptionKey | undefined>;
+export type KeyProvider = (id?: number) => GivenKey | undefined | Promise<GivenKey | undefined>;
+
+/** A key with its id; or 32 bytes alone, for a store that has one key and never another: that is key 1. */
+export type GivenKey = EncryptionKey | Uint8Array;
 
 /**
  * The keys of an encrypted store. Names in database keys are hashed with a key of their own, made from a secret that
@@ -41,11 +44,11 @@ export class KeyRing implements LogCipher {
 
   /** Throws `ERR_INVALID_OPTION` when the provider gives no usable key. */
   static async open(cipher: Cipher, provider: KeyProvider): Promise<KeyRing> {
-    const current = await provider();
+    const current = withId(await provider());
     if (current === undefined || !isKey(current)) {
       throw brokerError(
         "ERR_INVALID_OPTION",
-        `encryption.keyProvider must return { id: 1 to 2^32 - 1, key: ${keyBytes} bytes } when it is called without an id`,
+        `encryption.keyProvider must return { id: 1 to 2^32 - 1, key: ${keyBytes} bytes }, or ${keyBytes} bytes alone, when it is called without an id`,
         { option: "encryption.keyProvider" },
       );
     }
@@ -102,7 +105,7 @@ export class KeyRing implements LogCipher {
   async #key(keyId: number, where: string): Promise<Uint8Array> {
     const known = this.#keys.get(keyId);
     if (known !== undefined) return known;
-    const found = await this.#provider(keyId);
+    const found = withId(await this.#provider(keyId));
     if (found === undefined || !isKey(found) || found.id !== keyId) {
       throw wrongKey(keyId, where, "was not given by the keyProvider");
     }
@@ -113,6 +116,11 @@ export class KeyRing implements LogCipher {
   #check(key: Uint8Array): Uint8Array {
     return new Uint8Array(this.#cipher.keyedHash(key, "inproc-broker key check").subarray(0, 12));
   }
+}
+
+/** A provider that gives bytes alone gives the same ones for every id: it has one key, and that is the first. */
+function withId(given: GivenKey | undefined): EncryptionKey | undefined {
+  return given instanceof Uint8Array ? { id: 1, key: given } : given;
 }
 
 function isKey(value: unknown): value is EncryptionKey {

@@ -33,7 +33,13 @@ describe("replay", () => {
     expect(await read("even.>")).toEqual([2, 4, 6, 8, 10]);
     expect(await read(">", { from: { seq: 4 }, to: { seq: 6 } })).toEqual([4, 5, 6]);
     expect(await read(">", { from: { time: start + 300 }, to: { time: start + 500 } })).toEqual([4, 5, 6]);
+    expect(await read(">", { from: { time: new Date(start + 300) }, to: { time: new Date(start + 500) } })).toEqual([
+      4, 5, 6,
+    ]);
     expect(await read("odd.*", { limit: 2 })).toEqual([1, 3]);
+    expect(await read("odd.*", { from: "oldest", limit: 2 })).toEqual([1, 3]);
+    const since = broker.subscribe("odd.*", { from: { time: new Date(start + 600) } });
+    expect(dataOf(await since.fetch(2))).toEqual([7, 9]);
     expect(dataOf(await broker.recoverMessages("odd.*", { limit: 3 }))).toEqual([1, 3, 5]);
   });
 

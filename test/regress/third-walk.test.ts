@@ -6,6 +6,8 @@ import { tracingChannel } from "node:diagnostics_channel";
 import { expect, it } from "vitest";
 import { InProcBroker } from "inproc-broker";
 import type { BrokerError, BrokerErrorCode, DeadLetter, PublishContext, Receipt } from "inproc-broker";
+import { levelPersistence } from "inproc-broker/persistence";
+import { temporaryFolder } from "../broker-store/fixture.js";
 import { balanced, manualBroker, rejectionCode, takeOne } from "../support/manual-broker.js";
 import { settle } from "../support/manual-clock.js";
 
@@ -49,6 +51,27 @@ it("a wait of no time looks once: idle says what is outstanding, close returns i
   expect(await rejectionCode(broker.idle({ timeout: 0 }))).toBe("ERR_TIMEOUT");
   const { undelivered } = await broker.close({ drain: true, timeout: 0 });
   expect(undelivered.map(({ data }): unknown => data)).toEqual([1]);
+});
+
+it("a fetch that was cancelled before it began takes nothing", async () => {
+  const { broker } = manualBroker();
+  const sub = broker.subscribe("t");
+  broker.publishSync("t", 1);
+  const reason = new Error("cancelled");
+  await expect(sub.fetch(1, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  expect((await takeOne(sub)).data).toBe(1);
+  await broker.close();
+});
+
+it("idle on a broker that opens its store waits for that", async () => {
+  const broker = new InProcBroker({ persistence: levelPersistence({ path: temporaryFolder() }) });
+  const got: unknown[] = [];
+  broker.subscribe("t", (msg) => void got.push(msg.data));
+  const published = broker.publish("t", 1);
+  await broker.idle();
+  expect([broker.state, got]).toEqual(["open", [1]]);
+  await published;
+  await broker.close();
 });
 
 it("a function chooses dead letters one by one, and a promise is no answer", async () => {

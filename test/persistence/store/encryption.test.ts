@@ -42,6 +42,22 @@ describe("encryption", () => {
     expect(store.recovered.deadLetters[0]?.facts).toBe("secret-fact");
   });
 
+  it("takes bytes alone for the key of a store that has but one", async () => {
+    const path = temporaryFolder();
+    const encryption = { keyProvider: () => keyOf(1).key };
+    let store = await openStore(path, { encryption });
+    await store.append([durable("d", ["t"]), publish(1, { topic: "t" })]);
+    await store.checkpoint();
+    await store.close();
+    const wrong = { keyProvider: () => keyOf(2).key };
+    await expect(openStore(path, { encryption: wrong })).rejects.toMatchObject({ code: "ERR_WRONG_KEY" });
+    const short = { keyProvider: () => new Uint8Array(16) };
+    await expect(openStore(path, { encryption: short })).rejects.toMatchObject({ code: "ERR_INVALID_OPTION" });
+    store = await openStore(path, { encryption });
+    expect(await pendingSeqs(store, "d")).toEqual([1]);
+    await store.close();
+  });
+
   it("rotates keys: the new one writes, the old ones still read", async () => {
     const path = temporaryFolder();
     const asked: (number | undefined)[] = [];
