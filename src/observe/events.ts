@@ -75,7 +75,10 @@ export interface BrokerEvents {
   "dead-letter": [letter: DeadLetter];
   /** A message goes back, to be delivered again. */
   redeliver: [event: RedeliverEvent];
-  /** The store is open, and what it had is there again; never told in memory. The report is `broker.recoveryReport` too. */
+  /**
+   * The store is open, and what it had is there again; never told in memory. A listener that comes later is told at once.
+   * The report is `broker.recoveryReport` too.
+   */
   recovered: [report: object];
   /** The broker is closed. */
   closed: [];
@@ -98,6 +101,8 @@ export class Events {
   readonly #loop: EventLoop;
   /** Each listener within a guard, so that one that throws does not keep the event from those after it. */
   readonly #guards = new WeakMap<object, (...args: never[]) => void>();
+  /** Told once in a broker's life; kept for those who ask to hear it afterwards. */
+  #recovered: BrokerEvents["recovered"] | null = null;
   #warnedAt = -Infinity;
   #unwarned = 0;
 
@@ -106,11 +111,15 @@ export class Events {
   }
 
   on<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): void {
-    this.#emitter.on(name, this.#guarded(name, listener));
+    const guarded = this.#guarded(name, listener);
+    this.#emitter.on(name, guarded);
+    if (name === "recovered" && this.#recovered !== null) this.#tellLate(guarded as BrokerListener<"recovered">);
   }
 
   once<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): void {
-    this.#emitter.once(name, this.#guarded(name, listener));
+    const guarded = this.#guarded(name, listener);
+    this.#emitter.once(name, guarded);
+    if (name === "recovered" && this.#recovered !== null) this.#tellLate(guarded as BrokerListener<"recovered">);
   }
 
   off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): void {
@@ -124,6 +133,7 @@ export class Events {
 
   emit<Name extends BrokerEventName>(name: Name, ...args: BrokerEvents[Name]): void {
     const count = this.#emitter.listenerCount(name);
+    if (name === "recovered") this.#recovered = args as BrokerEvents["recovered"];
     if (count === 0) {
       if (name === "error") this.#warn(...(args as BrokerEvents["error"]));
       return;
@@ -133,6 +143,17 @@ export class Events {
 
   clear(): void {
     this.#emitter.removeAllListeners();
+  }
+
+  /** Who opens the store by `await InProcBroker.open` can listen only when it is open: it has happened, and is told now. */
+  #tellLate(listener: BrokerListener<"recovered">): void {
+    queueMicrotask(() => {
+      const isThere = this.#emitter.listeners("recovered").includes(listener);
+      if (!isThere || this.#recovered === null) return;
+      listener(...this.#recovered);
+      // The next one will never come: there is one for each broker.
+      this.#emitter.off("recovered", listener);
+    });
   }
 
   #guarded<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): BrokerListener<Name> {

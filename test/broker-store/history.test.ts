@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { Message } from "inproc-broker";
 import { InProcBroker } from "inproc-broker";
+import { levelPersistence } from "inproc-broker/persistence";
 import { rejectionCode, thrownCode } from "../support/manual-broker.js";
 import { FaultyFileSystem } from "../support/faulty-file-system.js";
 import { ManualClock, settle } from "../support/manual-clock.js";
@@ -161,13 +162,27 @@ describe("compact", () => {
 });
 
 describe("what there is to see", () => {
-  it("recovered is told once the store is open, with the report", async () => {
+  it("recovered is told once the store is open, with the report, and told again to who listens later", async () => {
     const path = temporaryFolder();
     const first = await openBroker(path);
     await first.publish("a", 1);
     await first.close();
-    const broker = await openBroker(path);
+    const broker = new InProcBroker({ persistence: levelPersistence({ path }) });
+    const early: unknown[] = [];
+    broker.on("recovered", (report) => early.push(report));
+    await broker.ready();
     expect(broker.recoveryReport).toMatchObject({ database: "opened", messagesInLog: 1 });
+    expect(early).toEqual([broker.recoveryReport]);
+
+    const late: unknown[] = [];
+    const gone = (): void => void late.push("of a listener that had gone");
+    broker.on("recovered", (report) => late.push(report));
+    broker.once("recovered", (report) => late.push(report));
+    broker.on("recovered", gone).off("recovered", gone);
+    expect(late).toEqual([]);
+    await settle();
+    expect([early.length, late]).toEqual([1, [broker.recoveryReport, broker.recoveryReport]]);
+    await broker.close();
   });
 
   it("the store is in the metrics, in their text, and in health", async () => {
