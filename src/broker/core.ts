@@ -199,6 +199,7 @@ export class BrokerCore {
         slow: (queue) => this.observers.tellSlow(queue),
         confirmed: (confirmation, message, signal) => this.confirms.reached(confirmation, message, signal),
         pluginFailed: (_plugin, error) => this.fail(error, { during: "plugin" }),
+        notRetained: (error, message) => this.fail(error, { during: "delayed-delivery", message }),
         scheduledExpired: (message) => this.events.emit("expire", { message, subscription: undefined }),
       },
       this.drafter,

@@ -161,7 +161,7 @@ export class Drafter {
       data: this.#ownData(topic, draft.data),
       bytes,
       priority,
-      extras: extrasOf(options, headers, key),
+      extras: extrasOf(options, headers, key, due !== null && options.retain === true),
       expiresAtMs,
       isExpired: expiresAtMs !== 0 && expiresAtMs <= nowMs,
       due,
@@ -249,13 +249,18 @@ function requireData(topic: string, data: unknown, help: string): void {
   throw brokerError("ERR_INVALID_MESSAGE", `the data for ${quote(topic)} is undefined; ${help}`, { topic });
 }
 
-function extrasOf(options: PublishOptions, headers: Headers, key: string | undefined): MessageExtras | null {
+function extrasOf(
+  options: PublishOptions,
+  headers: Headers,
+  key: string | undefined,
+  isToRetain: boolean,
+): MessageExtras | null {
   const { id, replyTo, correlationId } = options;
   const hasHeaders = options.headers !== undefined || headers !== noHeaders;
-  if (id === undefined && key === undefined && replyTo === undefined && correlationId === undefined && !hasHeaders) {
-    return null;
-  }
-  return { id, headers: hasHeaders ? headers : undefined, key, replyTo, correlationId };
+  const isNamed = id !== undefined || key !== undefined || replyTo !== undefined || correlationId !== undefined;
+  if (!isNamed && !hasHeaders && !isToRetain) return null;
+  const extras = { id, headers: hasHeaders ? headers : undefined, key, replyTo, correlationId };
+  return isToRetain ? { ...extras, isToRetain } : extras;
 }
 
 const publishKeys = new Set([

@@ -224,7 +224,7 @@ export interface PublishOptions {
   readonly confirmTimeout?: number | undefined;
   /** What has to have happened before the promise resolves; default the store's. Without a store, `"memory"` is the one there is. */
   readonly durability?: Durability | undefined;
-  /** Keeps it as the topic's last message; `null` data clears that. */
+  /** Keeps it as the topic's last message, from when it is delivered; `null` data clears that. */
   readonly retain?: boolean | undefined;
   /** Adds to the receipt what became of it in each subscription. */
   readonly report?: boolean | undefined;

@@ -47,6 +47,8 @@ export interface PublisherHost extends PlannerHost {
   confirmed(confirmation: Confirmation, message: PublishedMessage, signal: AbortSignal | undefined): Promise<void>;
   pluginFailed(plugin: Plugin, error: unknown): void;
   scheduledExpired(message: PublishedMessage): void;
+  /** A delayed message was published, and could not be retained. */
+  notRetained(error: unknown, message: PublishedMessage): void;
 }
 
 const nothing: readonly never[] = [];
@@ -286,10 +288,22 @@ export class Publisher {
     return this.#messageOf(draft, null);
   }
 
+  /** There was room when it was published, and others may have taken it since. */
+  #retainLate(message: PublishedMessage): void {
+    const { retained } = this.#host;
+    try {
+      if (message.data !== null) retained.requireRoom(message.topic, 1);
+      retained.keep(message);
+    } catch (error) {
+      this.#host.notRetained(error, message);
+    }
+  }
+
   #routeExtra(message: PublishedMessage, route: Route<TopicFacts>): void {
     const targets = this.#planner.targetsOf(route, message, null);
     this.#countRouted(route, targets.length);
     for (const queue of targets) if (queue.offer(message) === "full") queue.offerExtra(message);
+    if (message.extras?.isToRetain === true) this.#retainLate(message);
     this.#tellPublished(message, targets.length);
   }
 
@@ -326,7 +340,8 @@ export class Publisher {
         report?.push({ subscription: queue.name, outcome: offer === "full" ? "waiting" : offer });
       }
     }
-    if (draft.isRetained) retained.keep(message);
+    // What is delayed is retained when its time has come.
+    if (draft.isRetained && draft.due === null) retained.keep(message);
     if (confirmation !== null) (waits ??= []).push(this.#host.confirmed(confirmation, message, draft.signal));
     const receipt: Receipt =
       report === null

@@ -103,7 +103,9 @@ function each(
   const { origin, settings } = core;
   for (const facts of found) {
     try {
-      take(messageFrom(facts, origin, settings.payloads === "freeze"), facts);
+      const isToRetain = facts.deliverAt !== undefined && facts.retain === true;
+      const more = isToRetain ? { isToRetain } : {};
+      take(messageFrom(facts, origin, settings.payloads === "freeze", more), facts);
     } catch (error) {
       core.fail(error, { during: "store" });
     }

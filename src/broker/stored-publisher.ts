@@ -205,9 +205,12 @@ export class StoredPublisher {
       bytes: 0,
       begin: () => {
         if (published.seq <= writer.lastSeq) published = renumbered(message, publisher.nextSeq());
+        const isToRetain = published.extras?.isToRetain === true;
+        const isClearing = isToRetain && published.data === null;
         return writer.append([
-          { type: "publish", message: factsOf(published) },
+          { type: "publish", message: factsOf(published, { retain: isToRetain && !isClearing }) },
           { type: "delayed-removed", seq: message.seq },
+          ...(isClearing ? [{ type: "retained-cleared", topic: published.topic } as const] : []),
         ]);
       },
       carryOut: () => {
@@ -259,9 +262,9 @@ export class StoredPublisher {
     const { timers } = this.#host;
     const { due, dedupId, isRetained, data, topic } = draft;
     const deliverAt = due === null ? undefined : timers.dates.now() + (due.at - timers[due.on].now());
-    const facts = factsOf(message, { deliverAt, dedupId, retain: isRetained && data !== null });
+    const facts = factsOf(message, { deliverAt, dedupId, retain: isRetained && (data !== null || due !== null) });
     steps.push({ type: "publish", message: facts });
-    if (isRetained && data === null) steps.push({ type: "retained-cleared", topic });
+    if (isRetained && data === null && due === null) steps.push({ type: "retained-cleared", topic });
   }
 }
 

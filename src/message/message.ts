@@ -112,6 +112,8 @@ export interface MessageExtras {
   readonly correlationId?: string | undefined;
   /** Told of each subscription that has acknowledged it: publisher confirms. */
   readonly onAcked?: ((subscription: string) => void) | undefined;
+  /** True for a delayed message that its topic is to retain once its time has come. */
+  readonly isToRetain?: boolean | undefined;
   /** True for history that was published again. */
   readonly replayed?: boolean | undefined;
 }

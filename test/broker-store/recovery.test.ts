@@ -162,6 +162,26 @@ describe("a retained message", () => {
     await until(() => seen.length === 1);
     expect(dataOf(seen)).toEqual([2]);
   });
+
+  it("with a delay is retained, or clears, when its time has come, also after a crash", async () => {
+    const path = temporaryFolder();
+    const clock = new ManualClock();
+    const broker = await openBroker(path, { clock });
+    await broker.publish("a", "now", { retain: true });
+    await broker.publish("b", "now", { retain: true });
+    await broker.publish("a", "later", { retain: true, delay: 1_000 });
+    await broker.publish("b", null, { retain: true, delay: 1_000 });
+    expect(dataOf(broker.retained() as Message[])).toEqual(["now", "now"]);
+    const copy = crash(path);
+    const again = await openBroker(copy, { clock });
+    expect(dataOf(again.retained() as Message[])).toEqual(["now", "now"]);
+    await clock.advance(1_000);
+    await until(() => again.retained().length === 1);
+    expect(again.retained()).toMatchObject([{ topic: "a", data: "later" }]);
+    await again.flush();
+    const last = await openBroker(crash(copy), { clock });
+    expect(last.retained()).toMatchObject([{ topic: "a", data: "later" }]);
+  });
 });
 
 describe("a dead letter", () => {

@@ -53,6 +53,30 @@ it("a wait of no time looks once: idle says what is outstanding, close returns i
   expect(undelivered.map(({ data }): unknown => data)).toEqual([1]);
 });
 
+it("a delayed message is retained when its time has come, not before, and not when it was taken back", async () => {
+  const { broker, clock } = manualBroker({ limits: { maxRetained: 1 } });
+  const errors: unknown[] = [];
+  broker.on("error", (error) => errors.push((error as BrokerError).code));
+  const retained = (): unknown[] => broker.retained().map(({ topic, data }): unknown => [topic, data]);
+  const { id } = await broker.publish("t", 1, { retain: true, delay: 10 });
+  await broker.publish("t", 2, { retain: true, delay: 10 });
+  expect(retained()).toEqual([]);
+  expect(await broker.cancel(id)).toBe(true);
+  await clock.advance(10);
+  expect(retained()).toEqual([["t", 2]]);
+  await broker.publish("t", null, { retain: true, delay: 10 });
+  expect(retained()).toEqual([["t", 2]]);
+  await clock.advance(10);
+  expect(retained()).toEqual([]);
+  await broker.publish("late", 3, { retain: true, delay: 10 });
+  await broker.publish("other", 4, { retain: true });
+  await clock.advance(10);
+  expect([retained(), errors]).toEqual([[["other", 4]], ["ERR_LIMIT_EXCEEDED"]]);
+  await broker.publish("other", null, { retain: true });
+  expect(balanced(broker).memoryBytes).toBe(0);
+  await broker.close();
+});
+
 it("a fetch that was cancelled before it began takes nothing", async () => {
   const { broker } = manualBroker();
   const sub = broker.subscribe("t");
