@@ -101,6 +101,8 @@ export class Events {
   readonly #loop: EventLoop;
   /** Each listener within a guard, so that one that throws does not keep the event from those after it. */
   readonly #guards = new WeakMap<object, (...args: never[]) => void>();
+  /** Those of `error` have their own: one function may listen to both, and a failing error listener must not be told of that. */
+  readonly #errorGuards = new WeakMap<object, (...args: never[]) => void>();
   /** Told once in a broker's life; kept for those who ask to hear it afterwards. */
   #recovered: BrokerEvents["recovered"] | null = null;
   #warnedAt = -Infinity;
@@ -123,7 +125,7 @@ export class Events {
   }
 
   off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): void {
-    const guarded = this.#guards.get(listener);
+    const guarded = this.#guardsOf(name).get(listener);
     if (guarded !== undefined) this.#emitter.off(name, guarded as never);
   }
 
@@ -163,7 +165,8 @@ export class Events {
         `a listener for ${quote(name)} must be a function; got ${quote(listener)}`,
       );
     }
-    const known = this.#guards.get(listener);
+    const guards = this.#guardsOf(name);
+    const known = guards.get(listener);
     if (known !== undefined) return known as BrokerListener<Name>;
     // Typed to return nothing, but an asynchronous function is a listener too.
     const call = listener as (...args: BrokerEvents[Name]) => unknown;
@@ -174,8 +177,12 @@ export class Events {
         this.#listenerFailed(name, error);
       }
     };
-    this.#guards.set(listener, guarded as (...args: never[]) => void);
+    guards.set(listener, guarded as (...args: never[]) => void);
     return guarded;
+  }
+
+  #guardsOf(name: BrokerEventName): WeakMap<object, (...args: never[]) => void> {
+    return name === "error" ? this.#errorGuards : this.#guards;
   }
 
   #listenerFailed(name: BrokerEventName, error: unknown): void {

@@ -77,6 +77,31 @@ it("a delayed message is retained when its time has come, not before, and not wh
   await broker.close();
 });
 
+it("one function that fails for two events, error among them, is told of no failure of its own", async () => {
+  for (const names of [["drop", "error"] as const, ["error", "drop"] as const]) {
+    const { broker } = manualBroker();
+    const warnings: Error[] = [];
+    const note = (warning: Error): void => void warnings.push(warning);
+    process.on("warning", note);
+    let calls = 0;
+    const failing = (): void => {
+      calls += 1;
+      throw new Error("no");
+    };
+    for (const name of names) broker.on(name, failing);
+    broker.subscribe("t", { maxMessages: 1, overflow: "drop-newest" });
+    for (const data of [1, 2]) broker.publishSync("t", data);
+    await settle();
+    // Once for the drop, once for its own failure there, which is an error.
+    expect([calls, warnings.length]).toEqual([2, 1]);
+    broker.off("error", failing);
+    broker.publishSync("t", 3);
+    expect(calls).toBe(3);
+    process.off("warning", note);
+    await broker.close({ drain: false });
+  }
+});
+
 it("a fetch that was cancelled before it began takes nothing", async () => {
   const { broker } = manualBroker();
   const sub = broker.subscribe("t");
