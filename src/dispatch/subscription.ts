@@ -231,7 +231,8 @@ export class Subscription<Received extends Message<unknown> = Message>
     const { queue } = this.#consumer;
     const { counters } = queue;
     return {
-      queued: queue.queued - queue.held,
+      // A queue that backoffs keep full may hand out a message before its publisher goes on.
+      queued: Math.max(0, queue.queued - queue.held),
       queuedBytes: queue.queuedBytes,
       waiting: queue.held,
       inFlight: this.#consumer.inFlight,

@@ -102,6 +102,24 @@ it("one function that fails for two events, error among them, is told of no fail
   }
 });
 
+it("no figure of a queue falls below nothing while backoffs keep it full and its publishers held", async () => {
+  const { broker } = manualBroker({ ack: { backoff: () => 1_000 } });
+  const sub = broker.subscribe("t", { maxMessages: 1 });
+  await broker.publish("t", 1);
+  const first = await takeOne(sub);
+  const publishes = [2, 3, 4, 5].map((data) => broker.publish("t", data));
+  await first.nack();
+  for (const data of [2, 3]) {
+    const msg = await takeOne(sub);
+    expect(msg.data).toBe(data);
+    await msg.nack();
+  }
+  expect(sub.stats()).toMatchObject({ queued: 0, waiting: 3, delayed: 3, inFlight: 0 });
+  await sub.unsubscribe();
+  await Promise.all(publishes);
+  await broker.close();
+});
+
 it("a fetch that was cancelled before it began takes nothing", async () => {
   const { broker } = manualBroker();
   const sub = broker.subscribe("t");
