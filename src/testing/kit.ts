@@ -15,10 +15,11 @@ import { unmovedClock } from "./other-clocks.js";
 import type { SubscriptionFacts } from "./recorder.js";
 import { inboxPrefix, Recorder } from "./recorder.js";
 import { seededRandom } from "./seeded-random.js";
+import { standstill } from "./standstill.js";
 import type { PendingTimer, TestClock } from "./test-clock.js";
 import { TimeWaits } from "./time-waits.js";
 import { VirtualClock } from "./virtual-clock.js";
-import { standstill } from "./waits.js";
+
 import { overTheWire } from "./wire.js";
 
 /** Chance for faults is apart from the broker's, so that a fault more does not change the jitter of everything else. */

@@ -3,8 +3,8 @@ import { afterRealTime } from "../platform/real-time.js";
 import type { HistoryEntry, HistoryKind } from "./history.js";
 import { isEntry } from "./history.js";
 import type { Kit } from "./kit.js";
-import { durationText } from "./duration.js";
 import { showEntries } from "./show.js";
+import { listed, standstill } from "./standstill.js";
 
 /** What `t.idle` waits for. */
 export interface KitIdleOptions {
@@ -17,9 +17,6 @@ export interface KitIdleOptions {
   /** Real milliseconds after which it rejects with `ERR_TIMEOUT`; default the kit's `timeoutMs`. */
   readonly timeoutMs?: number | undefined;
 }
-
-/** Things that wait for time that a failure text lists. */
-const listed = 5;
 
 /** Resolves once nothing is left to do; on timeout says what is, and who would have to move time. */
 export async function whenIdle(kit: Kit, options: KitIdleOptions): Promise<void> {
@@ -113,27 +110,6 @@ export function timedOut(kit: Kit, text: string): TimeoutError {
   const lines = [text, ...(clock.mode === "real" ? [] : standstill(kit))];
   if (!faults.isEmpty || !faults.disk.isEmpty) lines.push(`  faults are in force, from seed ${settings.seed}.`);
   return new TimeoutError("ERR_TIMEOUT", lines.join("\n"), { facts: { pending: clock.pending().slice(0, listed) } });
-}
-
-/** Who would have to move time, and what would happen then. */
-export function standstill({ clock, nextTimerInMs }: Kit): string[] {
-  const agenda = clock.pending();
-  const at = new Intl.DateTimeFormat("sv-SE", { timeZone: "UTC", dateStyle: "short", timeStyle: "medium" });
-  const whose = clock.mode === "manual" ? "the clock is manual" : "the clock is the test runner's fake timers";
-  const lines = [`  time stands still: ${whose}, and it is ${at.format(clock.now())} UTC.`];
-  const how = (inMs: number): string =>
-    clock.mode === "manual" ? `await t.clock.advance(${Math.ceil(inMs)})` : "advance the fake timers";
-  const [next] = agenda;
-  if (next !== undefined) {
-    lines.push(`  what happens next when time moves (${how(next.inMs)}):`);
-    for (const { inMs, what } of agenda.slice(0, listed)) lines.push(`    in ${durationText(inMs)}: ${what}`);
-    if (agenda.length > listed) lines.push(`    and ${agenda.length - listed} more`);
-  } else if (nextTimerInMs !== undefined) {
-    lines.push(
-      `  a timer of the broker is due in ${durationText(nextTimerInMs)} (${how(nextTimerInMs)}): a rate limit, a transaction, a retention.`,
-    );
-  } else lines.push("  nothing waits for time; a handler has not come back, or nobody reads.");
-  return lines;
 }
 
 /** What is left to do, subscription by subscription. */
