@@ -33,6 +33,8 @@ export interface PoolWorkerHost {
   /** It may be sent more. */
   room(worker: PoolWorker): void;
   lost(worker: PoolWorker, event: WorkerLostEvent): void;
+  /** Its thread has died before it took work, so many times in a row; false: it is not to be tried again. */
+  startFailed(worker: PoolWorker, times: number, error: unknown): boolean;
 }
 
 /** Milliseconds that a silent worker has after an ack timeout to show that its event loop turns. */
@@ -43,9 +45,10 @@ const silenceMs = 1_000;
  * starting  its thread loads the module
  * running   its thread takes work
  * waiting   its thread has died; another starts after the backoff
+ * failed    its threads died before they took work, and the pool has given up; `start` tries again
  * closed    over
  */
-export type PoolWorkerState = "idle" | "starting" | "running" | "waiting" | "closed";
+export type PoolWorkerState = "idle" | "starting" | "running" | "waiting" | "failed" | "closed";
 
 /**
  * One place of a pool, and the thread that fills it at the moment.
@@ -68,6 +71,7 @@ export class PoolWorker {
   #keepAlive: NodeJS.Timeout | null = null;
   #idleTimer: NodeJS.Timeout | null = null;
   #failures = 0;
+  #failedStarts = 0;
   #startWaiters: { resolve: () => void; reject: (error: unknown) => void }[] = [];
   done = 0;
   failed = 0;
@@ -107,8 +111,26 @@ export class PoolWorker {
     if (this.#state === "running") return Promise.resolve();
     return new Promise((resolve, reject) => {
       this.#startWaiters.push({ resolve, reject });
-      if (this.#state === "idle") this.#spawn();
+      if (this.#state === "failed") this.#failedStarts = 0;
+      if (this.#state === "idle" || this.#state === "failed") this.#spawn();
     });
+  }
+
+  /** The pool has given up: no more threads, until `start`. What waits here goes on waiting. */
+  giveUp(error: unknown): void {
+    if (this.#state !== "waiting" && this.#state !== "idle") return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#state = "failed";
+    for (const { reject } of this.#startWaiters.splice(0)) reject(error);
+  }
+
+  /** Another worker of the pool has started: this one may, too. */
+  revive(): void {
+    if (this.#state !== "failed") return;
+    this.#failedStarts = 0;
+    this.#state = "idle";
+    if (this.#waiting.length > 0) this.#spawn();
   }
 
   take(message: Message): void {
@@ -177,6 +199,7 @@ export class PoolWorker {
   #begin(consumer: RemoteConsumer): void {
     this.#consumer = consumer;
     this.#state = "running";
+    this.#failedStarts = 0;
     consumer.onRoom = () => {
       this.#pump();
       this.#host.room(this);
@@ -271,13 +294,13 @@ export class PoolWorker {
     }
     for (const message of others) this.#waiting.push(message);
     this.#left = [];
-    if (wasStarting) {
-      const error = event.error ?? new Error(`the worker ended with exit code ${event.exitCode} before it took work`);
-      for (const { reject } of this.#startWaiters.splice(0)) reject(error);
-    }
     this.#state = "waiting";
     this.#keepWaiting();
     this.#host.lost(this, event);
+    if (wasStarting && !this.#startFailed(event)) {
+      if ((this.#state as PoolWorkerState) === "waiting") this.#state = "failed";
+      return;
+    }
     if ((this.#state as PoolWorkerState) === "closed") return;
     this.#timer = setTimeout(
       () => {
@@ -286,6 +309,14 @@ export class PoolWorker {
       },
       Math.min(this.#settings.restart(this.#failures, Math.random), 2 ** 31 - 1),
     );
+  }
+
+  /** Its thread has died before it took work. Returns whether to try again. */
+  #startFailed({ error: thrown, exitCode }: WorkerLostEvent): boolean {
+    const error = thrown ?? new Error(`the worker ended with exit code ${exitCode} before it took work`);
+    this.#failedStarts += 1;
+    for (const { reject } of this.#startWaiters.splice(0)) reject(error);
+    return this.#host.startFailed(this, this.#failedStarts, error);
   }
 
   /** What no handler has begun with is still wanted: its time starts again, well before it is over. */

@@ -9,6 +9,7 @@ import type {
   CloseOptions,
   CloseResult,
   DataOf,
+  ErrorContext,
   Handler,
   Message,
   MessageFacts,
@@ -378,6 +379,11 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
       if (this.#state !== "closed" && isForwarded(name)) this.#writer.write([ask.event, name, false]);
     }
     return this;
+  }
+
+  /** Tells an `error` event of this client. */
+  reportError(error: unknown, context: ErrorContext): void {
+    this.#tellError(error, context);
   }
 
   /**
