@@ -2,9 +2,11 @@ import { EventEmitter } from "node:events";
 import { availableParallelism } from "node:os";
 import { pathToFileURL } from "node:url";
 import type { ResourceLimits } from "node:worker_threads";
-import type { Backoff, Broker, BrokerSubscription, Message, SubscribeOptions } from "../index.js";
+import type { Backoff, Broker, BrokerSubscription, Clock, Message, SubscribeOptions } from "../index.js";
 import { exponentialBackoff, RequestError } from "../index.js";
 import type { Allow } from "./allow-list.js";
+import type { Deadlines } from "./deadlines.js";
+import { deadlinesOf } from "./deadlines.js";
 import type { WorkerLostEvent } from "./expose.js";
 import { slotOfKey } from "./key-slots.js";
 import { PoolWorker } from "./pool-worker.js";
@@ -40,6 +42,8 @@ export interface WorkerPoolOptions extends Pick<
   readonly idleTimeout?: number;
   /** Of each thread; a thread that exceeds them dies, and counts as crashed. */
   readonly resourceLimits?: ResourceLimits;
+  /** What counts the time of `restart`, `idleTimeout`, `close` and the workers' waits; for tests. Default the machine's. */
+  readonly clock?: Clock;
   /** What handlers may do with `context.broker`; default everything. */
   readonly allow?: Allow;
   /** What handlers find in `context.workerData`. */
@@ -136,6 +140,7 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
   #state: "open" | "failed" | "draining" | "closed" = "open";
   #error: Error | undefined = undefined;
   readonly #maxFailedStarts: number;
+  readonly #deadlines: Deadlines;
   #closing: Promise<void> | null = null;
   #resizing: Promise<void> = Promise.resolve();
   readonly #paused = new Set<BrokerSubscription>();
@@ -165,6 +170,7 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
     this.#concurrency = concurrency;
     this.#prefetch = prefetch;
     this.#maxFailedStarts = maxFailedStarts;
+    this.#deadlines = deadlinesOf(options.clock);
     this.#group = options.group ?? `pool ${typeof patterns === "string" ? patterns : patterns.join(" ")}`;
     this.#keyOf = key === null ? null : (key ?? ((message) => message.key));
     const url = module instanceof URL ? module.href : /^[a-z]+:/i.test(module) ? module : pathToFileURL(module).href;
@@ -186,6 +192,7 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
           workerData: options.workerData,
           execArgv: options.execArgv,
           env: options.env,
+          clock: options.clock,
         },
         {
           room: () => this.#resume(),
@@ -383,13 +390,13 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
     this.#state = "draining";
     this.#broker.off("closed", this.#onBrokerClosed);
     if (drain && canWork) {
-      let timer: NodeJS.Timeout | undefined;
+      let cancel = (): void => undefined;
       const late = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, Math.min(timeout, 2 ** 31 - 1));
+        cancel = this.#deadlines.after(timeout, resolve, true);
       });
       const drained = this.#resizing.then(() => Promise.all(this.#subscriptions.map((one) => one.drain())));
       await Promise.race([drained, late]);
-      clearTimeout(timer);
+      cancel();
     }
     this.#state = "closed";
     await Promise.all(this.#subscriptions.map((one) => one.unsubscribe()));

@@ -276,6 +276,8 @@ describe("a pool whose workers cannot start", () => {
     const failed = new Promise((resolve) => pool.once("failed", resolve));
     for (let n = 0; n < 20; n += 1) void broker.publish("work", { n }, { key: `k${n}` });
     await failed;
+    // A thread that was starting then finds no module either.
+    await until(() => pool.stats.workers.every(({ state }) => state === "failed"));
     write("late.mjs", "export default (msg, { broker }) => broker.publish('done', msg.data);");
     await pool.ready();
     expect([pool.state, pool.error]).toEqual(["open", undefined]);
