@@ -7,7 +7,7 @@ import type { Delivery } from "../message/delivery.js";
 import type { Message, MessageRecord, NackOptions } from "../message/message.js";
 import { fulfilled, messageRecord, quietRejection } from "../message/message.js";
 import type { AnyTopics, DataOf, TopicName } from "../message/typed-topics.js";
-import type { BrokerEventName, BrokerListener } from "../observe/events.js";
+import type { BrokerEventName, BrokerListener, ErrorContext } from "../observe/events.js";
 import type { Health } from "../observe/health.js";
 import type { Metrics } from "../observe/metrics.js";
 import { prometheusText } from "../observe/metrics.js";
@@ -654,6 +654,19 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
     this.#core.events.off(name, listener);
     return this;
+  }
+
+  /**
+   * Tells an `error` event, as the broker does of its own: a warning of the process where nobody listens. For what is built on a
+   * broker (a worker pool, a gateway) and fails with nobody to answer to. Does nothing once the broker is closed.
+   *
+   * @example
+   * ```ts
+   * upstream.on("error", (error) => broker.reportError(error, { during: "plugin" }));
+   * ```
+   */
+  reportError(error: unknown, context: ErrorContext): void {
+    if (this.#state !== "closed") this.#core.fail(error, context);
   }
 
   /**

@@ -6,11 +6,14 @@ import { isLate } from "../message/thenable.js";
 import { brokerError, errorText, quote } from "../errors.js";
 import type { EventLoop } from "../platform/event-loop.js";
 
-/** Where a failure comes from that has nobody else to go to: a handler, filter, plugin or event listener that threw. */
+/**
+ * Where a failure comes from that has nobody else to go to: a handler, filter, plugin or event listener that threw, a pool's worker that could
+ * not start.
+ */
 export interface ErrorContext {
   /** What threw it. */
   readonly during:
-    "handler" | "filter" | "backoff" | "plugin" | "listener" | "delayed-delivery" | "dead-letter" | "store";
+    "handler" | "filter" | "backoff" | "plugin" | "listener" | "delayed-delivery" | "dead-letter" | "store" | "worker";
   /** Whose handler or filter. */
   readonly subscription?: string;
   /** What it was working on. */

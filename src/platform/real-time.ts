@@ -6,9 +6,13 @@ import * as timers from "node:timers";
  */
 const { setTimeout, clearTimeout, setImmediate } = timers;
 
-/** Runs `run` after `delayMs` real milliseconds, and keeps the process alive until then. Returns what cancels it. */
-export function afterRealTime(delayMs: number, run: () => void): () => void {
+/**
+ * Runs `run` after `delayMs` real milliseconds, and keeps the process alive until then, unless `keepsAlive` is false. Returns what
+ * cancels it.
+ */
+export function afterRealTime(delayMs: number, run: () => void, { keepsAlive = true } = {}): () => void {
   const timer = setTimeout(run, Math.min(delayMs, 2 ** 31 - 1));
+  if (!keepsAlive) timer.unref();
   return () => clearTimeout(timer);
 }
 

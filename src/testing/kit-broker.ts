@@ -5,9 +5,12 @@ import type {
   CloseResult,
   DataOf,
   Handler,
+  IdleOptions,
   MessageOf,
   PublishOptions,
   Receipt,
+  RequestManyOptions,
+  RequestOptions,
   SubscribeOptions,
   Subscription,
   SubscriptionEntry,
@@ -43,10 +46,67 @@ export class KitBroker<Topics> extends InProcBroker<Topics> {
     data: DataOf<Topics, Topic>,
     options?: PublishOptions,
   ): Promise<Receipt> {
+    if (options?.confirm !== undefined) return this.#confirmed(topic, data, options);
+    return this.#publish(topic, data, options);
+  }
+
+  #publish<Topic extends TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options?: PublishOptions,
+  ): Promise<Receipt> {
     if (this.#kit.isPlainPublish() || options?.transaction !== undefined || this.#kit.isInternal(topic)) {
       return super.publish(topic, data, options);
     }
     return this.#kit.publish(topic, (more) => super.publish(topic, data, { ...options, ...more }));
+  }
+
+  #confirmed<Topic extends TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options: PublishOptions,
+  ): Promise<Receipt> {
+    const { confirm, confirmTimeout: ms = 5_000 } = options;
+    const what = `a publish on ${topic} that ${confirm} subscriptions are to confirm`;
+    return this.#kit.timeWaits.watch({ what, then: "fails with ERR_TIMEOUT", ms }, this.#publish(topic, data, options));
+  }
+
+  override request<Answer = unknown, Topic extends TopicName<Topics> = TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options: RequestOptions = {},
+  ): Promise<Answer> {
+    const { timeout: ms = 5_000 } = options;
+    const answer = super.request<Answer, Topic>(topic, data, options);
+    return this.#kit.timeWaits.watch({ what: `a request on ${topic}`, then: "fails with ERR_TIMEOUT", ms }, answer);
+  }
+
+  override requestMany<Answer = unknown, Topic extends TopicName<Topics> = TopicName<Topics>>(
+    topic: Topic,
+    data: DataOf<Topics, Topic>,
+    options: RequestManyOptions = {},
+  ): AsyncGenerator<Answer, void, undefined> {
+    const { timeout = 1_000 } = options;
+    const answers = super.requestMany<Answer, Topic>(topic, data, options);
+    const next = answers.next.bind(answers);
+    const { clock, timeWaits } = this.#kit;
+    let endsAt = Infinity;
+    return Object.assign(answers, {
+      next: () => {
+        // The request goes out with the first step.
+        if (endsAt === Infinity) endsAt = clock.now() + timeout;
+        const ms = Math.max(0, endsAt - clock.now());
+        return timeWaits.watch({ what: `requestMany on ${topic}`, then: "ends", ms }, next());
+      },
+    });
+  }
+
+  override idle(options: IdleOptions = {}): Promise<void> {
+    const { timeout: ms = Infinity } = options;
+    return this.#kit.timeWaits.watch(
+      { what: "broker.idle()", then: "fails with ERR_TIMEOUT", ms },
+      super.idle(options),
+    );
   }
 
   override subscribe<const Pattern extends string>(

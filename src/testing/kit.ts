@@ -15,8 +15,11 @@ import { unmovedClock } from "./other-clocks.js";
 import type { SubscriptionFacts } from "./recorder.js";
 import { inboxPrefix, Recorder } from "./recorder.js";
 import { seededRandom } from "./seeded-random.js";
+import { standstill } from "./standstill.js";
 import type { PendingTimer, TestClock } from "./test-clock.js";
+import { TimeWaits } from "./time-waits.js";
 import { VirtualClock } from "./virtual-clock.js";
+
 import { overTheWire } from "./wire.js";
 
 /** Chance for faults is apart from the broker's, so that a fault more does not change the jitter of everything else. */
@@ -37,6 +40,8 @@ export class Kit {
   readonly faults: FaultRules;
   readonly recorder: Recorder;
   readonly clock: TestClock;
+  /** Calls of the application that wait while time stands still. */
+  readonly timeWaits: TimeWaits;
   /** The options of every broker, without what is made for each. */
   readonly brokerOptions: BrokerOptions;
   /** What the brokers keep their messages in; null: they do not. */
@@ -99,6 +104,18 @@ export class Kit {
       brokerClock = this.clock;
     }
     this.#waits = new FaultWaits(brokerClock);
+    this.timeWaits = new TimeWaits({
+      standsStill: settings.clock !== "real",
+      patienceMs: settings.timeoutMs,
+      now: () => this.clock.now(),
+      progress: () => `${this.history.added} ${this.clock.monotonic()}`,
+      needsTime: () => !this.#isAtWork() && (this.clock.pending().length > 0 || this.#isHeldUp()),
+      bringsMessages: () => {
+        const { scheduled, delayed } = this.broker.metrics.snapshot();
+        return scheduled + delayed > 0 || this.#isHeldUp();
+      },
+      standstill: () => standstill(this),
+    });
     this.recorder = new Recorder({
       history: this.history,
       ledger: this.ledger,
@@ -172,6 +189,7 @@ export class Kit {
     this.#facts.clear();
     this.#handlers.clear();
     this.#byDeliveryId.clear();
+    this.timeWaits.end();
     for (const release of [...this.#left.values()]) release();
     this.#waits.release("all");
   }
@@ -179,22 +197,46 @@ export class Kit {
   /** What waits for time. */
   agenda(): PendingTimer[] {
     const now = this.clock.now();
-    return [...this.ledger.agenda(now), ...this.#waits.agenda(now)];
+    return [...this.ledger.agenda(now), ...this.#waits.agenda(now), ...this.timeWaits.agenda(now)];
+  }
+
+  /** Milliseconds until the next timer on a manual clock; undefined where none is known. */
+  get nextTimerInMs(): number | undefined {
+    return this.clock instanceof VirtualClock ? this.clock.nextTimerInMs : undefined;
   }
 
   /** Whether there is something that time alone would bring on: a backoff, a lost acknowledgement, a fault. */
   waitsForTime(withRetries: boolean, withScheduled: boolean): boolean {
+    if (this.#isAtWork()) return false;
     const { delayed, scheduled } = this.broker.metrics.snapshot();
-    let held = this.heldPublishes;
+    return (
+      this.heldPublishes + this.#held().deliveries > 0 ||
+      (withRetries && (delayed > 0 || this.#held().isAckLost)) ||
+      (withScheduled && scheduled > 0)
+    );
+  }
+
+  /** Whether a handler has not come back that no fault holds back. */
+  #isAtWork(): boolean {
+    return this.recorder.running > this.#held().deliveries;
+  }
+
+  /** Deliveries that faults hold back, and whether a lost acknowledgement keeps one in flight. */
+  #held(): { readonly deliveries: number; readonly isAckLost: boolean } {
+    let deliveries = 0;
     let isAckLost = false;
-    for (const { deliveries } of this.ledger.messages()) {
-      for (const state of deliveries.values()) {
-        held += state.held;
+    for (const message of this.ledger.messages()) {
+      for (const state of message.deliveries.values()) {
+        deliveries += state.held;
         isAckLost ||= state.isAckLost && state.where === "in flight";
       }
     }
-    if (this.recorder.running > held - this.heldPublishes) return false;
-    return held > 0 || (withRetries && (delayed > 0 || isAckLost)) || (withScheduled && scheduled > 0);
+    return { deliveries, isAckLost };
+  }
+
+  /** Whether messages are queued that nobody takes although somebody could: a rate limit's, which no agenda knows of. */
+  #isHeldUp(): boolean {
+    return this.nextTimerInMs !== undefined && this.broker.subscriptions().some(({ queued }) => queued > 0);
   }
 
   /** Differs where anything has happened. */
@@ -221,7 +263,10 @@ export class Kit {
       isAuto: mode === "auto",
       ackTimeoutMs: options.ackTimeout ?? brokerAck?.timeout ?? 30_000,
     });
-    if (!isPush) return;
+    if (!isPush) {
+      this.#watchPulls(subscription);
+      return;
+    }
     const handlers = this.#handlers.get(subscription.name);
     if (handlers === undefined) this.#handlers.set(subscription.name, new Set([subscription]));
     else handlers.add(subscription);
@@ -229,6 +274,26 @@ export class Kit {
     void subscription.closed.then(() => {
       this.#handlers.get(subscription.name)?.delete(subscription);
     });
+  }
+
+  /** Whoever pulls may wait for time: for a message that comes later, or for the end of a `fetch`. */
+  #watchPulls(subscription: Subscription<never>): void {
+    const { name } = subscription;
+    const fetch = subscription.fetch.bind(subscription);
+    const next = subscription.next.bind(subscription);
+    const watched: Partial<Subscription<never>> = {
+      fetch: (count, options) => {
+        const { timeout: ms = 1_000 } = options ?? {};
+        const fetched = fetch(count, options);
+        if (ms === 0) return fetched;
+        return this.timeWaits.watch(
+          { what: `a fetch from ${name}`, then: "ends with what there is by then", ms },
+          fetched,
+        );
+      },
+      next: () => this.timeWaits.watch({ what: `an iteration of ${name}`, then: "", ms: Infinity }, next()),
+    };
+    Object.assign(subscription, watched);
   }
 
   /** Has one message handed to one handler: of those that wait, the one that was published first. */

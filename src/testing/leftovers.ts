@@ -19,7 +19,9 @@ export function leftovers(kit: Kit, strict: Readonly<Record<keyof StrictOptions,
   }
   if (strict.timers) {
     const { scheduled, delayed, pendingRequests, transactions } = figures;
-    const pending = clock.pending().filter(({ what }) => !what.startsWith("the ack timeout"));
+    // Calls that wait are said below, or end with the broker.
+    const calls = new Set(kit.timeWaits.agenda(clock.now()).map(({ what }) => what));
+    const pending = clock.pending().filter(({ what }) => !what.startsWith("the ack timeout") && !calls.has(what));
     if (pending.length === 0 && scheduled > 0) lines.push(`${scheduled} messages are scheduled`);
     if (pending.length === 0 && delayed > 0) lines.push(`${delayed} messages are in backoff`);
     for (const { inMs, what } of pending) lines.push(`a timer is pending: in ${inMs} ms, ${what}`);

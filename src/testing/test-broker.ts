@@ -17,7 +17,7 @@ import { Session } from "./session.js";
 import { Tap } from "./tap.js";
 import type { TestClock } from "./test-clock.js";
 import type { KitIdleOptions } from "./waits.js";
-import { whenEntry, whenIdle } from "./waits.js";
+import { inTime, timedOut, whenEntry, whenIdle } from "./waits.js";
 
 /** How `t.waitFor` waits. */
 export interface WaitForOptions {
@@ -110,7 +110,10 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
     // What the test runs may itself wait for what only time brings on: a publish that a fault delays.
     await Promise.race([running, kit.clock.settle()]).catch(() => undefined);
     if (kit.clock.mode === "manual" && kit.heldPublishes > 0) await this.#playBackoffs(options);
-    const result = await running;
+    const { timeoutMs = kit.settings.timeoutMs } = options;
+    const result = await kit.timeWaits.unlessStuck(running, timeoutMs, () =>
+      timedOut(kit, `what was tracked has not come back, and nothing has happened for ${timeoutMs} real milliseconds`),
+    );
     await kit.clock.settle();
     if (kit.settings.mode === "manual") while (await kit.deliverOne());
     if (kit.clock.mode === "manual") await this.#playBackoffs(options);
@@ -133,8 +136,14 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
     options: SendOptions = {},
   ): Promise<SendResult> {
     const { timeoutMs = this.#kit.settings.timeoutMs, ...publishOptions } = options;
-    const receipt = await this.broker.publish(topic, data, publishOptions);
-    return outcomeOf(this.#kit, receipt, timeoutMs);
+    const kit = this.#kit;
+    const publishing = this.broker.publish(topic, data, publishOptions);
+    if (!kit.faults.isEmpty) await Promise.race([publishing, kit.clock.settle()]);
+    if (kit.clock.mode === "manual" && kit.heldPublishes > 0) await this.#playBackoffs({});
+    const receipt = await inTime(publishing, timeoutMs, () =>
+      timedOut(kit, `the publish on ${topic} has not resolved after ${timeoutMs} real milliseconds`),
+    );
+    return outcomeOf(kit, receipt, timeoutMs);
   }
 
   /**

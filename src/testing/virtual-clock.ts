@@ -125,6 +125,12 @@ export class VirtualClock implements TestClock {
     return [...own, ...(this.#audience?.agenda() ?? [])].sort((a, b) => a.at - b.at);
   }
 
+  /** Milliseconds until the next timer, whoever's; undefined where none waits. @internal */
+  get nextTimerInMs(): number | undefined {
+    const next = this.#timers.peek();
+    return next === undefined ? undefined : next.dueAt - this.#monotonic;
+  }
+
   jump(ms: number): void {
     this.#start += ms;
   }

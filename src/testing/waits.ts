@@ -1,11 +1,10 @@
-import type { InProcBroker } from "../index.js";
-import { TimeoutError } from "../index.js";
+import { InProcBroker, TimeoutError } from "../index.js";
 import { afterRealTime } from "../platform/real-time.js";
 import type { HistoryEntry, HistoryKind } from "./history.js";
 import { isEntry } from "./history.js";
 import type { Kit } from "./kit.js";
-import { durationText } from "./duration.js";
 import { showEntries } from "./show.js";
+import { listed, standstill } from "./standstill.js";
 
 /** What `t.idle` waits for. */
 export interface KitIdleOptions {
@@ -19,9 +18,6 @@ export interface KitIdleOptions {
   readonly timeoutMs?: number | undefined;
 }
 
-/** Things that wait for time that a failure text lists. */
-const listed = 5;
-
 /** Resolves once nothing is left to do; on timeout says what is, and who would have to move time. */
 export async function whenIdle(kit: Kit, options: KitIdleOptions): Promise<void> {
   const { topic, includeScheduled = false, includeRetries = true, timeoutMs = kit.settings.timeoutMs } = options;
@@ -32,7 +28,8 @@ export async function whenIdle(kit: Kit, options: KitIdleOptions): Promise<void>
     timeout.abort(timedOut(kit, `${what}; outstanding:\n${outstanding(kit, broker)}`));
   });
   const wait = (): Promise<void> =>
-    broker.idle({
+    // Not the kit's own, which tells of those who wait for time.
+    InProcBroker.prototype.idle.call(broker, {
       ...(topic === undefined ? {} : { topic }),
       scheduled: includeScheduled,
       retries: includeRetries,
@@ -77,6 +74,19 @@ export async function whenEntry(
   });
 }
 
+/** Resolves and rejects as the call does; after so many real milliseconds it rejects with `error()`. */
+export async function inTime<Value>(call: Promise<Value>, timeoutMs: number, error: () => Error): Promise<Value> {
+  let cancel = (): void => undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    cancel = afterRealTime(timeoutMs, () => reject(error()));
+  });
+  try {
+    return await Promise.race([call, late]);
+  } finally {
+    cancel();
+  }
+}
+
 /** Resolves once something happens; rejects with the signal's reason. */
 export function activity(kit: Kit, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -97,23 +107,7 @@ export function activity(kit: Kit, signal: AbortSignal): Promise<void> {
 /** An `ERR_TIMEOUT` that says who would have to move time, and what would happen then. */
 export function timedOut(kit: Kit, text: string): TimeoutError {
   const { clock, faults, settings } = kit;
-  const lines = [text];
-  if (clock.mode !== "real") {
-    const agenda = clock.pending();
-    const at = new Intl.DateTimeFormat("sv-SE", { timeZone: "UTC", dateStyle: "short", timeStyle: "medium" });
-    const whose = clock.mode === "manual" ? "the clock is manual" : "the clock is the test runner's fake timers";
-    lines.push(`  time stands still: ${whose}, and it is ${at.format(clock.now())} UTC.`);
-    if (agenda.length === 0) lines.push("  nothing waits for time; a handler has not come back, or nobody reads.");
-    else {
-      const how =
-        clock.mode === "manual"
-          ? `await t.clock.advance(${Math.ceil((agenda[0] as { inMs: number }).inMs)})`
-          : "advance the fake timers";
-      lines.push(`  what happens next when time moves (${how}):`);
-      for (const { inMs, what } of agenda.slice(0, listed)) lines.push(`    in ${durationText(inMs)}: ${what}`);
-      if (agenda.length > listed) lines.push(`    and ${agenda.length - listed} more`);
-    }
-  }
+  const lines = [text, ...(clock.mode === "real" ? [] : standstill(kit))];
   if (!faults.isEmpty || !faults.disk.isEmpty) lines.push(`  faults are in force, from seed ${settings.seed}.`);
   return new TimeoutError("ERR_TIMEOUT", lines.join("\n"), { facts: { pending: clock.pending().slice(0, listed) } });
 }

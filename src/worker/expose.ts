@@ -1,8 +1,10 @@
 import { ChildProcess } from "node:child_process";
 import { EventEmitter } from "node:events";
 import { MessageChannel, MessagePort, Worker } from "node:worker_threads";
-import type { Broker } from "../index.js";
+import type { Broker, Clock } from "../index.js";
 import type { Allow } from "./allow-list.js";
+import type { TimedDeadlines } from "./deadlines.js";
+import { deadlinesOf } from "./deadlines.js";
 import type { Link } from "./link.js";
 import { MessagePortLink } from "./message-port-link.js";
 import type { IpcChannel } from "./process-link.js";
@@ -30,6 +32,11 @@ export type ExposeTarget =
 export interface ExposeOptions {
   /** What the other side may do; default everything. */
   readonly allow?: Allow;
+  /**
+   * What counts the time that a client waits (for a `fetch`, in `close`, between its signs of life), over here: for a test that moves the
+   * broker's clock, `t.clock`. Default the machine's, over there.
+   */
+  readonly clock?: Clock;
 }
 
 /** How a worker was lost. */
@@ -93,6 +100,8 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
   readonly #broker: Broker;
   readonly #allow: Allow;
   readonly #feed: FeedOptions | null;
+  readonly #deadlines: TimedDeadlines;
+  readonly #keepsTime: boolean;
   readonly #sessions = new Set<Session>();
   readonly #known = new Set<string>();
   #past: ExposedBrokerStats = noFigures;
@@ -112,6 +121,8 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
     this.#broker = broker;
     this.#allow = checkAllow(options.allow);
     this.#feed = feed;
+    this.#deadlines = deadlinesOf(options.clock);
+    this.#keepsTime = options.clock !== undefined;
     this.#closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -216,6 +227,8 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
         allow: this.#allow,
         feed: this.#feed?.feed ?? null,
         feedAckTimeoutMs: this.#feed?.feedAckTimeoutMs ?? Infinity,
+        deadlines: this.#deadlines,
+        keepsTime: this.#keepsTime,
         left: (one) => this.#left(one),
         gone: (one) => this.#gone(one),
         suspected: () => this.emit("worker-silent"),

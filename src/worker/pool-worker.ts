@@ -1,8 +1,10 @@
 import process from "node:process";
 import { Worker } from "node:worker_threads";
 import type { ResourceLimits, WorkerOptions } from "node:worker_threads";
-import type { Backoff, Broker, Message } from "../index.js";
+import type { Backoff, Broker, Clock, Message } from "../index.js";
 import type { Allow } from "./allow-list.js";
+import type { Deadlines } from "./deadlines.js";
+import { deadlinesOf, machineDeadlines } from "./deadlines.js";
 import { ExposedBroker } from "./expose.js";
 import type { WorkerLostEvent } from "./expose.js";
 import { Fifo } from "./fifo.js";
@@ -26,6 +28,7 @@ export interface PoolWorkerSettings {
   readonly workerData: unknown;
   readonly execArgv: string[] | undefined;
   readonly env: NodeJS.ProcessEnv | undefined;
+  readonly clock: Clock | undefined;
 }
 
 /** What a worker tells its pool. */
@@ -33,6 +36,8 @@ export interface PoolWorkerHost {
   /** It may be sent more. */
   room(worker: PoolWorker): void;
   lost(worker: PoolWorker, event: WorkerLostEvent): void;
+  /** Its thread has died before it took work, so many times in a row; false: it is not to be tried again. */
+  startFailed(worker: PoolWorker, times: number, error: unknown): boolean;
 }
 
 /** Milliseconds that a silent worker has after an ack timeout to show that its event loop turns. */
@@ -43,9 +48,10 @@ const silenceMs = 1_000;
  * starting  its thread loads the module
  * running   its thread takes work
  * waiting   its thread has died; another starts after the backoff
+ * failed    its threads died before they took work, and the pool has given up; `start` tries again
  * closed    over
  */
-export type PoolWorkerState = "idle" | "starting" | "running" | "waiting" | "closed";
+export type PoolWorkerState = "idle" | "starting" | "running" | "waiting" | "failed" | "closed";
 
 /**
  * One place of a pool, and the thread that fills it at the moment.
@@ -64,10 +70,13 @@ export class PoolWorker {
   #consumer: RemoteConsumer | null = null;
   #working: Int32Array = new Int32Array(0);
   #left: readonly (readonly [number, Message])[] = [];
-  #timer: NodeJS.Timeout | null = null;
-  #keepAlive: NodeJS.Timeout | null = null;
-  #idleTimer: NodeJS.Timeout | null = null;
+  readonly #deadlines: Deadlines;
+  /** What cancels the next start, the next sign that what waits is wanted, and the end of a thread that has nothing to do. */
+  #stopRestart: (() => void) | null = null;
+  #stopKeepAlive: (() => void) | null = null;
+  #stopIdling: (() => void) | null = null;
   #failures = 0;
+  #failedStarts = 0;
   #startWaiters: { resolve: () => void; reject: (error: unknown) => void }[] = [];
   done = 0;
   failed = 0;
@@ -77,6 +86,7 @@ export class PoolWorker {
   constructor(settings: PoolWorkerSettings, host: PoolWorkerHost) {
     this.slot = settings.slot;
     this.#settings = settings;
+    this.#deadlines = deadlinesOf(settings.clock);
     this.#host = host;
   }
 
@@ -107,8 +117,26 @@ export class PoolWorker {
     if (this.#state === "running") return Promise.resolve();
     return new Promise((resolve, reject) => {
       this.#startWaiters.push({ resolve, reject });
-      if (this.#state === "idle") this.#spawn();
+      if (this.#state === "failed") this.#failedStarts = 0;
+      if (this.#state === "idle" || this.#state === "failed") this.#spawn();
     });
+  }
+
+  /** The pool has given up: no more threads, until `start`. What waits here goes on waiting. */
+  giveUp(error: unknown): void {
+    if (this.#state !== "waiting" && this.#state !== "idle") return;
+    this.#stopRestart?.();
+    this.#stopRestart = null;
+    this.#state = "failed";
+    for (const { reject } of this.#startWaiters.splice(0)) reject(error);
+  }
+
+  /** Another worker of the pool has started: this one may, too. */
+  revive(): void {
+    if (this.#state !== "failed") return;
+    this.#failedStarts = 0;
+    this.#state = "idle";
+    if (this.#waiting.length > 0) this.#spawn();
   }
 
   take(message: Message): void {
@@ -121,7 +149,7 @@ export class PoolWorker {
   async close(): Promise<void> {
     if (this.#state === "closed") return;
     this.#state = "closed";
-    for (const timer of [this.#timer, this.#keepAlive, this.#idleTimer]) if (timer !== null) clearTimeout(timer);
+    for (const stop of [this.#stopRestart, this.#stopKeepAlive, this.#stopIdling]) stop?.();
     for (const { reject } of this.#startWaiters.splice(0)) reject(new Error("the pool is closed"));
     for (const message of this.#waiting.clear()) void message.nack({ delay: 0, reason: "the pool was closed" });
     await this.#exposed?.close();
@@ -131,8 +159,19 @@ export class PoolWorker {
   }
 
   #spawn(): void {
-    const { broker, bootstrap, module, concurrency, prefetch, allow, resourceLimits, workerData, execArgv, env } =
-      this.#settings;
+    const {
+      broker,
+      bootstrap,
+      module,
+      concurrency,
+      prefetch,
+      allow,
+      resourceLimits,
+      workerData,
+      execArgv,
+      env,
+      clock,
+    } = this.#settings;
     this.#state = "starting";
     this.starts += 1;
     this.#left = [];
@@ -150,7 +189,7 @@ export class PoolWorker {
     const exposed = new ExposedBroker(
       broker,
       thread,
-      { allow },
+      { allow, ...(clock === undefined ? {} : { clock }) },
       {
         feed: (consumer) => this.#begin(consumer),
         feedAckTimeoutMs: this.#settings.ackTimeoutMs,
@@ -177,6 +216,7 @@ export class PoolWorker {
   #begin(consumer: RemoteConsumer): void {
     this.#consumer = consumer;
     this.#state = "running";
+    this.#failedStarts = 0;
     consumer.onRoom = () => {
       this.#pump();
       this.#host.room(this);
@@ -214,22 +254,16 @@ export class PoolWorker {
     const isBusy = this.#waiting.length > 0 || this.inFlight > 0 || this.#startWaiters.length > 0;
     if (isBusy) this.#thread?.ref();
     else this.#thread?.unref();
-    if (isBusy && this.#idleTimer !== null) {
-      clearTimeout(this.#idleTimer);
-      this.#idleTimer = null;
-    } else if (
-      !isBusy &&
-      this.#idleTimer === null &&
-      this.#state === "running" &&
-      this.#settings.idleTimeoutMs < Infinity
-    ) {
-      this.#idleTimer = setTimeout(() => void this.#sendAway(), this.#settings.idleTimeoutMs);
-      this.#idleTimer.unref();
+    if (isBusy) {
+      this.#stopIdling?.();
+      this.#stopIdling = null;
+    } else if (this.#stopIdling === null && this.#state === "running" && this.#settings.idleTimeoutMs < Infinity) {
+      this.#stopIdling = this.#deadlines.after(this.#settings.idleTimeoutMs, () => void this.#sendAway());
     }
   }
 
   async #sendAway(): Promise<void> {
-    this.#idleTimer = null;
+    this.#stopIdling = null;
     const thread = this.#thread;
     if (this.#state !== "running" || this.inFlight > 0 || thread === null) return;
     this.#state = "idle";
@@ -240,14 +274,10 @@ export class PoolWorker {
 
   /** A thread that hangs is ended: what it worked on has timed out already. */
   #watchSilence(exposed: ExposedBroker, thread: Worker): void {
-    const timer = setTimeout(
-      () => {
-        if (this.#thread === thread && exposed.isSilent) void thread.terminate();
-      },
-      Math.min(silenceMs, this.#settings.ackTimeoutMs),
-    );
-    timer.unref();
-    thread.once("exit", () => clearTimeout(timer));
+    const cancel = machineDeadlines.after(Math.min(silenceMs, this.#settings.ackTimeoutMs), () => {
+      if (this.#thread === thread && exposed.isSilent) void thread.terminate();
+    });
+    thread.once("exit", cancel);
   }
 
   #exited(event: WorkerLostEvent): void {
@@ -256,8 +286,8 @@ export class PoolWorker {
     this.#thread = null;
     this.#exposed = null;
     this.#consumer = null;
-    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
-    this.#idleTimer = null;
+    this.#stopIdling?.();
+    this.#stopIdling = null;
     this.crashes += 1;
     this.#failures += 1;
     const reason = `its worker died: ${event.error === undefined ? `exit code ${event.exitCode}` : textOf(event.error)}`;
@@ -271,38 +301,40 @@ export class PoolWorker {
     }
     for (const message of others) this.#waiting.push(message);
     this.#left = [];
-    if (wasStarting) {
-      const error = event.error ?? new Error(`the worker ended with exit code ${event.exitCode} before it took work`);
-      for (const { reject } of this.#startWaiters.splice(0)) reject(error);
-    }
     this.#state = "waiting";
     this.#keepWaiting();
     this.#host.lost(this, event);
+    if (wasStarting && !this.#startFailed(event)) {
+      if ((this.#state as PoolWorkerState) === "waiting") this.#state = "failed";
+      return;
+    }
     if ((this.#state as PoolWorkerState) === "closed") return;
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = null;
-        this.#spawn();
-      },
-      Math.min(this.#settings.restart(this.#failures, Math.random), 2 ** 31 - 1),
-    );
+    const waitMs = this.#settings.restart(this.#failures, Math.random);
+    const startAgain = (): void => {
+      this.#stopRestart = null;
+      this.#spawn();
+    };
+    this.#stopRestart = this.#deadlines.after(waitMs, startAgain, true);
+  }
+
+  /** Its thread has died before it took work. Returns whether to try again. */
+  #startFailed({ error: thrown, exitCode }: WorkerLostEvent): boolean {
+    const error = thrown ?? new Error(`the worker ended with exit code ${exitCode} before it took work`);
+    this.#failedStarts += 1;
+    for (const { reject } of this.#startWaiters.splice(0)) reject(error);
+    return this.#host.startFailed(this, this.#failedStarts, error);
   }
 
   /** What no handler has begun with is still wanted: its time starts again, well before it is over. */
   #keepWaiting(): void {
     const { ackTimeoutMs } = this.#settings;
-    if (this.#keepAlive !== null || ackTimeoutMs === Infinity || (this.#waiting.length === 0 && this.inFlight === 0))
-      return;
-    this.#keepAlive = setTimeout(
-      () => {
-        this.#keepAlive = null;
-        for (const message of this.#waiting) void message.extend(ackTimeoutMs);
-        this.#consumer?.keepAllBut(new Set(this.#working));
-        this.#keepWaiting();
-      },
-      Math.min(ackTimeoutMs / 3, 2 ** 31 - 1),
-    );
-    this.#keepAlive.unref();
+    if (this.#stopKeepAlive !== null || (this.#waiting.length === 0 && this.inFlight === 0)) return;
+    this.#stopKeepAlive = this.#deadlines.after(ackTimeoutMs / 3, () => {
+      this.#stopKeepAlive = null;
+      for (const message of this.#waiting) void message.extend(ackTimeoutMs);
+      this.#consumer?.keepAllBut(new Set(this.#working));
+      this.#keepWaiting();
+    });
   }
 }
 

@@ -2,14 +2,16 @@ import { EventEmitter } from "node:events";
 import { availableParallelism } from "node:os";
 import { pathToFileURL } from "node:url";
 import type { ResourceLimits } from "node:worker_threads";
-import type { Backoff, Broker, BrokerSubscription, Message, SubscribeOptions } from "../index.js";
-import { exponentialBackoff } from "../index.js";
+import type { Backoff, Broker, BrokerSubscription, Clock, Message, SubscribeOptions } from "../index.js";
+import { exponentialBackoff, RequestError } from "../index.js";
 import type { Allow } from "./allow-list.js";
+import type { Deadlines } from "./deadlines.js";
+import { deadlinesOf } from "./deadlines.js";
 import type { WorkerLostEvent } from "./expose.js";
 import { slotOfKey } from "./key-slots.js";
 import { PoolWorker } from "./pool-worker.js";
 import type { PoolWorkerState } from "./pool-worker.js";
-import { brokerError } from "./wire-error.js";
+import { brokerError, textOf } from "./wire-error.js";
 
 /** Settings of a pool: its own, and those of its subscription. */
 export interface WorkerPoolOptions extends Pick<
@@ -31,10 +33,17 @@ export interface WorkerPoolOptions extends Pick<
   readonly prefetch?: number;
   /** Milliseconds until a dead worker is replaced, by the number of deaths in a row; default from 100 to 30,000, doubling. */
   readonly restart?: Backoff;
+  /**
+   * Threads of one worker in a row that may die before they take work (a module that is missing, does not parse, throws while it loads),
+   * with no other worker running, before the pool gives up: see `WorkerPool.state`. Default 5; Infinity: never.
+   */
+  readonly maxFailedStarts?: number;
   /** Milliseconds without work after which a worker's thread ends, to be started again when there is some; default never. */
   readonly idleTimeout?: number;
   /** Of each thread; a thread that exceeds them dies, and counts as crashed. */
   readonly resourceLimits?: ResourceLimits;
+  /** What counts the time of `restart`, `idleTimeout`, `close` and the workers' waits; for tests. Default the machine's. */
+  readonly clock?: Clock;
   /** What handlers may do with `context.broker`; default everything. */
   readonly allow?: Allow;
   /** What handlers find in `context.workerData`. */
@@ -94,6 +103,8 @@ export interface WorkerPoolEvents {
       readonly slot: number;
     },
   ];
+  /** Its workers cannot start, and it has given up: the error's `cause` is what the last one died of. */
+  failed: [error: Error];
 }
 
 /** How to end a pool. */
@@ -108,6 +119,8 @@ export interface PoolCloseOptions {
  * Worker threads that share the messages of a pattern: what `workerPool` returns.
  *
  * open      takes messages
+ * failed    its workers cannot start (`maxFailedStarts`): starts none, and takes no messages, which wait in their queues; `ready()` tries
+ *           again, and opens it where that succeeds
  * draining  takes no new ones; finishes what it has
  * closed    over; its threads are gone
  */
@@ -124,7 +137,10 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
   /** Those that a smaller size has let go. */
   readonly #retired = { done: 0, failed: 0, crashes: 0 };
   #subscriptions: BrokerSubscription[] = [];
-  #state: "open" | "draining" | "closed" = "open";
+  #state: "open" | "failed" | "draining" | "closed" = "open";
+  #error: Error | undefined = undefined;
+  readonly #maxFailedStarts: number;
+  readonly #deadlines: Deadlines;
   #closing: Promise<void> | null = null;
   #resizing: Promise<void> = Promise.resolve();
   readonly #paused = new Set<BrokerSubscription>();
@@ -141,6 +157,8 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
         option: "key",
       });
     }
+    const { maxFailedStarts = 5 } = options;
+    if (maxFailedStarts !== Infinity) requireCount("maxFailedStarts", maxFailedStarts, 1);
     if (options.idleTimeout !== undefined && !(options.idleTimeout > 0)) {
       throw brokerError("ERR_INVALID_OPTION", "option idleTimeout must be more than 0 milliseconds", {
         option: "idleTimeout",
@@ -151,6 +169,8 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
     this.#options = options;
     this.#concurrency = concurrency;
     this.#prefetch = prefetch;
+    this.#maxFailedStarts = maxFailedStarts;
+    this.#deadlines = deadlinesOf(options.clock);
     this.#group = options.group ?? `pool ${typeof patterns === "string" ? patterns : patterns.join(" ")}`;
     this.#keyOf = key === null ? null : (key ?? ((message) => message.key));
     const url = module instanceof URL ? module.href : /^[a-z]+:/i.test(module) ? module : pathToFileURL(module).href;
@@ -172,10 +192,12 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
           workerData: options.workerData,
           execArgv: options.execArgv,
           env: options.env,
+          clock: options.clock,
         },
         {
           room: () => this.#resume(),
           lost: (worker, event) => this.emit("worker-lost", { ...event, slot: worker.slot }),
+          startFailed: (worker, times, error) => this.#startFailed(worker, times, error),
         },
       );
     this.#workers = Array.from({ length: size }, (_, slot) => this.#makeWorker(slot));
@@ -183,12 +205,20 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
     broker.once("closed", this.#onBrokerClosed);
   }
 
-  /** `"open"`, then `"draining"` and `"closed"` after `close()`. */
-  get state(): "open" | "draining" | "closed" {
+  /** `"open"`, then `"draining"` and `"closed"` after `close()`; `"failed"` while its workers cannot start. */
+  get state(): "open" | "failed" | "draining" | "closed" {
     return this.#state;
   }
 
-  /** Starts every worker that has no thread. Resolves once all take work; rejects with what one died of before. */
+  /** Why its workers cannot start, while it is `"failed"`. */
+  get error(): Error | undefined {
+    return this.#error;
+  }
+
+  /**
+   * Starts every worker that has no thread, also where the pool had given up. Resolves once all take work; rejects with what one died of
+   * before.
+   */
   async ready(): Promise<void> {
     await Promise.all(this.#workers.map((worker) => worker.start()));
   }
@@ -295,12 +325,39 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
     if (!this.#workers.some(({ room }) => room > 0)) this.#pause(from);
   }
 
+  /** Says that a worker could not start, and gives up where none can. Returns whether to try again. */
+  #startFailed(worker: PoolWorker, times: number, cause: unknown): boolean {
+    const isOver = this.#state === "failed";
+    const isLast =
+      isOver || (times >= this.#maxFailedStarts && !this.#workers.some(({ state }) => state === "running"));
+    const what = `a worker of ${JSON.stringify(this.#group)} could not start, ${times} times in a row`;
+    const then = isLast
+      ? "the pool has given up, and its messages wait; mend the module, then call pool.ready()"
+      : "it is tried again";
+    const facts = { slot: worker.slot, times };
+    const error = new RequestError("ERR_REMOTE", `${what}; ${then}: ${textOf(cause)}`, { facts, cause });
+    this.#broker.reportError?.(error, { during: "worker", subscription: this.#group });
+    if (isOver) return false;
+    if (!isLast || this.#state !== "open") return true;
+    this.#state = "failed";
+    this.#error = error;
+    for (const subscription of this.#subscriptions) this.#pause(subscription);
+    for (const one of this.#workers) one.giveUp(error);
+    this.emit("failed", error);
+    return false;
+  }
+
   #pause(subscription: BrokerSubscription): void {
     subscription.pause();
     this.#paused.add(subscription);
   }
 
   #resume(): void {
+    if (this.#state === "failed") {
+      this.#state = "open";
+      this.#error = undefined;
+      for (const worker of this.#workers) worker.revive();
+    }
     for (const subscription of this.#paused) {
       const slot = this.#subscriptions.indexOf(subscription);
       const own = this.#keyOf === null ? undefined : this.#workers[slot];
@@ -329,16 +386,17 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
   }
 
   async #close({ drain = true, timeout = 30_000 }: PoolCloseOptions): Promise<void> {
+    const canWork = this.#state !== "failed";
     this.#state = "draining";
     this.#broker.off("closed", this.#onBrokerClosed);
-    if (drain) {
-      let timer: NodeJS.Timeout | undefined;
+    if (drain && canWork) {
+      let cancel = (): void => undefined;
       const late = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, Math.min(timeout, 2 ** 31 - 1));
+        cancel = this.#deadlines.after(timeout, resolve, true);
       });
       const drained = this.#resizing.then(() => Promise.all(this.#subscriptions.map((one) => one.drain())));
       await Promise.race([drained, late]);
-      clearTimeout(timer);
+      cancel();
     }
     this.#state = "closed";
     await Promise.all(this.#subscriptions.map((one) => one.unsubscribe()));

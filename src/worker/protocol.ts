@@ -80,11 +80,15 @@ export const ask = {
   close: 28,
   /** The client's event loop turns: answers `lost`. */
   alive: 29,
+  /** number, milliseconds: told when they have passed, where the broker's side keeps the time. */
+  deadline: 30,
+  /** number: no longer wanted. */
+  noDeadline: 31,
 } as const;
 
 /** What the broker's side may say. */
 export const tell = {
-  /** Calls a client may have open. */
+  /** Calls a client may have open, whether deadlines are kept here. */
   welcome: 1,
   /** topic number, name. */
   topic: 2,
@@ -112,6 +116,8 @@ export const tell = {
   shape: 13,
   /** As `deliver`, but before the data a shape number, and then the values of each by the keys of that shape. */
   deliverRecords: 14,
+  /** number: a deadline is over. */
+  deadline: 15,
 } as const;
 
 /** How a subscription takes messages: into a handler, on demand, into a responder, or as a pool's worker. */
@@ -126,6 +132,8 @@ export const callWindow = 1_024;
 export const maxWaitingCalls = 65_536;
 /** Events sent to a client and not confirmed; beyond, events are dropped. */
 export const eventWindow = 1_024;
+/** Deadlines that are kept for a client; beyond, one is over at once. */
+export const maxDeadlines = 65_536;
 /** Topics known by number in one direction; then numbering begins again. */
 export const maxNumberedTopics = 4_096;
 /** Shapes of records known by number; more are not made. */

@@ -19,6 +19,8 @@ export interface PullHost {
   fetchNow(count: number): Promise<unknown>;
   /** Keeps the thread alive until the returned function is called. */
   hold(): () => void;
+  /** Runs `run` after so many milliseconds. Returns what cancels it. */
+  after(ms: number, run: () => void): () => void;
 }
 
 /** Gives deliveries to whoever asks, and asks the broker's side for no more than that. */
@@ -96,9 +98,9 @@ export class PullTaker implements Taker {
     return new Promise((resolve, reject) => {
       const release = this.#pull.hold();
       let waiter: Waiter | null = null;
-      let timer: NodeJS.Timeout | undefined;
+      let cancel = (): void => undefined;
       const finish = (error?: unknown): void => {
-        clearTimeout(timer);
+        cancel();
         signal?.removeEventListener("abort", onAbort);
         release();
         if (waiter !== null) {
@@ -140,7 +142,7 @@ export class PullTaker implements Taker {
         );
         return;
       }
-      if (timeoutMs !== Infinity) timer = setTimeout(() => finish(), Math.min(timeoutMs, 2 ** 31 - 1));
+      cancel = this.#pull.after(timeoutMs, () => finish());
       this.#wanted.set(waiter, count - messages.length);
       this.#ask();
     });

@@ -46,12 +46,20 @@ export class PushTaker implements Taker {
   #lookedAt = 0;
   #turnStartedAt = 0;
   #isDeferred = false;
-  #keepAlive: NodeJS.Timeout | null = null;
+  readonly #after: (ms: number, run: () => void) => () => void;
+  #stopKeepAlive: (() => void) | null = null;
 
   constructor(
     handler: (message: Message) => unknown,
-    settings: { concurrency: number; leastWindow: number; mostWindow: number; isByKey: boolean },
+    settings: {
+      concurrency: number;
+      leastWindow: number;
+      mostWindow: number;
+      isByKey: boolean;
+      after: (ms: number, run: () => void) => () => void;
+    },
   ) {
+    this.#after = settings.after;
     this.#handler = handler;
     this.#concurrency = settings.concurrency;
     this.#leastWindow = settings.leastWindow;
@@ -239,22 +247,18 @@ export class PushTaker implements Taker {
   /** What waits here for long is still wanted: says so well before its time is over. */
   #keepWaiting(): void {
     const host = this.#host;
-    if (this.#keepAlive !== null || host === null || !host.acknowledges || host.ackTimeoutMs === Infinity) return;
-    this.#keepAlive = setTimeout(
-      () => {
-        this.#keepAlive = null;
-        if (this.#isEnded || this.#waiting.length === 0) return;
-        host.keep([...this.#waiting].map(({ message }) => message));
-        this.#keepWaiting();
-      },
-      Math.min(host.ackTimeoutMs / 3, 2 ** 31 - 1),
-    );
-    this.#keepAlive.unref();
+    if (this.#stopKeepAlive !== null || host === null || !host.acknowledges || host.ackTimeoutMs === Infinity) return;
+    this.#stopKeepAlive = this.#after(host.ackTimeoutMs / 3, () => {
+      this.#stopKeepAlive = null;
+      if (this.#isEnded || this.#waiting.length === 0) return;
+      host.keep([...this.#waiting].map(({ message }) => message));
+      this.#keepWaiting();
+    });
   }
 
   #stopKeeping(): void {
-    if (this.#keepAlive !== null) clearTimeout(this.#keepAlive);
-    this.#keepAlive = null;
+    this.#stopKeepAlive?.();
+    this.#stopKeepAlive = null;
   }
 }
 

@@ -9,6 +9,7 @@ import type {
   CloseOptions,
   CloseResult,
   DataOf,
+  ErrorContext,
   Handler,
   Message,
   MessageFacts,
@@ -23,6 +24,7 @@ import type {
   TopicName,
 } from "../index.js";
 import { ClientCalls } from "./client-calls.js";
+import { ClientDeadlines } from "./client-deadlines.js";
 import { FrameReader } from "./frame-reader.js";
 import { FrameWriter } from "./frame-writer.js";
 import type { Link } from "./link.js";
@@ -80,6 +82,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   #link: Link | null = null;
   readonly #writer: FrameWriter;
   readonly #calls: ClientCalls;
+  readonly #deadlines: ClientDeadlines;
   readonly #topicNumbers: TopicNumbers;
   readonly #topicNames = new TopicNames();
   readonly #subscriptions = new Map<number, RemoteSubscription>();
@@ -122,6 +125,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     };
     this.#writer = new FrameWriter(sender, (frame, error) => this.#refused(frame, error));
     this.#calls = new ClientCalls(this.#writer, callWindow);
+    this.#deadlines = new ClientDeadlines(this.#writer);
     this.#topicNumbers = new TopicNumbers(this.#writer);
     let release: (() => void) | null = null;
     this.#calls.onBusy = (isBusy) => {
@@ -380,6 +384,11 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     return this;
   }
 
+  /** Tells an `error` event of this client. */
+  reportError(error: unknown, context: ErrorContext): void {
+    this.#tellError(error, context);
+  }
+
   /**
    * Ends the client, and leaves the broker open: refuses what is new, lets its subscriptions finish what they have (within
    * `timeout`), and ends the link. Returns what was not finished here; the broker delivers that again.
@@ -434,6 +443,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         inFlight: () => subscription.inFlight,
         fetchNow: (count) => this.#calls.make((call) => [ask.fetchNow, call, id, count]),
         hold: () => this.#hold(),
+        after: (ms, run) => this.#deadlines.after(ms, run, true),
       });
     } else {
       const mostWindow = ack === "none" && kind === "push" ? maxUnacknowledgedWindow : maxInFlight;
@@ -442,6 +452,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         leastWindow: kind === "feed" ? maxInFlight : concurrency,
         mostWindow: kind === "respond" ? concurrency : mostWindow,
         isByKey: options.orderBy === "key",
+        after: (ms, run) => this.#deadlines.after(ms, run),
       });
     }
     const wire = toWireOptions(options);
@@ -614,6 +625,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     switch (operation) {
       case tell.welcome:
         this.#calls.setWindow(frames.number());
+        this.#deadlines.begin(frames.next() as boolean);
         this.#resolveReady();
         break;
       case tell.nonce:
@@ -652,6 +664,9 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         }
         break;
       }
+      case tell.deadline:
+        this.#deadlines.over(frames.number());
+        break;
       case tell.shape:
         this.#shapes[frames.number()] = frames.next() as readonly string[];
         break;
@@ -763,14 +778,14 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     if (this.#state === "open") this.#state = "draining";
     const subscriptions = [...this.#subscriptions.values()];
     if (drain && this.#link !== null && (this.#state as RemoteBrokerState) !== "closed") {
-      let timer: NodeJS.Timeout | undefined;
+      let cancel = (): void => undefined;
       const late = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, Math.min(timeout, 2 ** 31 - 1));
+        cancel = this.#deadlines.after(timeout, resolve, true);
       });
       const drained = Promise.all(subscriptions.map((subscription) => subscription.drain()));
       const finished = drained.then(() => this.#calls.whenIdle()).catch(() => undefined);
       await Promise.race([finished, late]);
-      clearTimeout(timer);
+      cancel();
     }
     const unacked = subscriptions.flatMap((subscription) => subscription.unsettled());
     if ((this.#state as RemoteBrokerState) !== "closed") {
@@ -800,6 +815,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   #end(error: Error, isFailure = true): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
+    this.#deadlines.end();
     for (const subscription of [...this.#subscriptions.values()]) subscription.close(isFailure ? error : undefined);
     this.#subscriptions.clear();
     this.#calls.failAll(error);

@@ -1,6 +1,7 @@
 import type { Transferable } from "node:worker_threads";
 import type { Message } from "../index.js";
 import { toBuffers } from "./buffers.js";
+import type { TimedDeadlines } from "./deadlines.js";
 import type { DeliveryWriter } from "./delivery-writer.js";
 import { tell } from "./protocol.js";
 import type { WireDecision } from "./protocol.js";
@@ -19,6 +20,8 @@ export interface ConsumerHost {
   readonly deliveries: DeliveryWriter;
   /** Milliseconds, read at most once a batch. */
   now(): number;
+  /** The same, read now. */
+  readonly deadlines: TimedDeadlines;
   /** An ack timeout has passed: the client may hang. */
   suspect(): void;
 }
@@ -61,7 +64,7 @@ export class RemoteConsumer {
   #isPaused = false;
   #isSuspended = false;
   #isRunning = true;
-  #sweep: NodeJS.Timeout | null = null;
+  #sweep: (() => void) | null = null;
   /** Told of each delivery that is decided or taken back; a pool's. */
   onSettled:
     ((message: Message, decision: WireDecision | "failed" | "lost", reason: string | undefined) => void) | null = null;
@@ -230,7 +233,7 @@ export class RemoteConsumer {
 
   /** Over. Returns how many were not decided; the subscription they came from gives them back. */
   end(reason: unknown): number {
-    if (this.#sweep !== null) clearTimeout(this.#sweep);
+    this.#sweep?.();
     this.#sweep = null;
     const left = [...this.#flights].map(([number, { message }]) => [number, message] as const);
     this.#flights.clear();
@@ -274,19 +277,15 @@ export class RemoteConsumer {
     if (this.#sweep !== null || this.#ackTimeoutMs === Infinity || this.#flights.size === 0) return;
     const [oldest] = this.#flights.values();
     const waitMs = Math.max(1, (oldest as Flight).dueAt - this.#host.now() + graceMs);
-    this.#sweep = setTimeout(
-      () => {
-        this.#sweep = null;
-        this.#lookAtOverdue();
-      },
-      Math.min(waitMs, 60_000),
-    );
-    this.#sweep.unref();
+    this.#sweep = this.#host.deadlines.after(Math.min(waitMs, 60_000), () => {
+      this.#sweep = null;
+      this.#lookAtOverdue();
+    });
   }
 
   /** Deliveries do not say that they were taken back, unless one asks: this asks about those whose time is over. */
   #lookAtOverdue(): void {
-    const now = performance.now();
+    const now = this.#host.deadlines.now();
     for (const [number, flight] of this.#flights) {
       if (!flight.isWatched && flight.dueAt <= now) this.#watch(number, flight);
     }

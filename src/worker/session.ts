@@ -13,11 +13,12 @@ import type {
 } from "../index.js";
 import type { Allow } from "./allow-list.js";
 import { requirePublish, requireSubscribe } from "./allow-list.js";
+import type { TimedDeadlines } from "./deadlines.js";
 import { DeliveryWriter } from "./delivery-writer.js";
 import { FrameReader } from "./frame-reader.js";
 import { FrameWriter } from "./frame-writer.js";
 import type { Link } from "./link.js";
-import { ask, callWindow, eventWindow, tell } from "./protocol.js";
+import { ask, callWindow, eventWindow, maxDeadlines, tell } from "./protocol.js";
 import type { SubscriptionKind, WireDecision } from "./protocol.js";
 import { RemoteConsumer } from "./remote-consumer.js";
 import { toWireArgument } from "./wire-message.js";
@@ -35,6 +36,10 @@ export interface SessionHost {
   readonly feed: ((consumer: RemoteConsumer) => void) | null;
   /** Milliseconds a feed's deliveries may take. */
   readonly feedAckTimeoutMs: number;
+  /** What time is counted in. */
+  readonly deadlines: TimedDeadlines;
+  /** Whether the client's deadlines are kept here too. */
+  readonly keepsTime: boolean;
   /** The client has said goodbye. */
   left(session: Session): void;
   /** The link is gone. */
@@ -70,6 +75,8 @@ export class Session {
   readonly #iterations = new Map<number, AsyncIterableIterator<unknown>>();
   readonly #replyTopics = new Set<string>();
   readonly #stopEvents = new Map<BrokerEventName, () => void>();
+  /** What cancels each deadline of the client that is kept here. */
+  readonly #deadlines = new Map<number, () => void>();
   /** Subscriptions that dropped for want of room in this turn. */
   readonly #overflowed = new Set<string>();
   #eventCredits = eventWindow;
@@ -136,6 +143,8 @@ export class Session {
     broker.off("dead-letter", this.#onGivenUp);
     broker.off("drop", this.#onDrop);
     broker.off("closed", this.#onBrokerClosed);
+    for (const cancel of this.#deadlines.values()) cancel();
+    this.#deadlines.clear();
     for (const stop of this.#stopEvents.values()) stop();
     this.#stopEvents.clear();
     let returned = 0;
@@ -207,7 +216,7 @@ export class Session {
 
   #time(): number {
     if (this.#now === null) {
-      this.#now = performance.now();
+      this.#now = this.#host.deadlines.now();
       void Promise.resolve().then(() => {
         this.#now = null;
       });
@@ -355,6 +364,15 @@ export class Session {
         break;
       case ask.alive:
         break;
+      case ask.deadline:
+        this.#keepDeadline(frames.number(), frames.number());
+        break;
+      case ask.noDeadline: {
+        const number = frames.number();
+        this.#deadlines.get(number)?.();
+        this.#deadlines.delete(number);
+        break;
+      }
       case ask.close:
         this.end(brokerError("ERR_BROKER_CLOSED", "this client of the broker is closed; connect again"));
         this.#host.left(this);
@@ -378,7 +396,7 @@ export class Session {
     }
     if (this.#isGreeted) return;
     this.#isGreeted = true;
-    this.#writer.write([tell.welcome, callWindow]);
+    this.#writer.write([tell.welcome, callWindow, this.#host.keepsTime]);
   }
 
   #publish(call: number, topicNumber: number, data: unknown, options: PublishOptions | null): void {
@@ -468,6 +486,7 @@ export class Session {
       writer: this.#writer,
       deliveries: this.#deliveries,
       now: () => this.#time(),
+      deadlines: this.#host.deadlines,
       suspect: () => this.#suspect(),
     };
     if (kind === "feed") {
@@ -569,6 +588,15 @@ export class Session {
       consumer.grant(-unused);
       this.#returned(call, unused);
     });
+  }
+
+  #keepDeadline(number: number, ms: number): void {
+    const over = (): void => {
+      this.#deadlines.delete(number);
+      if (this.#state === "open") this.#writer.write([tell.deadline, number]);
+    };
+    if (this.#deadlines.size >= maxDeadlines) over();
+    else this.#deadlines.set(number, this.#host.deadlines.after(ms, over));
   }
 
   #settleById(call: number, deliveryId: string, decision: WireDecision, argument: unknown): void {

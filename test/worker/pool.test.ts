@@ -1,4 +1,8 @@
-import { describe, expect, it, onTestFinished } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterAll, describe, expect, it, onTestFinished } from "vitest";
 import type { BrokerOptions, Message } from "inproc-broker";
 import { fixedBackoff, InProcBroker } from "inproc-broker";
 import type { WorkerPool, WorkerPoolOptions } from "inproc-broker/worker";
@@ -29,7 +33,7 @@ function openPool(options: WorkerPoolOptions = {}, handler = "handler.mjs", give
   const done = new Collector<Message<Work>>();
   broker.subscribe("started", (message) => started.add(message as Message<Work>), { ack: "none" });
   broker.subscribe("done", (message) => done.add(message as Message<Work>), { ack: "none" });
-  const pool = workerPool(broker, "work", module(handler), {
+  const pool = workerPool(broker, "work", handler.startsWith("file:") ? new URL(handler) : module(handler), {
     size: 2,
     bootstrap,
     restart: fixedBackoff(1),
@@ -210,12 +214,89 @@ describe("a worker pool", () => {
 
   it("refuses what makes no sense", () => {
     const broker = new InProcBroker();
-    for (const options of [{ size: 0 }, { concurrency: 0.5 }, { prefetch: -1 }, { idleTimeout: 0 }, { key: 5 }]) {
+    for (const options of [
+      { size: 0 },
+      { maxFailedStarts: 0 },
+      { concurrency: 0.5 },
+      { prefetch: -1 },
+      { idleTimeout: 0 },
+      { key: 5 },
+    ]) {
       expect(() => workerPool(broker, "a", "/x.js", options as object)).toThrow(
         expect.objectContaining({ code: "ERR_INVALID_OPTION", facts: { option: Object.keys(options)[0] } }),
       );
     }
     expect(broker.subscriptions()).toEqual([]);
+  });
+});
+
+describe("a pool whose workers cannot start", () => {
+  const folder = mkdtempSync(join(tmpdir(), "pool-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  /** A module that no checker looks at. */
+  const write = (name: string, text: string): string => {
+    writeFileSync(join(folder, name), text);
+    return pathToFileURL(join(folder, name)).href;
+  };
+
+  it.each([
+    ["missing.mjs", "Cannot find module"],
+    [write("syntax-error.mjs", "export default ("), "Unexpected"],
+    ["throws.mjs", "no licence"],
+  ])("says so each time and gives up after so many: %s", async (name, text) => {
+    const { broker, pool } = openPool({ size: 2, maxFailedStarts: 3 }, name);
+    const errors = new Collector<[error: Error, context: unknown]>();
+    broker.on("error", (error, context) => errors.add([error as Error, context]));
+    const failed = new Promise<Error>((resolve) => pool.once("failed", resolve));
+    await broker.publish("work", { n: 1 }, { key: "k" });
+    const error = await failed;
+    expect(error).toMatchObject({ code: "ERR_REMOTE", facts: { times: 3 } });
+    expect(error.message).toContain(text);
+    expect(error.message).toContain("the pool has given up, and its messages wait");
+    expect((error.cause as Error).message).toContain(text);
+    expect([pool.state, pool.error]).toEqual(["failed", error]);
+    expect(errors.items.map(([one]) => (one as unknown as { facts: { times: number } }).facts.times)).toEqual([
+      1, 2, 3,
+    ]);
+    expect(errors.items[0]?.[0].message).toContain("it is tried again");
+    expect(errors.items[0]?.[1]).toEqual({ during: "worker", subscription: "pool work" });
+    // Nothing is lost, and nothing is counted: the message waits for a module that works.
+    await broker.publish("work", { n: 2 }, { key: "k" });
+    expect(pool.stats).toMatchObject({ queued: 2, done: 0, failed: 0 });
+    expect(await failure(pool.ready())).toMatchObject({ message: expect.stringContaining(text) });
+    expect((await broker.deadLetters.list()).items).toEqual([]);
+    await pool.close();
+    expect(pool.state).toBe("closed");
+  });
+
+  it("goes on with what has waited, once ready() finds that it works", async () => {
+    const late = pathToFileURL(join(folder, "late.mjs")).href;
+    const { broker, pool, done } = openPool({ size: 2, maxFailedStarts: 1 }, late);
+    broker.on("error", () => undefined);
+    const failed = new Promise((resolve) => pool.once("failed", resolve));
+    for (let n = 0; n < 20; n += 1) void broker.publish("work", { n }, { key: `k${n}` });
+    await failed;
+    // A thread that was starting then finds no module either.
+    await until(() => pool.stats.workers.every(({ state }) => state === "failed"));
+    write("late.mjs", "export default (msg, { broker }) => broker.publish('done', msg.data);");
+    await pool.ready();
+    expect([pool.state, pool.error]).toEqual(["open", undefined]);
+    await done.until(20);
+    await broker.idle();
+    expect(pool.stats).toMatchObject({ queued: 0, done: 20, failed: 0 });
+  });
+
+  it("does not give up while another worker works", async () => {
+    const { broker, pool, done } = openPool({ size: 2, maxFailedStarts: 1 }, "second-fails.mjs");
+    const errors = new Collector<unknown>();
+    broker.on("error", errors.add);
+    await broker.publish("work", { n: 0 });
+    await done.until(1);
+    void pool.ready().catch(() => undefined);
+    await errors.until(3);
+    expect(pool.state).toBe("open");
+    await broker.publish("work", { n: 1 });
+    await done.until(2);
   });
 });
 
