@@ -21,7 +21,6 @@ export type { IdleOptions } from "./broker/idle.js";
 export type {
   BackupInfo,
   Durability,
-  GivenHistoryPoint,
   HistoryPoint,
   Persistence,
   RecoveryReport,

@@ -6,12 +6,11 @@ import type { DeliveryQueue } from "../dispatch/queue.js";
 import type { Delivery, FlightOutcome } from "../message/delivery.js";
 import type { MessageExtras, MessageOrigin, PublishedMessage } from "../message/message.js";
 import { matchesPattern } from "../topic/grammar.js";
-import { dateMs } from "./checks.js";
 import type { SubscribeOptions } from "./options.js";
-import type { HistoryPoint, Recovered, SettleStep, StoredFacts, StoreStep } from "./store-port.js";
+import type { Recovered, SettleStep, StoredFacts, StorePoint, StoreStep } from "./store-port.js";
 import type { StoreWriter } from "./store-writer.js";
-import { messageFrom } from "./stored-message.js";
-import { historyPrefix } from "./subscribe-settings.js";
+import { messageFrom, unreadable } from "./stored-message.js";
+import { historyPrefix, storePoint } from "./subscribe-settings.js";
 
 /** What the durables need of the broker around them. */
 export interface DurablesHost {
@@ -23,6 +22,7 @@ export interface DurablesHost {
   readonly afterTurn: (run: () => void) => void;
   readonly accepts: (queue: DeliveryQueue, message: PublishedMessage) => boolean;
   readonly giveUp: (delivery: Delivery) => FlightOutcome;
+  readonly giveUpUnreadable: (delivery: Delivery, error: Error) => boolean;
   /** What a message of that number carries besides what is stored: who waits for its confirms. */
   readonly extrasOf: (seq: number) => Partial<MessageExtras>;
   readonly failed: (error: unknown, subscription: string) => void;
@@ -163,7 +163,7 @@ export class Durables {
       const stand = this.newHistoryName();
       const leave: StoreStep = { type: "durable", change: "deleted", name: stand, patterns: [], position: 0 };
       this.#tell(this.#created(stand, patterns, lastSeq + 1), queue.name);
-      this.#positionAt({ time: dateMs("from.time", from.time) }, patterns, lastSeq + 1).then(
+      this.#positionAt(storePoint("from", from), patterns, lastSeq + 1).then(
         (position) => {
           // It may have been deleted meanwhile, and made anew.
           if (this.#known.get(durable) === mine) create(position, [leave]);
@@ -183,7 +183,7 @@ export class Durables {
     return { type: "durable", change: "created", name, patterns, position, options };
   }
 
-  async #positionAt(from: HistoryPoint, patterns: readonly string[], otherwise: number): Promise<number> {
+  async #positionAt(from: StorePoint, patterns: readonly string[], otherwise: number): Promise<number> {
     for await (const [first] of this.#host.writer.store.replayPages(patterns, { from, limit: 1 })) {
       if (first !== undefined) return Math.min(first.seq, otherwise);
     }
@@ -195,14 +195,14 @@ export class Durables {
   }
 
   #backlogOf(durable: string, name: string): Backlog {
-    const { writer, now, afterTurn, accepts, giveUp, failed } = this.#host;
+    const { writer, now, afterTurn, accepts, giveUp, giveUpUnreadable, failed } = this.#host;
     return {
       page: async (afterSeq, limit, maxBytes) => {
         const { messages, throughSeq, hasMore } = await writer.store.pending(durable, afterSeq, limit, maxBytes);
         const items: BacklogItem[] = [];
         for (const { message, deliveryCount, retryAt } of messages) {
-          const found = this.#messageOf(message, name);
-          if (found !== undefined) items.push({ message: found, deliveryCount, retryAt });
+          const found = this.#itemOf(message, durable, name);
+          if (found !== undefined) items.push({ ...found, deliveryCount, retryAt });
         }
         return { items, throughSeq, hasMore };
       },
@@ -212,20 +212,29 @@ export class Durables {
       together: (run) => writer.together(run),
       accepts,
       giveUp,
+      giveUpUnreadable,
       failed: (error) => failed(error, name),
       now,
       afterTurn,
     };
   }
 
-  /** Undefined for a payload that cannot be decoded: it is told, and stays in the store. */
-  #messageOf(facts: StoredFacts, name: string): PublishedMessage | undefined {
+  /**
+   * Undefined for what is passed over, told, and stays in the store: a payload that cannot be decoded, where the codec is
+   * another one's, or the durable a reader of history.
+   */
+  #itemOf(facts: StoredFacts, durable: string, name: string): Pick<BacklogItem, "message" | "unreadable"> | undefined {
     const { origin, isFrozen, extrasOf, failed } = this.#host;
     try {
-      return messageFrom(facts, origin, isFrozen, extrasOf(facts.seq));
-    } catch (error) {
-      failed(error, name);
-      return undefined;
+      return { message: messageFrom(facts, origin, isFrozen, extrasOf(facts.seq)) };
+    } catch (cause) {
+      const error = unreadable(facts, cause);
+      const { undecoded } = facts;
+      if (undecoded === undefined || error.code !== "ERR_STORE_CORRUPT" || durable.startsWith(historyPrefix)) {
+        failed(error, name);
+        return undefined;
+      }
+      return { message: messageFrom(facts, origin, false, extrasOf(facts.seq), undecoded), unreadable: error };
     }
   }
 

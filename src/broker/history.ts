@@ -4,16 +4,16 @@ import { checkPattern } from "../topic/grammar.js";
 import { checkSignal, count, invalid } from "./checks.js";
 import type { BrokerCore } from "./core.js";
 import type { StoreLink } from "./store-link.js";
-import type { GivenHistoryPoint, HistoryRange, StoredFacts } from "./store-port.js";
-import { messageFrom } from "./stored-message.js";
-import { checkHistoryPoint, numericPoint } from "./subscribe-settings.js";
+import type { HistoryPoint, HistoryRange, StoredFacts } from "./store-port.js";
+import { messageFrom, unreadable } from "./stored-message.js";
+import { storePoint } from "./subscribe-settings.js";
 
 /** Which part of history to read. */
 export interface ReplayOptions {
-  /** The first message, included, by number or by time (milliseconds since 1970, or a `Date`); absent, or `"oldest"`: the oldest there is. */
-  readonly from?: "oldest" | GivenHistoryPoint | undefined;
+  /** The first message, included, by number or by time; `"oldest"`, or absent: the oldest there is. */
+  readonly from?: "oldest" | HistoryPoint | undefined;
   /** The last message, included; absent: the last one that was stored when the replay began. */
-  readonly to?: GivenHistoryPoint | undefined;
+  readonly to?: HistoryPoint | undefined;
   /** Messages at most; absent: all. */
   readonly limit?: number | undefined;
   /** Ends it between two messages: it throws the signal's reason. */
@@ -26,6 +26,14 @@ export interface ReplayMessagesOptions extends ReplayOptions {
   readonly rate?: number | undefined;
   /** Told after each message: how many so far, and the number of the last. */
   readonly onProgress?: ((progress: { readonly replayed: number; readonly seq: number }) => void) | undefined;
+}
+
+function rangeOf({ from, to, limit }: ReplayOptions): HistoryRange {
+  return {
+    from: from === undefined || from === "oldest" ? undefined : storePoint("from", from),
+    to: to === undefined ? undefined : storePoint("to", to),
+    limit,
+  };
 }
 
 const optionNames = ["from", "to", "limit", "signal"];
@@ -53,25 +61,21 @@ export class HistoryReader {
         { option: name },
       );
     }
-    if (options.from !== undefined && options.from !== "oldest") checkHistoryPoint("from", options.from);
-    if (options.to !== undefined) checkHistoryPoint("to", options.to);
+    rangeOf(options);
     count("limit", options.limit, 1);
     checkSignal(options.signal);
     return patterns;
   }
 
   async *read(patterns: readonly string[], options: ReplayOptions): AsyncGenerator<PublishedMessage, void, undefined> {
-    const { from, to, limit, signal } = options;
+    const { signal } = options;
     signal?.throwIfAborted();
-    const range: HistoryRange = {
-      from: from === "oldest" ? undefined : numericPoint(from),
-      to: numericPoint(to),
-      limit,
-    };
+    const range = rangeOf(options);
     for await (const page of this.#link.store.replayPages(patterns, range)) {
       for (const facts of page) {
         signal?.throwIfAborted();
-        yield this.#messageOf(facts);
+        const message = this.#messageOf(facts);
+        if (message !== undefined) yield message;
       }
     }
   }
@@ -102,9 +106,15 @@ export class HistoryReader {
     return messages;
   }
 
-  #messageOf(facts: StoredFacts): PublishedMessage {
+  /** Undefined for a payload that cannot be decoded: it is told, and the rest of history is read. */
+  #messageOf(facts: StoredFacts): PublishedMessage | undefined {
     const { origin, settings } = this.#core;
-    return messageFrom(facts, origin, settings.payloads === "freeze", { replayed: true });
+    try {
+      return messageFrom(facts, origin, settings.payloads === "freeze", { replayed: true });
+    } catch (error) {
+      this.#core.fail(unreadable(facts, error), { during: "store" });
+      return undefined;
+    }
   }
 
   async #waitUntil(deadline: number, signal: AbortSignal | undefined): Promise<void> {

@@ -9,7 +9,7 @@ import type { Clock } from "../platform/clock.js";
 import type { Random } from "../platform/random.js";
 import type { Plugin } from "./plugin.js";
 import type { StandardSchema } from "./schema.js";
-import type { Durability, GivenHistoryPoint, Persistence } from "./store-port.js";
+import type { Durability, HistoryPoint, Persistence } from "./store-port.js";
 
 /** What a consumer may do to a message's data. */
 export type PayloadMode =
@@ -163,7 +163,7 @@ export interface SubscribeOptions<Received extends Message<unknown> = Message> e
    * Where to begin; default `"new"`. `"last"`: the retained messages first. In the past (needs `persistence`): `"oldest"`,
    * a message number, or a time. A durable that exists goes on where it stopped, whatever this says.
    */
-  readonly from?: "new" | "last" | "oldest" | GivenHistoryPoint | undefined;
+  readonly from?: "new" | "last" | "oldest" | HistoryPoint | undefined;
   /** When a delivery counts as done. */
   readonly ack?: AckMode | undefined;
   /** Milliseconds to settle a delivery; default the broker's `ack.timeout` (30,000). */

@@ -2,6 +2,7 @@
  * What the broker needs of a store, and no more: it knows none by name. `levelPersistence` of `inproc-broker/persistence`
  * is one; its own types have the same shape.
  */
+import type { UndecodedPayload } from "../message/undecoded-payload.js";
 import type { Clock } from "../platform/clock.js";
 import type { Random } from "../platform/random.js";
 
@@ -62,8 +63,13 @@ export interface StoredFacts {
   readonly replyTo?: string | undefined;
   readonly correlationId?: string | undefined;
   readonly retain?: boolean | undefined;
-  /** Of a stored message: decoded when it is read first; throws `ERR_STORE_CORRUPT` where that fails. */
+  /**
+   * Of a stored message: decoded when it is read first; throws `ERR_STORE_CORRUPT` where the codec fails, and
+   * `ERR_INVALID_OPTION` where it is another one's.
+   */
   readonly data: unknown;
+  /** Of a stored message: its payload as it is, for who cannot have `data`. As a step's `data` it is stored as it is again. */
+  readonly undecoded?: UndecodedPayload;
 }
 
 export interface SettleStep {
@@ -135,24 +141,19 @@ export type HistoryPoint =
       readonly seq: number;
     }
   | {
-      /** Milliseconds since 1970. */
-      readonly time: number;
+      /** Milliseconds since 1970, or a `Date`. */
+      readonly time: number | Date;
     };
 
-/** The same as a user may write it: a time may be a `Date`. */
-export type GivenHistoryPoint =
-  | HistoryPoint
-  | {
-      /** A date. */
-      readonly time: Date;
-    };
+/** The same, as the store takes it. */
+export type StorePoint = { readonly seq: number } | { readonly time: number };
 
 /** Which part of history. */
 export interface HistoryRange {
   /** The first message, included; absent: the oldest. */
-  readonly from?: HistoryPoint | undefined;
+  readonly from?: StorePoint | undefined;
   /** The last message, included; absent: the last one there is when the replay begins. */
-  readonly to?: HistoryPoint | undefined;
+  readonly to?: StorePoint | undefined;
   /** Messages at most. */
   readonly limit?: number | undefined;
 }
