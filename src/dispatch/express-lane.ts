@@ -227,7 +227,8 @@ export class ExpressLane implements Runnable {
     if (count === 0) return false;
     if (this.#end >= mostMessages || this.#deliveries >= mostDeliveries) this.spill();
     let messagesLeft = mostInRun;
-    let bytesLeft = Infinity;
+    // Not Infinity, which would make a fraction of what is a whole number nearly always.
+    let bytesLeft = (targets[0] as ExpressQueue).bytesLeft;
     for (let index = 0; index < count; index += 1) {
       const queue = targets[index] as ExpressQueue;
       if (queue.express === null || queue.hasOwn) return false;
