@@ -316,7 +316,7 @@ export class BrokerCore {
       undone: (queue, message, error) => this.undertaker.undone(queue, message, error),
       slow: (queue) => this.observers.tellSlow(queue),
       quiet: (queue) => {
-        if (queue.isIdle) this.registry.tellIdle(queue);
+        if (this.registry.isAwaited && queue.isIdle) this.registry.tellIdle(queue);
         this.#onQuiet?.();
       },
       overflowed: (queue) => {

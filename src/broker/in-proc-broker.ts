@@ -521,7 +521,10 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     return this.#state === "opening" ? this.#opening.then(() => this.idle(options)) : Promise.reject(closedError());
   }
 
-  /** The topics in use: published to lately, or subscribed to by name. */
+  /**
+   * The topics in use: published to lately, or subscribed to by name. Beyond 1,024 of them, a topic without a subscription of
+   * its own counts from the second message on, unless `limits.maxTopics` is set.
+   */
   topics(): TopicInfo[] {
     return topicsOf(this.#core);
   }

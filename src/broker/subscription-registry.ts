@@ -299,6 +299,11 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     });
   }
 
+  /** True while somebody waits for a queue to become idle. */
+  get isAwaited(): boolean {
+    return this.#idleWaiters.size > 0;
+  }
+
   /** A queue has become idle. */
   tellIdle(queue: QueueFacts): void {
     if (this.#idleWaiters.size === 0) return;

@@ -34,7 +34,8 @@ export function topicFactsOf(
   const storedPatterns = settings.persistence?.topics ?? [];
   return (topic) => {
     if (topic.startsWith(requests.prefix)) return inbox;
-    const facts = storedPatterns.some((pattern) => matchesPattern(pattern, topic)) ? stored : plain;
+    const isStored = storedPatterns.length > 0 && storedPatterns.some((pattern) => matchesPattern(pattern, topic));
+    const facts = isStored ? stored : plain;
     if (schemas.isEmpty) return facts;
     // An exact name says more than a pattern.
     const schema = Object.hasOwn(settings.schemas, topic) ? settings.schemas[topic] : schemas.match(topic, [])[0];

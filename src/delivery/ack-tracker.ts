@@ -78,9 +78,26 @@ export class AckTracker implements Settler {
       return;
     }
     delivery.timeout = "pending";
+    this.#forgetSettled();
     if (this.#starting.length === 0) this.#host.watchTurn();
     this.#starting.push(delivery);
     this.#startingMs.push(ackTimeoutMs);
+  }
+
+  /**
+   * Lets go of what was settled meanwhile, at either end: with a consumer that is done with one before it begins the next,
+   * or with several that take turns, that is nearly all. The others would stay, with their messages, until the turn ends.
+   */
+  #forgetSettled(): void {
+    const deliveries = this.#starting;
+    for (let last = deliveries.peekLast(); last !== undefined && !isUndecided(last); last = deliveries.peekLast()) {
+      deliveries.pop();
+      this.#startingMs.pop();
+    }
+    for (let first = deliveries.peek(); first !== undefined && !isUndecided(first); first = deliveries.peek()) {
+      deliveries.shift();
+      this.#startingMs.shift();
+    }
   }
 
   /** The turn is over: starts the timers of what it left unsettled. */
@@ -88,8 +105,7 @@ export class AckTracker implements Settler {
     for (let left = this.#starting.length; left > 0; left -= 1) {
       const delivery = this.#starting.shift() as Delivery;
       const ackTimeoutMs = this.#startingMs.shift() as number;
-      const isOpen = delivery.state === "inFlight" || delivery.state === "staged";
-      if (isOpen && delivery.timeout === "pending") this.#start(delivery, ackTimeoutMs);
+      if (isUndecided(delivery) && delivery.timeout === "pending") this.#start(delivery, ackTimeoutMs);
     }
   }
 
@@ -299,4 +315,8 @@ export function checkNackOptions(options: NackOptions): void {
 /** A reason goes into histories, events and the store, so that it is a text whatever was given. */
 function reasonText(reason: unknown): string | undefined {
   return reason === undefined || typeof reason === "string" ? reason : errorText(reason);
+}
+
+function isUndecided({ state }: Delivery): boolean {
+  return state === "inFlight" || state === "staged";
 }

@@ -85,6 +85,7 @@ export class ExpressLane implements Runnable {
   /** The message that queue gets next, and the first that it got and has not counted. */
   #next = 0;
   #handed = 0;
+  #handedBytes = 0;
   /** True where what is being served may not simply go on. */
   #isInterrupted = false;
 
@@ -148,6 +149,7 @@ export class ExpressLane implements Runnable {
       }
       start = end;
     }
+    messages.fill(undefined, 0, this.#end);
     this.#empty();
     this.#isInterrupted = true;
   }
@@ -190,7 +192,11 @@ export class ExpressLane implements Runnable {
         const message = messages[index] as PublishedMessage;
         index += 1;
         this.#next = index;
-        if (isLast) memory.release(message);
+        this.#handedBytes += message.bytes;
+        if (isLast) {
+          messages[index - 1] = undefined;
+          memory.release(message);
+        }
         consumer.handle(message);
         if (this.#isInterrupted) break;
       }
@@ -201,7 +207,8 @@ export class ExpressLane implements Runnable {
     }
     for (let rest = index; rest < runEnd; rest += 1) {
       const message = this.#messages[rest] as PublishedMessage;
-      if (!isLast) this.#memory.hold(message);
+      if (isLast) this.#messages[rest] = undefined;
+      else this.#memory.hold(message);
       queue.takeOver(message);
     }
     if (isLast) this.#endRun(runEnd);
@@ -220,7 +227,8 @@ export class ExpressLane implements Runnable {
     if (count === 0) return false;
     if (this.#end >= mostMessages || this.#deliveries >= mostDeliveries) this.spill();
     let messagesLeft = mostInRun;
-    let bytesLeft = Infinity;
+    // Not Infinity, which would make a fraction of what is a whole number nearly always.
+    let bytesLeft = (targets[0] as ExpressQueue).bytesLeft;
     for (let index = 0; index < count; index += 1) {
       const queue = targets[index] as ExpressQueue;
       if (queue.express === null || queue.hasOwn) return false;
@@ -255,7 +263,6 @@ export class ExpressLane implements Runnable {
       this.#empty();
       return;
     }
-    this.#messages.fill(undefined, this.#start, end);
     this.#run += 1;
     this.#start = end;
     this.#turn = 0;
@@ -276,17 +283,14 @@ export class ExpressLane implements Runnable {
 
   #countHanded(): void {
     const targets = this.#runTargets[this.#run] as readonly ExpressQueue[];
-    const messages = this.#messages;
-    const next = this.#next;
-    let bytes = 0;
-    for (let index = this.#handed; index < next; index += 1) bytes += (messages[index] as PublishedMessage).bytes;
-    const count = next - this.#handed;
-    this.#handed = next;
-    (targets[this.#turn] as ExpressQueue).countHanded(count, bytes);
+    const messages = this.#next - this.#handed;
+    const bytes = this.#handedBytes;
+    this.#handed = this.#next;
+    this.#handedBytes = 0;
+    (targets[this.#turn] as ExpressQueue).countHanded(messages, bytes);
   }
 
   #empty(): void {
-    this.#messages.fill(undefined, this.#start, this.#end);
     this.#end = 0;
     this.#runs = 0;
     this.#run = 0;

@@ -12,6 +12,11 @@ export class RouteCache<Route> {
   #young = new Map<string, Route>();
   #old = new Map<string, Route>();
 
+  /** Routes in the young generation. */
+  get youngSize(): number {
+    return this.#young.size;
+  }
+
   /** The route, where it was used since the generations changed. */
   get(topic: string): Route | undefined {
     return this.#young.get(topic);

@@ -6,6 +6,7 @@ import { topicHash } from "../topic/hash.js";
 import { PatternTrie } from "../topic/pattern-trie.js";
 import type { DeliveryQueue } from "./queue.js";
 import { RouteCache } from "./route-cache.js";
+import { SeenTopics } from "./seen-topics.js";
 
 /** What the routes of some topics have in common: they go stale together. */
 class Scope {
@@ -54,6 +55,9 @@ export class Route<Attachment> {
   }
 }
 
+/** Up to so many routes each topic has its own remembered at once; from then on, from the second time it is seen. */
+const routesAtOnce = 1_024;
+
 /** For the many routes without any. */
 const noChoices: readonly never[] = [];
 const noTargets: readonly never[] = [];
@@ -78,9 +82,11 @@ export interface RouterOptions<Attachment> {
  * Finds the queues of a topic.
  *
  * Subscriptions to exact topics live in the topic's shard, those with wildcards in one trie. The answer is remembered, so
- * a publish to a topic in use is one look-up; the topic is checked, and hashed where some subscription is exact, on a miss
- * alone. A change of subscriptions makes stale what it concerns: one topic for an exact pattern, the topics with the same
- * first token for a pattern that begins with one.
+ * a publish to a topic in use is one look-up; the topic is checked and hashed on a miss alone. A change of subscriptions makes
+ * stale what it concerns: one topic for an exact pattern, the topics with the same first token for a pattern that begins with one.
+ *
+ * Where topics are many, most are seen once, and to remember each of those would cost more than to find its route. So there a
+ * topic is remembered from the second time on.
  */
 export class Router<Attachment> {
   readonly #options: RouterOptions<Attachment>;
@@ -91,7 +97,10 @@ export class Router<Attachment> {
   readonly #trie = new PatternTrie<DeliveryQueue>();
   readonly #routes = new RouteCache<Route<Attachment>>();
   #last: Route<Attachment> | null = null;
+  #seen: SeenTopics | null = null;
   readonly #restScope = new Scope();
+  /** Of the routes that are not remembered: stale after any change, since nobody finds them. */
+  readonly #looseScope = new Scope();
   readonly #scopes = new Map<string, { scope: Scope; patterns: number }>();
   readonly #known: Map<string, Route<Attachment>> | null;
   readonly #matched: DeliveryQueue[] = [];
@@ -125,10 +134,13 @@ export class Router<Attachment> {
 
   /** The route of a topic that a message was accepted for; never throws, though others may have its place by now. */
   routeAgain(topic: string): Route<Attachment> {
-    return this.#known === null || this.#known.has(topic) ? this.route(topic) : this.#buildRoute(topic);
+    return this.#known === null || this.#known.has(topic)
+      ? this.route(topic)
+      : this.#buildRoute(topic, this.#looseScope);
   }
 
   add(queue: DeliveryQueue): void {
+    this.#looseScope.version += 1;
     for (const pattern of queue.patterns) {
       if (isLiteral(pattern)) {
         const exact = this.#exactOf(pattern);
@@ -146,6 +158,7 @@ export class Router<Attachment> {
   }
 
   remove(queue: DeliveryQueue): void {
+    this.#looseScope.version += 1;
     for (const pattern of queue.patterns) {
       if (isLiteral(pattern)) {
         const exact = this.#exactOf(pattern);
@@ -179,9 +192,11 @@ export class Router<Attachment> {
   #findRoute(topic: string, stale: Route<Attachment> | undefined): Route<Attachment> {
     const recalled = stale ?? this.#routes.recall(topic);
     if (recalled?.isFresh === true) return recalled;
-    if (recalled === undefined) checkTopic(topic, this.#options.limits);
-    const route = this.#buildRoute(topic);
-    if (this.#options.isTransient(topic)) return route;
+    if (recalled === undefined) {
+      checkTopic(topic, this.#options.limits);
+      if (!this.#isToRemember(topic)) return this.#buildRoute(topic, this.#looseScope);
+    }
+    const route = this.#buildRoute(topic, this.#scopeOf(topic));
     const before = recalled ?? this.#known?.get(topic);
     if (before !== undefined) {
       route.published = before.published;
@@ -192,16 +207,23 @@ export class Router<Attachment> {
     return route;
   }
 
-  #buildRoute(topic: string): Route<Attachment> {
+  #isToRemember(topic: string): boolean {
+    if (this.#options.isTransient(topic)) return false;
+    if (this.#known !== null || this.#routes.youngSize < routesAtOnce) return true;
+    this.#seen ??= new SeenTopics();
+    return this.#seen.see(topicHash(topic));
+  }
+
+  #buildRoute(topic: string, scope: Scope): Route<Attachment> {
     const matched = this.#matched;
-    matched.length = 0;
+    // One by one: an array that is given a length gives its memory back, and takes new with the next push.
+    while (matched.length > 0) matched.pop();
     if (!this.#trie.isEmpty) this.#trie.match(topic, matched);
     const exact = this.#exactTopics === 0 ? undefined : this.#exactOf(topic).get(topic);
     if (exact !== undefined) {
       for (const queue of exact) if (!matched.includes(queue)) matched.push(queue);
     }
     const attachment = this.#options.attach(topic);
-    const scope = this.#scopeOf(topic);
     if (matched.length === 0) return new Route(topic, noTargets, noChoices, attachment, scope);
     if (matched.length === 1) {
       return new Route(topic, (matched[0] as DeliveryQueue).alone, noChoices, attachment, scope);

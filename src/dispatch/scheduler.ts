@@ -48,6 +48,8 @@ export class Scheduler {
   readonly #shards: Ring<Runnable>[];
   /** Shards with work, each at most once. */
   readonly #readyShards = new Ring<Ring<Runnable>>();
+  /** Scheduled while nothing else was: it comes first, and need not stand in line. */
+  #first: Runnable | null = null;
   #isArmed = false;
   /** True where `#run` waits for the end of the turn. */
   #isDeferred = false;
@@ -76,8 +78,11 @@ export class Scheduler {
   schedule(runnable: Runnable): void {
     if (runnable.isScheduled) return;
     runnable.isScheduled = true;
-    this.#enqueue(runnable);
-    if (this.#isArmed) return;
+    if (this.#isArmed) {
+      this.#enqueue(runnable);
+      return;
+    }
+    this.#first = runnable;
     this.#isArmed = true;
     // A turn that is spent is watched, so its end is certain to come.
     if (this.#isTurnSpent) this.#isDeferred = true;
@@ -140,10 +145,9 @@ export class Scheduler {
     this.#isDeferred = false;
     this.watchTurn();
     for (;;) {
-      const shard = this.#readyShards.shift();
-      if (shard === undefined) break;
-      const runnable = shard.shift() as Runnable;
-      if (shard.length > 0) this.#readyShards.push(shard);
+      const runnable = this.#first ?? this.#nextInLine();
+      if (runnable === undefined) break;
+      this.#first = null;
       // One more than it did, so that a queue of which every message is skipped costs something too.
       const isSpent = this.spend(runnable.runSlice(this.#unitsPerLook) + 1);
       if (runnable.hasWork()) this.#enqueue(runnable);
@@ -155,6 +159,14 @@ export class Scheduler {
     }
     this.#isArmed = false;
   };
+
+  #nextInLine(): Runnable | undefined {
+    const shard = this.#readyShards.shift();
+    if (shard === undefined) return undefined;
+    const runnable = shard.shift();
+    if (shard.length > 0) this.#readyShards.push(shard);
+    return runnable;
+  }
 
   #enqueue(runnable: Runnable): void {
     const shard = this.#shards[runnable.shard] as Ring<Runnable>;

@@ -14,6 +14,8 @@ interface Holding<T> {
 interface Bucket<T> {
   readonly pattern: string;
   readonly holdings: Set<Holding<T>>;
+  /** The only one of `holdings`, as most patterns have; null where there are more. */
+  only: Holding<T> | null;
 }
 
 interface Node<T> {
@@ -44,8 +46,9 @@ export class PatternTrie<T> {
   #root: Node<T> = emptyNode();
   #size = 0;
   #matches = 0;
-  /** The tokens of the topic being matched, as far as they were needed; kept to save the array. */
-  readonly #tokens: string[] = [];
+  /** The tokens of the topic being matched, as far as they were needed, and where each ends; kept to save the arrays. */
+  readonly #tokens: (string | undefined)[] = [];
+  readonly #ends: number[] = [];
   #tokenCount = 0;
   /** Where the next token starts in the topic; -1 when there is none. */
   #nextStart = -1;
@@ -70,7 +73,7 @@ export class PatternTrie<T> {
     const buckets = isWildcard ? this.#wildcards : this.#literals;
     let bucket = buckets.get(pattern);
     if (bucket === undefined) {
-      bucket = { pattern, holdings: new Set() };
+      bucket = { pattern, holdings: new Set(), only: null };
       buckets.set(pattern, bucket);
       if (isWildcard) this.#plant(bucket);
     } else if (holding !== undefined && bucket.holdings.has(holding)) {
@@ -81,6 +84,7 @@ export class PatternTrie<T> {
       this.#holdings.set(value, holding);
     }
     bucket.holdings.add(holding);
+    bucket.only = onlyOf(bucket);
     holding.patterns += 1;
     this.#size += 1;
     return true;
@@ -93,6 +97,7 @@ export class PatternTrie<T> {
     const bucket = buckets.get(pattern);
     const holding = this.#holdings.get(value);
     if (bucket === undefined || holding === undefined || !bucket.holdings.delete(holding)) return false;
+    bucket.only = onlyOf(bucket);
     if (bucket.holdings.size === 0) {
       buckets.delete(pattern);
       if (isWildcard) this.#uproot(pattern);
@@ -109,7 +114,7 @@ export class PatternTrie<T> {
    */
   match(topic: string, into: T[]): T[] {
     this.#matches += 1;
-    const literal = this.#literals.get(topic);
+    const literal = this.#literals.size === 0 ? undefined : this.#literals.get(topic);
     if (literal !== undefined) this.#collect(literal, into);
     if (this.#wildcards.size === 0) return into;
 
@@ -148,13 +153,17 @@ export class PatternTrie<T> {
         return;
       }
       if (node.rest !== undefined) this.#collect(node.rest, into);
-      const child = node.children?.get(this.#token(depth, topic));
+      if (node.children === undefined) {
+        if (node.one === undefined) return;
+        this.#skipToken(depth, topic);
+        node = node.one;
+        continue;
+      }
+      const child = node.children.get(this.#token(depth, topic));
       if (node.one === undefined) {
         if (child === undefined) return;
         node = child;
       } else {
-        // The wildcard eats a token that the search may not have come to yet.
-        this.#token(depth, topic);
         if (child !== undefined) this.#walk(child, depth + 1, topic, into);
         node = node.one;
       }
@@ -163,24 +172,36 @@ export class PatternTrie<T> {
 
   /** A token of the topic by its number. Tokens are asked for without gaps: `depth` is at most the count so far. */
   #token(depth: number, topic: string): string {
-    if (depth < this.#tokenCount) return this.#tokens[depth] as string;
-    const start = this.#nextStart;
-    const end = topic.indexOf(this.#dialect.separator, start);
-    const token = end < 0 ? topic.slice(start) : topic.slice(start, end);
-    this.#tokens[depth] = token;
+    this.#skipToken(depth, topic);
+    const token = this.#tokens[depth];
+    if (token !== undefined) return token;
+    const start = depth === 0 ? 0 : (this.#ends[depth - 1] as number) + 1;
+    const cut = topic.slice(start, this.#ends[depth]);
+    this.#tokens[depth] = cut;
+    return cut;
+  }
+
+  /** Goes past a token without cutting it out: a wildcard does not ask what it says. */
+  #skipToken(depth: number, topic: string): void {
+    if (depth < this.#tokenCount) return;
+    const end = topic.indexOf(this.#dialect.separator, this.#nextStart);
+    this.#tokens[depth] = undefined;
+    this.#ends[depth] = end < 0 ? topic.length : end;
     this.#tokenCount = depth + 1;
     this.#nextStart = end < 0 ? -1 : end + 1;
-    return token;
   }
 
   #collect(bucket: Bucket<T>, into: T[]): void {
-    for (const holding of bucket.holdings) {
-      if (holding.patterns > 1) {
-        if (holding.lastMatch === this.#matches) continue;
-        holding.lastMatch = this.#matches;
-      }
-      into.push(holding.value);
+    if (bucket.only !== null) this.#collectOne(bucket.only, into);
+    else for (const holding of bucket.holdings) this.#collectOne(holding, into);
+  }
+
+  #collectOne(holding: Holding<T>, into: T[]): void {
+    if (holding.patterns > 1) {
+      if (holding.lastMatch === this.#matches) return;
+      holding.lastMatch = this.#matches;
     }
+    into.push(holding.value);
   }
 
   #plant(bucket: Bucket<T>): void {
@@ -231,6 +252,12 @@ export class PatternTrie<T> {
       node = parent;
     }
   }
+}
+
+function onlyOf<T>({ holdings }: Bucket<T>): Holding<T> | null {
+  if (holdings.size !== 1) return null;
+  for (const holding of holdings) return holding;
+  return null;
 }
 
 function emptyNode<T>(): Node<T> {

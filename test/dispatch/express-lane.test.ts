@@ -1,6 +1,7 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import type { Message } from "inproc-broker";
 import { describe, expect, it } from "vitest";
+import { ManualClock } from "../support/manual-clock.js";
 import { balanced, manualBroker } from "../support/manual-broker.js";
 
 /** Handlers that return nothing, at most once: what the express lane is for. What else it must do is a property test. */
@@ -59,6 +60,26 @@ describe("plain handlers", () => {
       unsubscribe(channel, onStart);
     }
     expect(seen).toEqual([1]);
+  });
+
+  it("that turn out slow do not hold up the others: what comes later for those passes what waits for the slow one", async () => {
+    let elapsedMs = 0;
+    const clock = Object.assign(new ManualClock(), { turnTime: () => elapsedMs });
+    const { broker } = manualBroker({ clock });
+    let slow = 0;
+    let slowBefore = 0;
+    broker.subscribe("slow", () => {
+      slow += 1;
+      elapsedMs += 10;
+    });
+    broker.subscribe("quick", () => {
+      slowBefore = slow;
+    });
+    for (let data = 0; data < 1_000; data += 1) broker.publishSync("slow", data);
+    broker.publishSync("quick", 1);
+    await broker.idle();
+    expect(slow).toBe(1_000);
+    expect(slowBefore).toBeLessThan(200);
   });
 
   it("have their messages returned by close() where they had no chance", async () => {
