@@ -48,6 +48,8 @@ export class Durables {
   /** Connections that wait for the store to be open. */
   #waiting: (() => void)[] = [];
   #lastNumber = 0;
+  /** The last promise of a settle, whose rejection nobody need see. */
+  #quieted: Promise<void> | null = null;
 
   constructor(host: DurablesHost) {
     this.#host = host;
@@ -239,16 +241,22 @@ export class Durables {
   }
 
   #settle(durable: string, outcomes: readonly DurableOutcome[], isLazy: boolean): Promise<void> {
-    const steps = outcomes.map((outcome): SettleStep => ({ type: "settle", durable, ...outcome }));
+    const steps = outcomes.map(({ seq, outcome, deliveryCount, retryAt, reason }): SettleStep => ({
+      type: "settle",
+      durable,
+      seq,
+      outcome,
+      deliveryCount,
+      retryAt,
+      reason,
+    }));
     const kept = this.#host.writer.append(steps, isLazy ? "memory" : undefined);
-    return isLazy ? kept.catch(() => undefined) : quieted(kept);
+    if (isLazy) return kept.catch(() => undefined);
+    // Those of one group wait for one promise, which may be left unawaited.
+    if (kept !== this.#quieted) kept.catch(() => undefined);
+    this.#quieted = kept;
+    return kept;
   }
-}
-
-/** The same promise, which may be left unawaited. */
-function quieted(promise: Promise<void>): Promise<void> {
-  promise.catch(() => undefined);
-  return promise;
 }
 
 function isSame(some: readonly string[], others: readonly string[]): boolean {

@@ -1,10 +1,12 @@
 import { brokerError, quote } from "../errors.js";
 import type { Message, PublishedMessage } from "../message/message.js";
+import { fulfilled } from "../message/message.js";
 import { checkPattern } from "../topic/grammar.js";
 import { checkSignal, count, invalid } from "./checks.js";
 import type { BrokerCore } from "./core.js";
 import type { StoreLink } from "./store-link.js";
 import type { HistoryPoint, HistoryRange, StoredFacts } from "./store-port.js";
+import { PageIterator } from "./page-iterator.js";
 import { messageFrom, unreadable } from "./stored-message.js";
 import { storePoint } from "./subscribe-settings.js";
 
@@ -67,17 +69,27 @@ export class HistoryReader {
     return patterns;
   }
 
-  async *read(patterns: readonly string[], options: ReplayOptions): AsyncGenerator<PublishedMessage, void, undefined> {
+  /** @param opening - resolves once the store is open */
+  read(
+    patterns: readonly string[],
+    options: ReplayOptions,
+    opening: Promise<void>,
+  ): AsyncGenerator<PublishedMessage, void, undefined> {
     const { signal } = options;
-    signal?.throwIfAborted();
-    const range = rangeOf(options);
-    for await (const page of this.#link.store.replayPages(patterns, range)) {
-      for (const facts of page) {
-        signal?.throwIfAborted();
-        const message = this.#messageOf(facts);
-        if (message !== undefined) yield message;
-      }
-    }
+    return new PageIterator(this.#pages(patterns, options, opening), (facts) => {
+      signal?.throwIfAborted();
+      return this.#messageOf(facts);
+    });
+  }
+
+  async *#pages(
+    patterns: readonly string[],
+    options: ReplayOptions,
+    opening: Promise<void>,
+  ): AsyncGenerator<readonly StoredFacts[], void, undefined> {
+    await opening;
+    options.signal?.throwIfAborted();
+    yield* this.#link.store.replayPages(patterns, rangeOf(options));
   }
 
   /** Delivers history to the subscriptions of today, each message once a full queue has room for it. */
@@ -89,7 +101,7 @@ export class HistoryReader {
     }
     const startedAt = timers.deadlines.now();
     let replayed = 0;
-    for await (const message of this.read(patterns, range)) {
+    for await (const message of this.read(patterns, range, fulfilled)) {
       if (rate !== undefined) await this.#waitUntil(startedAt + (replayed * 1000) / rate, signal);
       signal?.throwIfAborted();
       abort.signal.throwIfAborted();
@@ -102,7 +114,7 @@ export class HistoryReader {
 
   async collect(patterns: readonly string[], options: ReplayOptions): Promise<Message[]> {
     const messages: Message[] = [];
-    for await (const message of this.read(patterns, options)) messages.push(message);
+    for await (const message of this.read(patterns, options, fulfilled)) messages.push(message);
     return messages;
   }
 

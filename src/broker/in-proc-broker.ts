@@ -559,7 +559,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const link = this.#requireStore("replay");
     const reader = new HistoryReader(this.#core, link);
     const patterns = reader.check(pattern, options);
-    return this.#whenOpen(() => reader.read(patterns, options)) as AsyncGenerator<never, void, undefined>;
+    return reader.read(patterns, options, this.#opening) as AsyncGenerator<never, void, undefined>;
   }
 
   /**
@@ -789,11 +789,6 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const { store } = this.#core;
     if (store === null) throw moduleDisabled(what, "persistence");
     return store;
-  }
-
-  async *#whenOpen<Item>(read: () => AsyncGenerator<Item, void, undefined>): AsyncGenerator<Item, void, undefined> {
-    await this.#opening;
-    yield* read();
   }
 
   /** For what may still be looked at, or undone, while the broker drains. */

@@ -1,4 +1,5 @@
 import { broken, BrokerError, brokerError } from "../errors.js";
+import { fulfilled } from "../message/message.js";
 import type { Durability, Store, StoreStep } from "./store-port.js";
 import { durabilities } from "./store-port.js";
 
@@ -27,6 +28,9 @@ class Collection {
 export class StoreWriter {
   #store: Store | null = null;
   #collection: Collection | null = null;
+  /** The promise of the last append that published nothing, and what its caller was given for it: one for a whole group. */
+  #stored: Promise<void> | null = null;
+  #guarded: Promise<void> = fulfilled;
   /** The highest number of a message that was appended or collected. */
   lastSeq = 0;
 
@@ -87,7 +91,12 @@ export class StoreWriter {
     const stored = this.store.append(steps, level);
     // Messages are held back before they get here, so that the buffer has room for them.
     if (steps[0]?.type === "publish" || steps.some(({ type }) => type === "publish")) return stored;
-    return stored.catch((error: unknown) => this.#appendAgain(steps, level, error));
+    // What the buffer has no room for is refused by itself: a promise that was there before is that of a group.
+    if (stored !== this.#stored) {
+      this.#stored = stored;
+      this.#guarded = stored.catch((error: unknown) => this.#appendAgain(steps, level, error));
+    }
+    return this.#guarded;
   }
 
   /** What settles messages must not be lost for want of room in a buffer. */

@@ -55,7 +55,8 @@ export function messageFrom(
   if (isFrozen) deepFreeze(data);
   const bytes = payloadBytes(data) + headerBytes(headers) + (key?.length ?? 0);
   const stamp = { at: timestamp, origin };
-  const extras: MessageExtras = { id, headers, key, replyTo, correlationId, ...more };
+  const { onAcked, replayed } = more;
+  const extras: MessageExtras = { id, headers, key, replyTo, correlationId, onAcked, replayed };
   return new PublishedMessage(topic, data, priority, seq, bytes, expiresAt ?? 0, stamp, extras);
 }
 

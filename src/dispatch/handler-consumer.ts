@@ -39,6 +39,9 @@ export class HandlerConsumer extends Consumer {
   /** As many as were ever needed at once. */
   readonly #places: Place[] = [];
   readonly #freePlaces: Place[] = [];
+  /** The promise of the last settle of our own, until it is decided, and the deliveries that wait for it: a group of the store. */
+  #settling: Promise<void> | null = null;
+  #settledTogether: Delivery[] = [];
 
   constructor(queue: DeliveryQueue, settings: ConsumerSettings, host: DispatchHost, process: Process) {
     super(queue, settings, host);
@@ -206,6 +209,19 @@ export class HandlerConsumer extends Consumer {
   /** A settle of our own that the store refuses is the broker's trouble; the handler has done its part. */
   #settle(settled: Promise<void>, delivery: Delivery): void {
     if (settled === fulfilled) return;
-    settled.catch((error: unknown) => this.host.failed(this.queue, error, delivery, "handler"));
+    if (settled === this.#settling) {
+      this.#settledTogether.push(delivery);
+      return;
+    }
+    const deliveries = [delivery];
+    this.#settling = settled;
+    this.#settledTogether = deliveries;
+    const over = (): void => {
+      if (this.#settling === settled) this.#settling = null;
+    };
+    settled.then(over, (error: unknown) => {
+      over();
+      for (const one of deliveries) this.host.failed(this.queue, error, one, "handler");
+    });
   }
 }

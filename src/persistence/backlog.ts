@@ -43,7 +43,7 @@ export async function pendingPage(
       skips: ({ facts }) => retention.isExpired(facts.expiresAt),
       afterSeq: Math.max(throughSeq, durable.floor),
       throughSeq: Infinity,
-      limit: Math.min(limit - messages.length, 512),
+      limit: Math.min(limit - messages.length, 1024),
     });
     for await (const found of history.fetch(plan.places)) {
       for (const message of found) {

@@ -1,8 +1,10 @@
 /** Payloads as bytes. */
 import { brokerError, errorText, quote } from "../errors.js";
 import { UndecodedPayload } from "../message/undecoded-payload.js";
+import { readUtf8 } from "../platform/text-bytes.js";
 import type { StructuredData } from "../platform/structured-data.js";
 import { writeJson } from "./json-writer.js";
+import { asBuffer } from "./store/block.js";
 import { ByteReader } from "./wal/byte-reader.js";
 import { ByteWriter } from "./wal/byte-writer.js";
 
@@ -86,10 +88,11 @@ export class PayloadCodec {
   /** Throws `ERR_STORE_CORRUPT` when the bytes are not the codec's, `ERR_INVALID_OPTION` when that codec is not here. */
   decode(codec: number, payload: Uint8Array): unknown {
     try {
-      if (codec === codecId.bytes) return payload;
       if (codec === codecId.json) return JSON.parse(textOf(payload)) as unknown;
-      if (codec === codecId.v8) return this.#structured.deserialize(payload);
-      if (codec === codecId.custom) return this.#decodeCustom(payload);
+      // What these answer may be, or have, a view of the bytes, and theirs are the whole page's.
+      if (codec === codecId.bytes) return new Uint8Array(payload);
+      if (codec === codecId.v8) return this.#structured.deserialize(new Uint8Array(payload));
+      if (codec === codecId.custom) return this.#decodeCustom(new Uint8Array(payload));
     } catch (cause) {
       if (cause instanceof Error && "code" in cause && cause.code === "ERR_INVALID_OPTION") throw cause;
       throw brokerError(
@@ -106,7 +109,7 @@ export class PayloadCodec {
 
   #decodeCustom(payload: Uint8Array): unknown {
     const input = new ByteReader();
-    const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
+    const bytes = asBuffer(payload);
     input.reset(bytes, 0, bytes.length);
     const name = input.string();
     const option = this.#option;
@@ -125,7 +128,7 @@ export class PayloadCodec {
 }
 
 function textOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
+  return readUtf8(asBuffer(bytes), 0, bytes.length);
 }
 
 /**

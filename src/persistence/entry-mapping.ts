@@ -142,7 +142,10 @@ export function operationsOf(entry: WalEntry): readonly OperationEntry[] {
   return entry.type === "checkpoint" ? [] : [entry];
 }
 
-/** A message as it is handed out: a copy of its bytes, and its data decoded when asked for. */
+/**
+ * A message as it is handed out: its data is decoded when it is asked for. Until then it keeps what it was read with in
+ * memory, so that whoever keeps messages for long asks at once.
+ */
 export class HandedOutMessage implements StoredMessage {
   readonly seq: number;
   readonly timestamp: number;
@@ -158,6 +161,7 @@ export class HandedOutMessage implements StoredMessage {
   readonly correlationId: string | undefined;
   readonly retain: boolean;
   readonly codec: number;
+  /** A view into what it was read with: copy it to keep it. */
   readonly payload: Uint8Array;
   readonly #payloads: PayloadCodec;
   #data: unknown;
@@ -178,8 +182,7 @@ export class HandedOutMessage implements StoredMessage {
     this.correlationId = entry.correlationId;
     this.retain = entry.retain;
     this.codec = entry.codec;
-    // A view would keep the whole chunk that it was read with in memory.
-    this.payload = new Uint8Array(entry.data);
+    this.payload = entry.data;
     this.#payloads = payloads;
   }
 

@@ -125,16 +125,9 @@ export class History {
    */
   async *fetch(places: readonly Place[]): AsyncGenerator<StoredMessage[], void, undefined> {
     const blocks = [...new Set(places.map(({ block }) => block).filter((block) => block !== undefined))];
-    const loads = new Map<Block, Promise<OpenBlock | undefined>>();
-    let started = 0;
-    const startThrough = (count: number): void => {
-      for (; started < Math.min(count, blocks.length); started++) {
-        const block = blocks[started] as Block;
-        const load = this.open(block);
-        load.catch(() => undefined); // whoever comes to it sees it
-        loads.set(block, load);
-      }
-    };
+    const loads: Promise<OpenBlock | undefined>[] = [];
+    /** Those that have come up, which they do in the order of `blocks`. */
+    const opened = new Map<Block, OpenBlock | undefined>();
     const { payloads } = this.#options;
     let at = 0;
     let messages: StoredMessage[] = [];
@@ -142,9 +135,17 @@ export class History {
       const place = places[at] as Place;
       const { block } = place;
       if (block === undefined) break;
-      if (!loads.has(block)) startThrough(blocks.indexOf(block) + 1);
-      startThrough(started < blocks.length ? Math.max(started, blocks.indexOf(block) + readAhead) : started);
-      const open = await loads.get(block);
+      let open = opened.get(block);
+      if (open === undefined && !opened.has(block)) {
+        const index = opened.size;
+        while (loads.length < Math.min(index + readAhead, blocks.length)) {
+          const load = this.open(blocks[loads.length] as Block);
+          load.catch(() => undefined); // whoever comes to it sees it
+          loads.push(load);
+        }
+        open = await loads[index];
+        opened.set(block, open);
+      }
       if (open !== undefined) messages.push(new HandedOutMessage(open.message(place.at), payloads));
       if (messages.length >= 256) {
         yield messages;

@@ -1,5 +1,5 @@
 /** JSON text straight into the log's buffer, for the plain data that most payloads are. */
-import { writeLatin1 } from "../platform/ascii.js";
+import { writeLatin1 } from "../platform/text-bytes.js";
 import type { ByteWriter } from "./wal/byte-writer.js";
 
 /** Any character that does not stand for itself in JSON, or takes more than a byte. */

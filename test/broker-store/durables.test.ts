@@ -3,8 +3,20 @@ import { describe, expect, it } from "vitest";
 import type { Message, Subscription } from "inproc-broker";
 import { fixedBackoff } from "inproc-broker";
 import { balanced, fetchNow, rejectionCode, takeOne, thrownCode } from "../support/manual-broker.js";
+import { FaultyFileSystem } from "../support/faulty-file-system.js";
 import { ManualClock } from "../support/manual-clock.js";
-import { collect, crash, dataOf, historyOf, makeBroker, openBroker, range, temporaryFolder, until } from "./fixture.js";
+import {
+  collect,
+  crash,
+  dataOf,
+  historyOf,
+  makeBroker,
+  memoryMachine,
+  openBroker,
+  range,
+  temporaryFolder,
+  until,
+} from "./fixture.js";
 
 const manual = { durable: "d", ack: "manual" } as const;
 
@@ -25,6 +37,34 @@ describe("a durable", () => {
     expect(dataOf(await fetchNow(sub))).toEqual(range(0, 9));
     expect(broker.subscriptions()).toMatchObject([{ name: "d", durable: "d", backlog: 10, consumers: 1 }]);
     balanced(broker);
+  });
+
+  it("tells of each message whose acknowledgement the store has refused, also where they were one group", async () => {
+    const fileSystem = new FaultyFileSystem();
+    const broker = await openBroker("/store", { store: { machine: memoryMachine(fileSystem) } });
+    const told: unknown[] = [];
+    broker.on("error", (error, { during, message }) => {
+      if (during === "handler") told.push([(error as { code?: unknown }).code, message?.data]);
+    });
+    const seen: unknown[] = [];
+    let release = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (release = resolve));
+    broker.subscribe(
+      "a",
+      async ({ data }: Message) => {
+        await gate;
+        seen.push(data);
+      },
+      { durable: "d", concurrency: 3 },
+    );
+    for (const data of range(1, 3)) await broker.publish("a", data);
+    await broker.flush();
+    fileSystem.failAt = fileSystem.ioCount;
+    fileSystem.staysBroken = true;
+    release();
+    await until(() => told.length === 3);
+    expect(seen).toEqual([1, 2, 3]);
+    expect(told).toEqual(range(1, 3).map((data) => ["ERR_STORE_FAILED", data]));
   });
 
   it("goes on where it stopped after a crash: what was settled never comes again, the rest once and in order", async () => {

@@ -53,6 +53,23 @@ describe("replay", () => {
     expect(await rejectionCode((message as Message).ack())).toBe("ERR_ALREADY_SETTLED");
   });
 
+  it.each(["json", "v8"] as const)("hands out bytes that are the reader's own: %s", async (codec) => {
+    const broker = await openBroker(temporaryFolder(), { store: { codec } });
+    await broker.publish("a", new Uint8Array([1, 2, 3]));
+    if (codec === "v8") await broker.publish("a", { part: new Uint8Array([1, 2, 3]) });
+    for (const isInBlocks of [false, true]) {
+      if (isInBlocks) await broker.compact();
+      for (let time = 0; time < 2; time++) {
+        for (const { data } of await historyOf(broker)) {
+          const bytes = data instanceof Uint8Array ? data : (data as { part: Uint8Array }).part;
+          expect([...bytes]).toEqual([1, 2, 3]);
+          // Somebody else reads the same block again.
+          bytes.fill(0);
+        }
+      }
+    }
+  });
+
   it("ends with its signal, and refuses what it does not know", async () => {
     const { broker } = await filled();
     const stop = new AbortController();

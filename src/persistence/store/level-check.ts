@@ -149,14 +149,14 @@ function tableDamage(bytes: Buffer): string | undefined {
   let before: Buffer | undefined;
   for (const { key: through, value } of blocks) {
     const handle = new Varints(value, 0, value.length).handle();
-    // A value that is damaged is found by the checksum that the store gave it; LevelDB only carries it.
-    const entries =
-      handle === undefined || handle.offset + handle.size > footerAt ? undefined : entriesOf(bytes, handle);
-    if (handle === undefined || (entries === undefined && !isBlock(bytes, handle))) return "a block is damaged";
-    if (entries === undefined || isBlock(bytes, handle)) {
+    if (isBlock(bytes, handle)) {
       before = through;
       continue;
     }
+    // A value that is damaged is found by the checksum that the store gave it; LevelDB only carries it.
+    const entries =
+      handle === undefined || handle.offset + handle.size > footerAt ? undefined : entriesOf(bytes, handle);
+    if (handle === undefined || entries === undefined) return "a block is damaged";
     for (const { key } of [...entries, { key: through }]) {
       const isInOrder = before === undefined || compareKeys(before, key) < 0 || (key === through && before.equals(key));
       if (!isInOrder) return `the keys in the block at byte ${handle.offset} are damaged`;

@@ -10,6 +10,9 @@ import { DamagedValue } from "./damaged-value.js";
 /** Below this, compression does not pay. */
 const plainBelowBytes = 256;
 
+/** Where a value says whether it is encrypted; behind it, of one that is not, how it is compressed. */
+const isEncryptedAt = 4;
+
 /**
  * Values of the database, on their way in and out: compressed, encrypted, with a checksum over key and value, so that
  * neither a flipped bit nor a value under the wrong key passes for a message.
@@ -74,6 +77,22 @@ export class Sealer {
 
   /** Rejects with `DamagedValue`, or with `ERR_WRONG_KEY`, `ERR_INVALID_OPTION` (it needs another compression). */
   async open(key: Uint8Array, sealed: Buffer): Promise<Buffer> {
+    return this.openNow(key, sealed) ?? (await this.#openLater(key, sealed));
+  }
+
+  /**
+   * The same for a value that is neither encrypted nor compressed, which is there at once; undefined for one that is. Throws
+   * `DamagedValue`.
+   */
+  openNow(key: Uint8Array, sealed: Buffer): Buffer | undefined {
+    this.#requireIntact(key, sealed);
+    if (sealed[isEncryptedAt] !== 0 || sealed[isEncryptedAt + 1] !== 0) return undefined;
+    let at = isEncryptedAt + 2;
+    while ((sealed[at++] ?? 0) >= 128);
+    return sealed.subarray(at);
+  }
+
+  async #openLater(key: Uint8Array, sealed: Buffer): Promise<Buffer> {
     const inner = await this.#decrypt(key, sealed);
     try {
       const input = new ByteReader();
@@ -90,10 +109,7 @@ export class Sealer {
   }
 
   async #decrypt(key: Uint8Array, sealed: Buffer): Promise<Buffer> {
-    if (sealed.length < 7 || sealed.readUInt32LE(0) !== this.#checksum(key, sealed)) {
-      throw new DamagedValue("the value's checksum is wrong");
-    }
-    if (sealed[4] === 0) return sealed.subarray(5);
+    if (sealed[isEncryptedAt] === 0) return sealed.subarray(isEncryptedAt + 1);
     const keyId = sealed.readUInt32LE(5);
     if (this.#keys === undefined) {
       throw brokerError("ERR_WRONG_KEY", `The store is encrypted with key ${keyId}, and no key was given`, { keyId });
@@ -101,6 +117,11 @@ export class Sealer {
     const plain = await this.#keys.openValue(keyId, key, sealed.subarray(9));
     if (plain === undefined) throw new DamagedValue("the value is not what was encrypted");
     return plain;
+  }
+
+  #requireIntact(key: Uint8Array, sealed: Buffer): void {
+    if (sealed.length >= 7 && sealed.readUInt32LE(0) === this.#checksum(key, sealed)) return;
+    throw new DamagedValue("the value's checksum is wrong");
   }
 
   #compressorOf(kind: number, name: string): Compressor {

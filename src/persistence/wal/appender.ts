@@ -2,11 +2,9 @@ import type { Checksum } from "../../platform/checksum.js";
 import type { AppendFile, FileSystem } from "../../platform/file-system.js";
 import { keyOf } from "./log-cipher.js";
 import type { LogCipher } from "./log-cipher.js";
-import { createSegment, DiskFull, isDiskFull, segmentHeaderBytes, writeAll } from "./segment.js";
+import type { RecordMark } from "./batch.js";
+import { createSegment, DiskFull, isDiskFull, placeBytes, segmentHeaderBytes, writeAll } from "./segment.js";
 import type { Segment } from "./segment.js";
-
-/** How far apart the places of a segment are that reading may start from. */
-const placeBytes = 256 * 1024;
 
 export interface AppenderOptions {
   readonly fileSystem: FileSystem;
@@ -48,7 +46,11 @@ export class SegmentAppender {
     return !this.#hasUnsynced;
   }
 
-  /** Writes whole records, numbered `firstLsn` to `lastLsn`; they are in the page cache when it resolves. */
+  /**
+   * Writes whole records, numbered `firstLsn` to `lastLsn`; they are in the page cache when it resolves.
+   *
+   * @param marks where some of them start in `bytes`
+   */
   async append(
     bytes: Uint8Array,
     start: number,
@@ -56,6 +58,7 @@ export class SegmentAppender {
     firstLsn: number,
     lastLsn: number,
     mayRotate: boolean,
+    marks: readonly RecordMark[],
   ): Promise<void> {
     const length = end - start;
     if (mayRotate && this.#active.bytes + length > this.#options.segmentBytes) await this.rotate(firstLsn);
@@ -69,7 +72,8 @@ export class SegmentAppender {
       if (this.#file.size > offset) await this.#file.truncate(offset);
       throw new DiskFull("the disk is full", { cause: error });
     }
-    if (offset - (active.places.at(-1)?.offset ?? 0) >= placeBytes) active.places.push({ lsn: firstLsn, offset });
+    notePlace(active, firstLsn, offset);
+    for (const { lsn, at } of marks) if (at < end) notePlace(active, lsn, offset + at - start);
     active.bytes = offset + length;
     active.lastLsn = lastLsn;
   }
@@ -101,4 +105,8 @@ export class SegmentAppender {
   close(): Promise<void> {
     return this.#file.close();
   }
+}
+
+function notePlace({ places }: Segment, lsn: number, offset: number): void {
+  if (offset - (places.at(-1)?.offset ?? 0) >= placeBytes) places.push({ lsn, offset });
 }

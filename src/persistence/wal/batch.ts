@@ -9,6 +9,15 @@ export type Milestone = "written" | "synced";
 /** Room in front of the records for those that are made when the batch is written: a sync mark and a void. */
 const headroomBytes = 64;
 
+/** How far apart the places of a batch are that are noted, so that reading may start in its middle. */
+const markBytes = 32 * 1024;
+
+/** Where a record starts in the batch's bytes. */
+export interface RecordMark {
+  readonly lsn: number;
+  readonly at: number;
+}
+
 class Deferred {
   readonly promise: Promise<void>;
   resolve: () => void = () => undefined;
@@ -62,6 +71,9 @@ export class Batch {
   #refusal: Error | undefined;
   #otherRefusal: Error | undefined;
   readonly #prefix = new ByteWriter(512);
+  #marks: RecordMark[] = [];
+  /** Where the record begins that will be marked, at the earliest. */
+  #markFrom = headroomBytes + markBytes;
   readonly #messages = new Waiters();
   readonly #others = new Waiters();
   /** Where the records to write start in `bytes`. */
@@ -89,6 +101,7 @@ export class Batch {
     if (this.#out.bytes.length > keepBytes * 2) this.#out = new ByteWriter(this.#initialBytes);
     this.#out.length = headroomBytes;
     this.#start = headroomBytes;
+    this.#forgetMarks();
     this.#messageCount = 0;
     this.#refusal = undefined;
     this.#otherRefusal = undefined;
@@ -148,6 +161,19 @@ export class Batch {
     this.#kinds[index] = hasMessages ? 1 : 0;
     if (hasMessages) this.#messageCount++;
     this.lastLsn = lsn;
+    if (this.#out.length < this.#markFrom) return;
+    this.#marks.push({ lsn: lsn + 1, at: this.#out.length });
+    this.#markFrom = this.#out.length + markBytes;
+  }
+
+  /** Records within the batch, some way apart. The last may be the first of the next batch. */
+  get marks(): readonly RecordMark[] {
+    return this.#marks;
+  }
+
+  #forgetMarks(): void {
+    if (this.#marks.length > 0) this.#marks = [];
+    this.#markFrom = headroomBytes + markBytes;
   }
 
   /** The promise, shared with others, that the record `lsn` reaches the milestone. */
@@ -200,6 +226,7 @@ export class Batch {
     this.#out = new ByteWriter(this.#initialBytes);
     this.#out.length = headroomBytes;
     this.#start = headroomBytes;
+    this.#forgetMarks();
     const dropped: LsnRange[] = [];
     let open: LsnRange | undefined;
     let kept = 0;

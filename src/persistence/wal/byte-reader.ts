@@ -1,3 +1,5 @@
+import { readUtf8 } from "../../platform/text-bytes.js";
+
 /** Bytes that are not what the format says; the reader of a segment turns it into a damaged range. */
 export class MalformedBytes extends Error {}
 
@@ -59,7 +61,7 @@ export class ByteReader {
     const length = (head - (isWide ? 1 : 0)) / 2;
     const start = this.#take(length);
     if (isWide) return this.#bytes.toString("utf16le", start, start + length);
-    return length === 0 ? "" : this.#bytes.toString("utf8", start, start + length);
+    return length === 0 ? "" : readUtf8(this.#bytes, start, start + length);
   }
 
   /** Bytes after their length: a view, not a copy. */

@@ -17,6 +17,9 @@ export interface WalReaderOptions {
   readonly cipher?: LogCipher | undefined;
 }
 
+/** A gap of so many stretches costs as much to read as opening the file again does. */
+const stretchesReadOn = 4;
+
 /**
  * Reads an open log, while it is written, and after it failed. Any number of reads at once; each holds one
  * chunk of one file in memory.
@@ -62,10 +65,10 @@ export class WalReader {
     for (let index = 0; index < lsns.length;) {
       const from = lsns[index] as number;
       let through = from;
-      // What lies within the same stretch, or the next, is read on; behind a larger gap reading starts anew.
+      // What lies within a few stretches is read on; behind a larger gap reading starts anew.
       for (index++; index < lsns.length; index++) {
         const lsn = lsns[index] as number;
-        if (this.#stretch(lsn) > this.#stretch(through) + 1) break;
+        if (lsn > through + 1 && this.#stretch(lsn) > this.#stretch(through) + stretchesReadOn) break;
         through = lsn;
       }
       yield* this.#readAll(from, Math.min(through, this.#writtenLsn()), wants);
@@ -81,14 +84,7 @@ export class WalReader {
         continue;
       }
       if (lsn < firstLsn) return before;
-      let low = 0;
-      let high = places.length;
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if ((places[middle]?.lsn ?? 0) <= lsn) low = middle + 1;
-        else high = middle;
-      }
-      return before + low;
+      return before + firstBeyond(places, lsn);
     }
     return before;
   }
@@ -115,8 +111,10 @@ export class WalReader {
     wants: ((lsn: number) => boolean) | undefined,
   ): AsyncGenerator<readonly WalRecord[], void, undefined> {
     const { fileSystem, directory, crc32, chunkBytes, onDamage, cipher } = this.#options;
-    const place = segment.places.findLast(({ lsn }) => lsn <= fromLsn);
-    const { lastLsn, bytes } = segment;
+    const place = segment.places[firstBeyond(segment.places, fromLsn) - 1];
+    const beyond = segment.places[firstBeyond(segment.places, throughLsn)];
+    const lastLsn = beyond === undefined ? segment.lastLsn : beyond.lsn - 1;
+    const end = beyond?.offset ?? segment.bytes;
     const file = await fileSystem.openForRead(`${directory}/${segment.name}`).catch((error: unknown) => {
       if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
       throw error;
@@ -129,7 +127,7 @@ export class WalReader {
         chunkBytes,
         salt: segment.salt,
         offset: place?.offset ?? segmentHeaderBytes,
-        limit: bytes,
+        limit: end,
         expectLsn: place?.lsn ?? segment.firstLsn,
         highestLsn: lastLsn,
         skipThroughLsn: fromLsn - 1,
@@ -168,4 +166,16 @@ export class WalReader {
       await file.close();
     }
   }
+}
+
+/** The first of a segment's places behind a record. */
+function firstBeyond(places: Segment["places"], lsn: number): number {
+  let low = 0;
+  let high = places.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((places[middle]?.lsn ?? 0) <= lsn) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

@@ -6,7 +6,7 @@ import type { LogCipher } from "./log-cipher.js";
 import { maxLsn, recordHeadBytes } from "./record.js";
 import { SegmentScanner } from "./scanner.js";
 import type { Damage, DamageReason, WalRecord } from "./scanner.js";
-import { decodeSegmentHeader, idOfSegment, segmentHeaderBytes } from "./segment.js";
+import { decodeSegmentHeader, idOfSegment, placeBytes, segmentHeaderBytes } from "./segment.js";
 import type { ReadHeader, Segment } from "./segment.js";
 
 /**
@@ -347,8 +347,6 @@ class LogScanner {
     };
   }
 }
-
-const placeBytes = 256 * 1024;
 
 function noKey(file: string, keyId: number): Error {
   return brokerError("ERR_WRONG_KEY", `${file} is encrypted with key ${keyId}, and no key was given`, { file, keyId });

@@ -10,6 +10,9 @@ export const formatVersion = 1;
 /** Bytes before the first record: two copies of the header, so that damage to one loses nothing. */
 export const segmentHeaderBytes = 128;
 
+/** How far apart the places of a segment are that reading may start from, at least. */
+export const placeBytes = 32 * 1024;
+
 const copyBytes = 64;
 const checkedBytes = 60;
 
@@ -39,7 +42,7 @@ export interface Segment extends SegmentHeader {
   lastLsn: number;
   /** Its length on disk. */
   bytes: number;
-  /** Some places in it, about every 256 KiB, so that reading from the middle need not start at the front. */
+  /** Some places in it, every 32 KiB or further apart, so that reading from the middle need not start at the front. */
   readonly places: { readonly lsn: number; readonly offset: number }[];
 }
 

@@ -373,7 +373,7 @@ export class WalWriter {
       if (syncedLsn > this.#markedLsn) encodeSyncMark(out, firstLsn - 1, syncedLsn, this.#salt, crc32);
       if (voidFrom !== undefined) encodeVoid(out, batch.firstLsn - 1, batch.firstLsn - voidFrom, this.#salt, crc32);
     });
-    await this.#appender.append(batch.bytes, batch.start, batch.end, firstLsn, batch.lastLsn, mayRotate);
+    await this.#appender.append(batch.bytes, batch.start, batch.end, firstLsn, batch.lastLsn, mayRotate, batch.marks);
     this.#markedLsn = syncedLsn;
     this.#voidFrom = undefined;
   }
