@@ -446,6 +446,8 @@ export class DeliveryQueue extends ServedQueue implements DeliverySource {
     if (item instanceof Delivery) {
       this.#cancelDate(item);
       if (copy === null) return item;
+      // The copy goes in its place: it waits no longer, whoever may still have a claim on it.
+      item.moveTo("settled");
       return new Delivery(item.message, this, copy(item.message.data), item.deliveryCount, item.history);
     }
     return new Delivery(item, this, copy === null ? item.data : copy(item.data), 1, null);

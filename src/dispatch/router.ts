@@ -332,7 +332,11 @@ export function chooseTargets<Attachment>(
     let bestReady = 0;
     for (const queue of queues) {
       if (queue.settings.filter !== null && !accepts(queue, message)) continue;
-      const ready = queue.consumers.reduce((count, one) => count + (one.isReady() ? 1 : 0), 0) - queue.queued;
+      // With an order to keep, a key stays with one queue as long as the same ones match it, whoever has places free.
+      const ready =
+        queue.settings.isOrderedByKey && message.key !== undefined
+          ? topicHash(`${message.key}\0${queue.patterns.join(" ")}`)
+          : queue.consumers.reduce((count, one) => count + (one.isReady() ? 1 : 0), 0) - queue.queued;
       if (best === undefined || ready > bestReady) {
         best = queue;
         bestReady = ready;

@@ -5,7 +5,7 @@
 import { tracingChannel } from "node:diagnostics_channel";
 import { expect, it } from "vitest";
 import { InProcBroker } from "inproc-broker";
-import type { BrokerError, BrokerErrorCode, DeadLetter, PublishContext, Receipt } from "inproc-broker";
+import type { BrokerError, BrokerErrorCode, DeadLetter, Message, PublishContext, Receipt } from "inproc-broker";
 import { levelPersistence } from "inproc-broker/persistence";
 import { temporaryFolder } from "../broker-store/fixture.js";
 import { balanced, manualBroker, rejectionCode, takeOne } from "../support/manual-broker.js";
@@ -118,6 +118,62 @@ it("no figure of a queue falls below nothing while backoffs keep it full and its
   await sub.unsubscribe();
   await Promise.all(publishes);
   await broker.close();
+});
+
+it("members of a group that ask for different things keep the order of a key, and share the keys", async () => {
+  const { broker } = manualBroker();
+  const waiting: (() => void)[] = [];
+  const busy: string[] = [];
+  const done: [unknown, unknown][] = [];
+  const byMember = new Map<string, number>();
+  for (const pattern of ["t.*", "t.>", ">"]) {
+    const handler = async (msg: Message): Promise<void> => {
+      expect(busy).not.toContain(msg.key);
+      busy.push(msg.key as string);
+      byMember.set(pattern, (byMember.get(pattern) ?? 0) + 1);
+      await new Promise<void>((resolve) => waiting.push(resolve));
+      busy.splice(busy.indexOf(msg.key as string), 1);
+      done.push([msg.key, msg.data]);
+    };
+    broker.subscribe(pattern, handler, { group: "g", orderBy: "key", concurrency: 4, ack: "auto" });
+  }
+  const keys = ["a", "b", "c", "d", "e", "f"];
+  for (let data = 0; data < 60; data += 1) broker.publishSync("t.x", data, { key: keys[data % keys.length]! });
+  for (let round = 0; done.length < 60 && round < 200; round += 1) {
+    await settle();
+    // The last one first: whoever may overtake, does.
+    waiting.pop()?.();
+  }
+  for (const key of keys) {
+    const order = done.filter(([one]) => one === key).map(([, data]) => data as number);
+    expect(order).toEqual(order.toSorted((a, b) => a - b));
+    expect(order).toHaveLength(10);
+  }
+  expect(byMember.size).toBeGreaterThan(1);
+  await broker.close();
+});
+
+it("an abort takes no message back that is handed out already, also where a copy of it was", async () => {
+  for (const payloads of ["reference", "clone", "freeze"] as const) {
+    const { broker } = manualBroker({ ack: { backoff: () => 1_000 }, payloads });
+    const sub = broker.subscribe("t", { maxMessages: 1 });
+    await broker.publish("t", { n: 1 });
+    const first = await takeOne(sub);
+    const second = broker.publish("t", { n: 2 });
+    const controller = new AbortController();
+    const third = broker.publish("t", { n: 3 }, { signal: controller.signal });
+    await first.nack();
+    await (await takeOne(sub)).nack();
+    await second;
+    const msg = await takeOne(sub);
+    expect([msg.data, sub.stats().waiting]).toEqual([{ n: 3 }, 1]);
+    controller.abort(new Error("enough"));
+    await expect(third).rejects.toThrow("enough");
+    await msg.ack();
+    const { delivered, dropped, delayed, queued } = balanced(broker);
+    expect({ delivered, dropped, delayed, queued }).toEqual({ delivered: 1, dropped: {}, delayed: 2, queued: 0 });
+    await broker.close({ drain: false });
+  }
 });
 
 it("a fetch that was cancelled before it began takes nothing", async () => {
