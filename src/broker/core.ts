@@ -255,6 +255,11 @@ export class BrokerCore {
     return this.undertaker.giveUp(delivery, "max-deliveries", []);
   }
 
+  /** False where it is not kept as a dead letter, and so must not be given up on. */
+  giveUpUnreadable(delivery: Delivery, error: Error): boolean {
+    return this.undertaker.unreadable(delivery, error);
+  }
+
   #release(message: PublishedMessage): void {
     try {
       if (this.store?.publisher.isScheduled(message) === true) this.store.publisher.release(message);

@@ -9,7 +9,7 @@ import { matchesPattern } from "../topic/grammar.js";
 import type { SubscribeOptions } from "./options.js";
 import type { HistoryPoint, Recovered, SettleStep, StoredFacts, StoreStep } from "./store-port.js";
 import type { StoreWriter } from "./store-writer.js";
-import { messageFrom } from "./stored-message.js";
+import { messageFrom, unreadable } from "./stored-message.js";
 import { historyPrefix } from "./subscribe-settings.js";
 
 /** What the durables need of the broker around them. */
@@ -22,6 +22,7 @@ export interface DurablesHost {
   readonly afterTurn: (run: () => void) => void;
   readonly accepts: (queue: DeliveryQueue, message: PublishedMessage) => boolean;
   readonly giveUp: (delivery: Delivery) => FlightOutcome;
+  readonly giveUpUnreadable: (delivery: Delivery, error: Error) => boolean;
   /** What a message of that number carries besides what is stored: who waits for its confirms. */
   readonly extrasOf: (seq: number) => Partial<MessageExtras>;
   readonly failed: (error: unknown, subscription: string) => void;
@@ -194,14 +195,14 @@ export class Durables {
   }
 
   #backlogOf(durable: string, name: string): Backlog {
-    const { writer, now, afterTurn, accepts, giveUp, failed } = this.#host;
+    const { writer, now, afterTurn, accepts, giveUp, giveUpUnreadable, failed } = this.#host;
     return {
       page: async (afterSeq, limit, maxBytes) => {
         const { messages, throughSeq, hasMore } = await writer.store.pending(durable, afterSeq, limit, maxBytes);
         const items: BacklogItem[] = [];
         for (const { message, deliveryCount, retryAt } of messages) {
-          const found = this.#messageOf(message, name);
-          if (found !== undefined) items.push({ message: found, deliveryCount, retryAt });
+          const found = this.#itemOf(message, durable, name);
+          if (found !== undefined) items.push({ ...found, deliveryCount, retryAt });
         }
         return { items, throughSeq, hasMore };
       },
@@ -211,20 +212,29 @@ export class Durables {
       together: (run) => writer.together(run),
       accepts,
       giveUp,
+      giveUpUnreadable,
       failed: (error) => failed(error, name),
       now,
       afterTurn,
     };
   }
 
-  /** Undefined for a payload that cannot be decoded: it is told, and stays in the store. */
-  #messageOf(facts: StoredFacts, name: string): PublishedMessage | undefined {
+  /**
+   * Undefined for what is passed over, told, and stays in the store: a payload that cannot be decoded, where the codec is
+   * another one's, or the durable a reader of history.
+   */
+  #itemOf(facts: StoredFacts, durable: string, name: string): Pick<BacklogItem, "message" | "unreadable"> | undefined {
     const { origin, isFrozen, extrasOf, failed } = this.#host;
     try {
-      return messageFrom(facts, origin, isFrozen, extrasOf(facts.seq));
-    } catch (error) {
-      failed(error, name);
-      return undefined;
+      return { message: messageFrom(facts, origin, isFrozen, extrasOf(facts.seq)) };
+    } catch (cause) {
+      const error = unreadable(facts, cause);
+      const { undecoded } = facts;
+      if (undecoded === undefined || error.code !== "ERR_STORE_CORRUPT" || durable.startsWith(historyPrefix)) {
+        failed(error, name);
+        return undefined;
+      }
+      return { message: messageFrom(facts, origin, false, extrasOf(facts.seq), undecoded), unreadable: error };
     }
   }
 

@@ -5,7 +5,7 @@ import { checkSignal, count, invalid } from "./checks.js";
 import type { BrokerCore } from "./core.js";
 import type { StoreLink } from "./store-link.js";
 import type { HistoryPoint, HistoryRange, StoredFacts } from "./store-port.js";
-import { messageFrom } from "./stored-message.js";
+import { messageFrom, unreadable } from "./stored-message.js";
 import { checkHistoryPoint } from "./subscribe-settings.js";
 
 /** Which part of history to read. */
@@ -67,7 +67,8 @@ export class HistoryReader {
     for await (const page of this.#link.store.replayPages(patterns, range)) {
       for (const facts of page) {
         signal?.throwIfAborted();
-        yield this.#messageOf(facts);
+        const message = this.#messageOf(facts);
+        if (message !== undefined) yield message;
       }
     }
   }
@@ -98,9 +99,15 @@ export class HistoryReader {
     return messages;
   }
 
-  #messageOf(facts: StoredFacts): PublishedMessage {
+  /** Undefined for a payload that cannot be decoded: it is told, and the rest of history is read. */
+  #messageOf(facts: StoredFacts): PublishedMessage | undefined {
     const { origin, settings } = this.#core;
-    return messageFrom(facts, origin, settings.payloads === "freeze", { replayed: true });
+    try {
+      return messageFrom(facts, origin, settings.payloads === "freeze", { replayed: true });
+    } catch (error) {
+      this.#core.fail(unreadable(facts, error), { during: "store" });
+      return undefined;
+    }
   }
 
   async #waitUntil(deadline: number, signal: AbortSignal | undefined): Promise<void> {

@@ -15,7 +15,7 @@ import type { Publisher } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import type { RetainedMessages } from "./retained.js";
 import type { Recovered, StoredFacts, StoreStep } from "./store-port.js";
-import { factsOf, messageFrom } from "./stored-message.js";
+import { factsOf, messageFrom, unreadable } from "./stored-message.js";
 import type { StoredPublisher } from "./stored-publisher.js";
 
 /** The tables that recovery fills: the core. */
@@ -105,20 +105,30 @@ function each(
     try {
       take(messageFrom(facts, origin, settings.payloads === "freeze"), facts);
     } catch (error) {
-      core.fail(error, { during: "store" });
+      core.fail(unreadable(facts, error), { during: "store" });
     }
   }
 }
 
+/** A dead letter may be one because its payload cannot be decoded; so it is there whether or not that has changed. */
+function dataOrBytes(stored: StoredFacts): unknown {
+  try {
+    return stored.data;
+  } catch (error) {
+    if (stored.undecoded === undefined) throw error;
+    return stored.undecoded;
+  }
+}
+
 function letterFrom(id: string, stored: StoredFacts, facts: DeadLetterFacts): DeadLetter {
-  const { topic, data, key, priority, seq, timestamp, expiresAt, replyTo, correlationId } = stored;
+  const { topic, key, priority, seq, timestamp, expiresAt, replyTo, correlationId } = stored;
   const { reason, subscription, error, history, deadAt, redrives, deliveryCount, redelivered } = facts;
   return {
     id,
     message: {
       id: stored.id,
       topic,
-      data,
+      data: dataOrBytes(stored),
       headers: stored.headers ?? noHeaders,
       key,
       priority,

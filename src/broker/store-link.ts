@@ -10,6 +10,7 @@ import type { Router } from "../dispatch/router.js";
 import { brokerError } from "../errors.js";
 import type { Delivery, FlightOutcome } from "../message/delivery.js";
 import type { MessageOrigin, PublishedMessage } from "../message/message.js";
+import { fulfilled } from "../message/message.js";
 import type { ErrorContext, Events } from "../observe/events.js";
 import type { Clock } from "../platform/clock.js";
 import type { EventLoop } from "../platform/event-loop.js";
@@ -49,9 +50,17 @@ export interface StoreLinkHost {
   readonly origin: MessageOrigin;
   accepts(queue: QueueFacts, message: PublishedMessage): boolean;
   giveUpRecovered(delivery: Delivery): FlightOutcome;
+  giveUpUnreadable(delivery: Delivery, error: Error): boolean;
   fail(error: unknown, context: ErrorContext): void;
   /** Somebody may wait for there being nothing left to do. */
   tellQuiet(): void;
+}
+
+/** A dead letter on its way to its subscription. */
+export interface Redriven {
+  readonly message: PublishedMessage;
+  /** Resolves once it is stored as driven; rejects where it is not, and is a dead letter as before. */
+  readonly kept: Promise<void>;
 }
 
 /** What joins a broker to its store: opens and closes it, and has the parts that are there only with one. */
@@ -93,6 +102,7 @@ export class StoreLink {
       afterTurn: (run) => core.loop.afterTurn(run),
       accepts: (queue, message) => core.accepts(queue, message),
       giveUp: (delivery) => core.giveUpRecovered(delivery),
+      giveUpUnreadable: (delivery, error) => core.giveUpUnreadable(delivery, error),
       extrasOf: (seq) => this.publisher.extrasOf(seq),
       offerRetained: (queue) => core.registry.offerRetained(queue),
       closeBehind: (queue, error) => core.registry.closeBehind(queue, error),
@@ -178,8 +188,12 @@ export class StoreLink {
     this.tell([step]);
   }
 
-  forgetDeadLetter(id: string): void {
-    if (this.writer.isOpen) this.tell([{ type: "dead-letter-removed", id }]);
+  /** Resolves when that is kept. A refusal is told besides. */
+  forgetDeadLetter(id: string): Promise<void> {
+    if (!this.writer.isOpen) return fulfilled;
+    const kept = this.writer.append([{ type: "dead-letter-removed", id }]);
+    kept.catch((error: unknown) => this.#fail(error, { during: "store" }));
+    return kept;
   }
 
   /** Forgets them in one record; resolves when that is kept. Null where there are none. */
@@ -189,27 +203,44 @@ export class StoreLink {
   }
 
   /** Publishes a dead letter to its topic again, in one record with its end as a dead letter. */
-  redrive(draft: Draft, letter: DeadLetter): PublishedMessage {
-    const removed: StoreStep = { type: "dead-letter-removed", id: letter.id };
-    return this.publisher.publishExtra(draft, () => [removed], { refused: () => this.#takeBack(letter, draft) });
+  redrive(draft: Draft, letter: DeadLetter): Redriven {
+    return this.#publishAgain(draft, letter, () => [], {});
   }
 
   /** The same for one durable alone: every other that its topic matches has it settled in that record. */
-  redriveTo(queue: DurableQueue, draft: Draft, letter: DeadLetter): PublishedMessage {
+  redriveTo(queue: DurableQueue, draft: Draft, letter: DeadLetter): Redriven {
     const { registry, publisher } = this.#core;
     const { durable, name } = queue;
-    const removed: StoreStep = { type: "dead-letter-removed", id: letter.id };
-    return this.publisher.publishExtra(
-      draft,
-      (message) => [...this.durables.settledForOthers(message, durable), removed],
-      {
-        route: (message) => {
-          publisher.counters.routedMessages += 1;
-          registry.queueFor(name, draft.topic)?.offer(message);
-        },
-        refused: () => this.#takeBack(letter, draft),
+    return this.#publishAgain(draft, letter, (message) => this.durables.settledForOthers(message, durable), {
+      route: (message) => {
+        publisher.counters.routedMessages += 1;
+        registry.queueFor(name, draft.topic)?.offer(message);
       },
-    );
+    });
+  }
+
+  #publishAgain(
+    draft: Draft,
+    letter: DeadLetter,
+    more: (message: PublishedMessage) => StoreStep[],
+    way: { route?: (message: PublishedMessage) => void },
+  ): Redriven {
+    let resolve = (): void => undefined;
+    let reject: (error: unknown) => void = () => undefined;
+    const kept = new Promise<void>((onKept, onRefused) => {
+      resolve = onKept;
+      reject = onRefused;
+    });
+    const removed: StoreStep = { type: "dead-letter-removed", id: letter.id };
+    const message = this.publisher.publishExtra(draft, (published) => [...more(published), removed], {
+      ...way,
+      published: resolve,
+      refused: (error) => {
+        this.#core.deadLetters?.restore(letter, draft.bytes);
+        reject(error);
+      },
+    });
+    return { message, kept };
   }
 
   /** Refuses what is not stored yet, writes what is appended, and closes the store. */
@@ -218,10 +249,6 @@ export class StoreLink {
     this.publisher.close(error);
     await this.#opening?.catch(() => undefined);
     await this.#store?.close();
-  }
-
-  #takeBack(letter: DeadLetter, draft: Draft): void {
-    this.#core.deadLetters?.restore(letter, draft.bytes);
   }
 
   /** After the end there is nobody to tell. */

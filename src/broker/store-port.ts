@@ -2,6 +2,7 @@
  * What the broker needs of a store, and no more: it knows none by name. `levelPersistence` of `inproc-broker/persistence`
  * is one; its own types have the same shape.
  */
+import type { UndecodedPayload } from "../message/undecoded-payload.js";
 import type { Clock } from "../platform/clock.js";
 import type { Random } from "../platform/random.js";
 
@@ -62,8 +63,13 @@ export interface StoredFacts {
   readonly replyTo?: string | undefined;
   readonly correlationId?: string | undefined;
   readonly retain?: boolean | undefined;
-  /** Of a stored message: decoded when it is read first; throws `ERR_STORE_CORRUPT` where that fails. */
+  /**
+   * Of a stored message: decoded when it is read first; throws `ERR_STORE_CORRUPT` where the codec fails, and
+   * `ERR_INVALID_OPTION` where it is another one's.
+   */
   readonly data: unknown;
+  /** Of a stored message: its payload as it is, for who cannot have `data`. As a step's `data` it is stored as it is again. */
+  readonly undecoded?: UndecodedPayload;
 }
 
 export interface SettleStep {

@@ -1,4 +1,5 @@
 /** Between a message as consumers see it and as the store keeps it. */
+import { BrokerError, brokerError, errorText } from "../errors.js";
 import { deepFreeze } from "../message/freeze.js";
 import { copyHeaders, headerBytes, noHeaders } from "../message/headers.js";
 import type { MessageExtras, MessageOrigin, MessageRecord } from "../message/message.js";
@@ -31,14 +32,25 @@ export function factsOf(
   };
 }
 
-/** A message that the store gives back. Throws `ERR_STORE_CORRUPT` where its payload cannot be decoded. */
+/** What is told of a message whose payload cannot be decoded. */
+export function unreadable({ seq, topic, id }: StoredFacts, cause: unknown): BrokerError {
+  const code = cause instanceof BrokerError ? cause.code : "ERR_STORE_CORRUPT";
+  const text = `message ${seq} on ${JSON.stringify(topic)} cannot be read: ${errorText(cause)}`;
+  return brokerError(code, text, { seq, topic, id }, cause);
+}
+
+/**
+ * A message that the store gives back. Throws `ERR_STORE_CORRUPT`, or `ERR_INVALID_OPTION`, where its payload cannot be
+ * decoded.
+ */
 export function messageFrom(
   facts: StoredFacts,
   origin: MessageOrigin,
   isFrozen: boolean,
   more: Partial<MessageExtras> = {},
+  data: unknown = facts.data,
 ): PublishedMessage {
-  const { topic, data, priority, seq, timestamp, expiresAt, id, key, replyTo, correlationId } = facts;
+  const { topic, priority, seq, timestamp, expiresAt, id, key, replyTo, correlationId } = facts;
   const headers = facts.headers === undefined ? noHeaders : copyHeaders(facts.headers);
   if (isFrozen) deepFreeze(data);
   const bytes = payloadBytes(data) + headerBytes(headers) + (key?.length ?? 0);

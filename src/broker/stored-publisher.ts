@@ -149,12 +149,16 @@ export class StoredPublisher {
    * Publishes what nobody waits for, beyond the bounds of full queues. Throws `ERR_MEMORY_LIMIT`.
    *
    * @param more - goes into the same record
-   * @param around - how it becomes visible, absent: routed as its topic says; and what else to do where it is refused
+   * @param around - how it becomes visible, absent: routed as its topic says; and what else to do then, or where it is refused
    */
   publishExtra(
     draft: Draft,
     more: (message: PublishedMessage) => StoreStep[],
-    around: { route?: (message: PublishedMessage) => void; refused?: () => void } = {},
+    around: {
+      route?: (message: PublishedMessage) => void;
+      published?: () => void;
+      refused?: (error: unknown) => void;
+    } = {},
   ): PublishedMessage {
     const { publisher, memory, writer } = this.#host;
     publisher.requireMemory(draft.topic, draft.bytes);
@@ -171,10 +175,11 @@ export class StoredPublisher {
         publisher.counters.published += 1;
         if (around.route === undefined) publisher.routeAccepted(message);
         else around.route(message);
+        around.published?.();
       },
       refuse: (error) => {
         memory.unreserve(draft.bytes);
-        around.refused?.();
+        around.refused?.(error);
         this.#host.failed(error, message);
       },
     });

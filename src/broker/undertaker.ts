@@ -9,7 +9,8 @@ import type { Router } from "../dispatch/router.js";
 import { brokerError, errorText } from "../errors.js";
 import type { Attempt, Delivery, FlightOutcome } from "../message/delivery.js";
 import type { Message, MessageRecord, PublishedMessage } from "../message/message.js";
-import { messageRecord } from "../message/message.js";
+import { fulfilled, messageRecord } from "../message/message.js";
+import { UndecodedPayload } from "../message/undecoded-payload.js";
 import { payloadBytes } from "../message/size.js";
 import type { ErrorContext, Events } from "../observe/events.js";
 import type { Clock } from "../platform/clock.js";
@@ -19,7 +20,7 @@ import type { Observers } from "./observers.js";
 import { asSeenBy } from "./observers.js";
 import type { Publisher } from "./publisher.js";
 import type { Settings } from "./settings.js";
-import type { StoreLink } from "./store-link.js";
+import type { Redriven, StoreLink } from "./store-link.js";
 import type { SubscriptionRegistry } from "./subscription-registry.js";
 import type { TopicFacts } from "./topic-facts.js";
 
@@ -98,6 +99,22 @@ export class Undertaker {
     return reason;
   }
 
+  /**
+   * The payload of a stored message cannot be decoded: it becomes a dead letter (`handler-error`) with the payload's bytes.
+   * False where dead letters do not take it, or are full: a codec with a bug must not push out what is there, nor itself.
+   */
+  unreadable(delivery: Delivery, error: Error): boolean {
+    const { letters } = this;
+    const { deadLetter } = this.#core.settings;
+    if (letters === null || deadLetter === null || !this.#keeps("handler-error")) return false;
+    const { count, bytes } = letters.stats();
+    const { message } = delivery;
+    if (count >= deadLetter.maxMessages || bytes + message.bytes > deadLetter.maxBytes) return false;
+    const queue = delivery.source as unknown as QueueFacts;
+    this.#bury(message, recordFor(delivery, queue), "handler-error", queue, errorText(error), []);
+    return true;
+  }
+
   #keeps(reason: DeadLetterReason): boolean {
     return this.#core.settings.deadLetter?.reasons.has(reason) === true;
   }
@@ -147,7 +164,9 @@ export class Undertaker {
         ...(letter.error === undefined ? {} : { "dead-letter-error": letter.error }),
       };
       const options = { headers, ...(message.key === undefined ? {} : { key: message.key }) };
-      const draft = this.#core.drafter.draft(topic, message.data, options);
+      const { data } = message;
+      const copy = data instanceof UndecodedPayload ? data.slice() : data;
+      const draft = this.#core.drafter.draft(topic, copy, options);
       if (draft instanceof Promise) {
         draft
           .then((ready) => this.#publishToDeadLetterTopic(ready))
@@ -179,15 +198,22 @@ export class Undertaker {
       redrive: (letter) => this.#redrive(letter),
       forget: (letters) => this.#core.store?.forgetDeadLetters(letters) ?? null,
       evicted: (letter) => {
-        this.#core.store?.forgetDeadLetter(letter.id);
+        this.#core.store?.forgetDeadLetter(letter.id).catch(() => undefined);
         this.#tellEvicted(letter);
       },
       hold,
     });
   }
 
-  #redrive(letter: DeadLetter): void {
+  #redrive(letter: DeadLetter): Promise<void> | null {
     const { message } = letter;
+    if (message.data instanceof UndecodedPayload) {
+      const text = `dead letter ${letter.id} cannot be delivered: its payload cannot be decoded (${letter.error ?? ""}); open the store with a codec that can`;
+      this.#core.fail(brokerError("ERR_STORE_CORRUPT", text, { id: letter.id, topic: letter.topic }), {
+        during: "dead-letter",
+      });
+      return null;
+    }
     const queue = this.#core.registry.queueFor(letter.subscription, message.topic);
     const draft: Draft = {
       topic: message.topic,
@@ -214,19 +240,20 @@ export class Undertaker {
       isStored: false,
       durability: undefined,
     };
-    this.#redrives.set(this.#driveAgain(letter, draft, queue), letter.redrives + 1);
+    const { message: published, kept } = this.#driveAgain(letter, draft, queue);
+    this.#redrives.set(published, letter.redrives + 1);
+    return kept;
   }
 
   /** To the subscription that gave it up, or to its topic where that has gone. */
-  #driveAgain(letter: DeadLetter, draft: Draft, queue: DeliveryQueue | undefined): PublishedMessage {
+  #driveAgain(letter: DeadLetter, draft: Draft, queue: DeliveryQueue | undefined): Redriven {
     const { store, publisher, router } = this.#core;
     if (store !== null && queue instanceof DurableQueue) return store.redriveTo(queue, draft, letter);
     if (store !== null && queue === undefined && router.routeAgain(draft.topic).attachment.isStored) {
       return store.redrive(draft, letter);
     }
-    const published = queue === undefined ? publisher.publishExtra(draft) : publisher.deliverTo(queue, draft);
-    store?.forgetDeadLetter(letter.id);
-    return published;
+    const driven = queue === undefined ? publisher.publishExtra(draft) : publisher.deliverTo(queue, draft);
+    return { message: driven, kept: store?.forgetDeadLetter(letter.id) ?? fulfilled };
   }
 
   #tellEvicted(letter: DeadLetter): void {

@@ -2,6 +2,7 @@ import { brokerError, quote } from "../errors.js";
 import { checkCallOptions } from "../message/call-options.js";
 import type { Attempt } from "../message/delivery.js";
 import type { MessageRecord } from "../message/message.js";
+import { fulfilled } from "../message/message.js";
 import { isLate } from "../message/thenable.js";
 import type { TimerLine } from "./timers.js";
 
@@ -107,7 +108,11 @@ export interface DeadLetters {
   peek(id: string): Promise<DeadLetter | undefined>;
   /**
    * Delivers dead letters again: each to the subscription that gave it up, or to its topic where that subscription
-   * has gone. Each starts with a fresh delivery count, leaves this list, and comes back if it fails again.
+   * has gone. Each starts with a fresh delivery count, leaves this list, and comes back if it fails again. One whose payload
+   * the store's codec cannot decode stays, with an `error` event.
+   *
+   * With a store it resolves once it is stored what was driven. Rejects with what the store refuses with, once all is decided: what
+   * was refused is in the list again.
    *
    * @returns how many were driven
    */
@@ -137,8 +142,11 @@ export interface DeadLetterHost {
   matches(pattern: string, topic: string): boolean;
   /** Throws for what is no pattern. */
   checkPattern(pattern: string): void;
-  /** Delivers it again, or throws and changes nothing. */
-  redrive(letter: DeadLetter): void;
+  /**
+   * Delivers it again, or throws and changes nothing. Resolves once it is kept that it was driven, and rejects where it is not
+   * kept: the letter was restored then. Null for one that cannot be delivered, which is told.
+   */
+  redrive(letter: DeadLetter): Promise<void> | null;
   /** Has the store forget them all, or none: resolves when it has. Null where there is nothing to wait for. */
   forget(letters: readonly DeadLetter[]): Promise<void> | null;
   /** A bound was reached, and the oldest goes. */
@@ -167,6 +175,8 @@ export class DeadLetterManager implements DeadLetters {
   readonly #byReason: Partial<Record<DeadLetterReason, number>> = {};
   readonly #waits = new Set<(error: unknown) => void>();
   #refusal: { readonly of: "redrive" | "everything"; readonly error: Error } | null = null;
+  /** False after an old one was restored. */
+  #isInOrder = true;
   #lastNumber = 0;
   #bytes = 0;
   #added = 0;
@@ -194,6 +204,7 @@ export class DeadLetterManager implements DeadLetters {
   restore(letter: DeadLetter, bytes: number): void {
     const number = numberOf(letter.id);
     if (!Number.isSafeInteger(number) || this.#kept.has(number)) return;
+    if (number < this.#lastNumber) this.#isInOrder = false;
     this.#lastNumber = Math.max(this.#lastNumber, number);
     this.#kept.set(number, { letter, bytes });
     this.#bytes += bytes;
@@ -219,7 +230,7 @@ export class DeadLetterManager implements DeadLetters {
       this.#enforceBounds();
       const items: DeadLetter[] = [];
       let isMore = false;
-      for (const [number, { letter }] of this.#kept) {
+      for (const [number, { letter }] of this.#inOrder()) {
         if (number <= after || !this.#isMatch(letter, filter)) continue;
         if (items.length === limit) {
           isMore = true;
@@ -253,17 +264,35 @@ export class DeadLetterManager implements DeadLetters {
     const numbers = [...this.#matching(filter)];
     const startedAt = this.#host.deadlines.now();
     let driven = 0;
+    const kept: Promise<void>[] = [];
     for (const number of numbers) {
       if (rate !== undefined) await this.#waitUntil(startedAt + (driven * 1000) / rate, signal);
       if (signal?.aborted === true) break;
-      const kept = this.#kept.get(number);
-      if (kept === undefined) continue;
-      this.#host.redrive(kept.letter);
-      this.#remove(number, kept);
+      const one = this.#kept.get(number);
+      if (one === undefined) continue;
+      const isKept = this.#drive(number, one);
+      if (isKept === null) continue;
       this.#redriven += 1;
       driven += 1;
+      if (isKept === fulfilled) continue;
+      isKept.catch(() => (this.#redriven -= 1));
+      kept.push(isKept);
     }
+    for (const outcome of await Promise.allSettled(kept)) if (outcome.status === "rejected") throw outcome.reason;
     return driven;
+  }
+
+  /** It leaves the list before it is driven: the store may refuse it, and so restore it, at once. */
+  #drive(number: number, kept: Kept): Promise<void> | null {
+    const { letter, bytes } = kept;
+    this.#remove(number, kept);
+    let isDriven: Promise<void> | null = null;
+    try {
+      isDriven = this.#host.redrive(letter);
+      return isDriven;
+    } finally {
+      if (isDriven === null) this.restore(letter, bytes);
+    }
   }
 
   purge(filter: DeadLetterChoice = {}): Promise<number> {
@@ -311,7 +340,7 @@ export class DeadLetterManager implements DeadLetters {
   }
 
   *#matching(filter: DeadLetterChoice): IterableIterator<number> {
-    for (const [number, { letter }] of this.#kept) {
+    for (const [number, { letter }] of this.#inOrder()) {
       const isChosen = typeof filter === "function" ? filter(letter) : this.#isMatch(letter, filter);
       if (isLate(isChosen, () => undefined)) {
         throw brokerError("ERR_INVALID_OPTION", "a filter must answer at once; this one returned a promise", {
@@ -331,6 +360,15 @@ export class DeadLetterManager implements DeadLetters {
     );
   }
 
+  #inOrder(): ReadonlyMap<number, Kept> {
+    if (this.#isInOrder) return this.#kept;
+    const entries = [...this.#kept].sort(([one], [other]) => one - other);
+    this.#kept.clear();
+    for (const [number, kept] of entries) this.#kept.set(number, kept);
+    this.#isInOrder = true;
+    return this.#kept;
+  }
+
   #remove(number: number, kept: Kept): void {
     this.#kept.delete(number);
     this.#bytes -= kept.bytes;
@@ -343,7 +381,7 @@ export class DeadLetterManager implements DeadLetters {
   #enforceBounds(): void {
     const { maxMessages, maxBytes, maxAgeMs } = this.#settings;
     const oldestKept = maxAgeMs === Infinity ? -Infinity : this.#host.now() - maxAgeMs;
-    for (const [number, kept] of this.#kept) {
+    for (const [number, kept] of this.#inOrder()) {
       const isOver = this.#kept.size > maxMessages || this.#bytes > maxBytes || kept.letter.deadAt < oldestKept;
       if (!isOver) return;
       this.#remove(number, kept);

@@ -24,6 +24,8 @@ export interface BacklogItem {
   readonly deliveryCount: number;
   /** In milliseconds since 1970. */
   readonly retryAt: number | undefined;
+  /** Why its payload cannot be decoded; `message` has the bytes then, for a dead letter. */
+  readonly unreadable?: Error | undefined;
 }
 
 /** What a durable's queue needs of the store behind it. */
@@ -44,6 +46,8 @@ export interface Backlog {
   accepts(queue: DeliveryQueue, message: PublishedMessage): boolean;
   /** Gives up on a message that has had all its deliveries; says which counter that is. */
   giveUp(delivery: Delivery): FlightOutcome;
+  /** Gives up on a message whose payload cannot be decoded, if it is kept as a dead letter; false: it is not. */
+  giveUpUnreadable(delivery: Delivery, error: Error): boolean;
   /** A page could not be read. */
   failed(error: unknown): void;
   /** Milliseconds since 1970. */
@@ -301,7 +305,11 @@ export class DurableQueue extends DeliveryQueue {
     return Math.min(pageMessages, maxMessages - this.queued - this.delayed);
   }
 
-  #bringIn({ message, deliveryCount, retryAt }: BacklogItem): void {
+  #bringIn({ message, deliveryCount, retryAt, unreadable }: BacklogItem): void {
+    if (unreadable !== undefined) {
+      this.#setAside(message, deliveryCount, unreadable);
+      return;
+    }
     if (this.#filter !== null && !this.#backlog.accepts(this, message)) {
       void this.#settle(message, "ack", true);
       return;
@@ -312,6 +320,21 @@ export class DurableQueue extends DeliveryQueue {
     }
     if (deliveryCount === 0) super.offerExtra(message);
     else this.restore(message, deliveryCount + 1, retryAt === undefined ? 0 : retryAt - this.#backlog.now());
+  }
+
+  /** A payload that cannot be decoded: a dead letter, or told and left in the store until the durable comes by again. */
+  #setAside(message: PublishedMessage, deliveryCount: number, error: Error): void {
+    const delivery = new Delivery(message, this, message.data, deliveryCount, null);
+    delivery.moveTo("settled");
+    this.#backlog.together(() => {
+      if (!this.#backlog.giveUpUnreadable(delivery, error)) {
+        this.#backlog.failed(error);
+        return;
+      }
+      this.counters.routed += 1;
+      this.counters.deadLettered += 1;
+      void this.#settle(delivery, "dead", false);
+    });
   }
 
   /** The process ended in its last delivery. */

@@ -1,5 +1,6 @@
 /** Payloads as bytes. */
 import { brokerError, errorText, quote } from "../errors.js";
+import { UndecodedPayload } from "../message/undecoded-payload.js";
 import type { StructuredData } from "../platform/structured-data.js";
 import { writeJson } from "./json-writer.js";
 import { ByteReader } from "./wal/byte-reader.js";
@@ -52,6 +53,7 @@ export class PayloadCodec {
   /** Throws `ERR_INVALID_MESSAGE` for what the codec cannot carry without loss. */
   encode(data: unknown): { readonly codec: number; readonly payload: Uint8Array } {
     const option = this.#option;
+    if (data instanceof UndecodedPayload) return { codec: data.codec, payload: data };
     if (data instanceof Uint8Array) return { codec: codecId.bytes, payload: data };
     if (data instanceof EncodedPayload) return data;
     if (data === undefined) throw refused("undefined is no payload; use null", undefined);

@@ -1,5 +1,6 @@
 /** Between what the store is told and what stands in the log. The forms of extensions are in docs/format/store.md. */
 import { brokerError } from "../errors.js";
+import { UndecodedPayload } from "../message/undecoded-payload.js";
 import type { PayloadCodec } from "./codec.js";
 import type { DedupRecord, MessageToStore, StoredMessage, StoreOperation } from "./operations.js";
 import { retentionToStore } from "./retention-settings.js";
@@ -180,6 +181,10 @@ export class HandedOutMessage implements StoredMessage {
     // A view would keep the whole chunk that it was read with in memory.
     this.payload = new Uint8Array(entry.data);
     this.#payloads = payloads;
+  }
+
+  get undecoded(): UndecodedPayload {
+    return new UndecodedPayload(this.payload, this.codec);
   }
 
   get data(): unknown {

@@ -1,4 +1,5 @@
 /** What the store takes and gives: plain data, without a broker behind it. */
+import type { UndecodedPayload } from "../message/undecoded-payload.js";
 import type { SettleOutcome } from "./wal/entries.js";
 
 /** What is the same about a message on its way in and on its way out. All dates in milliseconds since 1970. */
@@ -48,8 +49,13 @@ export interface StoredMessage extends MessageFields {
   readonly codec: number;
   /** The payload's bytes; the message's own copy. */
   readonly payload: Uint8Array;
-  /** The payload, decoded when first asked for. Throws `ERR_STORE_CORRUPT` when the codec refuses the bytes. */
+  /**
+   * The payload, decoded when first asked for. Throws `ERR_STORE_CORRUPT` when the codec refuses the bytes,
+   * `ERR_INVALID_OPTION` when it is another codec's.
+   */
   readonly data: unknown;
+  /** @internal The payload as it is; stored again as `data`, it stays that. */
+  readonly undecoded: UndecodedPayload;
 }
 
 /** A message was accepted. */

@@ -193,7 +193,6 @@ describe("a dead letter", () => {
     const copy = crash(path);
     const again = await openBroker(copy, { deadLetter: {} });
     expect(await again.deadLetters.redrive()).toBe(1);
-    await again.flush();
     for (const broker of [again, await openBroker(crash(copy), { deadLetter: {} })]) {
       expect(await fetchNow(broker.subscribe("a", { ...manual, durable: "other" }))).toEqual([]);
       const [message] = await fetchNow(broker.subscribe("a", manual));
@@ -222,6 +221,38 @@ describe("a dead letter", () => {
     files.failAt = files.ioCount;
     expect(await rejectionCode(broker.deadLetters.purge())).toBe("ERR_STORE_FAILED");
     expect(broker.deadLetters.stats()).toMatchObject({ count: 1, purged: 0 });
+  });
+
+  it("driven again has left the store when redrive resolves, also where no durable gets it", async () => {
+    for (const isGone of [true, false]) {
+      const path = temporaryFolder();
+      const broker = await openBroker(path, { deadLetter: {} });
+      const sub = broker.subscribe("a", { ack: "manual" });
+      await broker.publish("a", 1);
+      await (await takeOne(sub)).reject("broken");
+      if (isGone) await sub.unsubscribe();
+      expect(await broker.deadLetters.redrive()).toBe(1);
+      const again = await openBroker(crash(path), { deadLetter: {} });
+      expect(again.deadLetters.stats().count).toBe(0);
+      expect(dataOf(await historyOf(again, "a"))).toEqual(isGone ? [1, 1] : [1]);
+    }
+  });
+
+  it("that the store refuses to drive is in the list again, in its place, and redrive rejects", async () => {
+    const files = new FaultyFileSystem();
+    const broker = await openBroker("/store", { deadLetter: {}, store: { machine: memoryMachine(files) } });
+    broker.on("error", () => undefined);
+    const sub = broker.subscribe("a", manual);
+    for (const data of [1, 2, 3]) await broker.publish("a", data);
+    for (const message of await fetchNow(sub)) await message.reject("broken");
+    await broker.flush();
+    files.failAt = files.ioCount;
+    const first = (await broker.deadLetters.list()).items[0]?.id;
+    expect(await rejectionCode(broker.deadLetters.redrive({ id: first }))).toBe("ERR_STORE_FAILED");
+    // Now it refuses at once.
+    expect(await rejectionCode(broker.deadLetters.redrive())).toBe("ERR_STORE_FAILED");
+    expect((await broker.deadLetters.list()).items.map(({ message }) => message.data)).toEqual([1, 2, 3]);
+    expect(broker.deadLetters.stats()).toMatchObject({ count: 3, redriven: 0 });
   });
 });
 
