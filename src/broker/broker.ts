@@ -51,9 +51,9 @@ export interface CloseOptions {
  * what durables have in flight and what is delayed is here too, and comes again; the rest of a durable's backlog is not here.
  */
 export interface CloseResult {
-  /** Queued, in backoff, or waiting for their `delay`. */
+  /** Queued, in backoff, or waiting for their `delay`. Of a durable, what of its backlog was in memory: it is in the store as well. */
   readonly undelivered: readonly Message[];
-  /** Handed to a consumer, and not settled. */
+  /** Handed to a consumer, and not settled. A durable's come again. */
   readonly unacked: readonly Message[];
 }
 

@@ -32,7 +32,7 @@ export function purge(core: BrokerCore): number {
   return purged;
 }
 
-/** Empties every queue, ends every subscription, and returns what was left in them. */
+/** Empties every queue, ends every subscription, and returns what was left in them; durables' messages stay in the store. */
 export function takeUnfinished(core: BrokerCore, error: Error): CloseResult {
   const { registry, delayed, memory, tracker } = core;
   const undelivered: Message[] = [];
@@ -46,11 +46,8 @@ export function takeUnfinished(core: BrokerCore, error: Error): CloseResult {
     }
   }
   for (const queue of registry.queues) {
-    if (queue instanceof DurableQueue) {
-      queue.park();
-      continue;
-    }
-    for (const item of queue.clear("closed", error)) {
+    const items = queue instanceof DurableQueue ? queue.park() : queue.clear("closed", error);
+    for (const item of items) {
       undelivered.push(item instanceof Delivery ? item : deliveryOver(item, queue, "dropped"));
     }
   }

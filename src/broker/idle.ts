@@ -22,8 +22,13 @@ export interface IdleOptions {
 
 const optionNames = ["topic", "timeout", "scheduled", "retries", "signal"];
 
+interface WaitOptions extends IdleOptions {
+  /** What a store keeps, and nobody goes on taking, is not waited for. */
+  readonly isClosing?: boolean;
+}
+
 interface Waiter {
-  readonly options: IdleOptions;
+  readonly options: WaitOptions;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -41,6 +46,12 @@ export class IdleWatch {
   constructor(core: BrokerCore, deciding: () => number) {
     this.#core = core;
     this.#deciding = deciding;
+  }
+
+  /** Resolves once there is nothing left that would be lost, or that a consumer goes on taking; or when the time is over. */
+  whenDrained(timeoutMs: number): Promise<void> {
+    const options: WaitOptions = { timeout: timeoutMs, isClosing: true };
+    return this.#isIdle(options) ? Promise.resolve() : this.#wait(options).catch(() => undefined);
   }
 
   wait(options: IdleOptions): Promise<void> {
@@ -72,7 +83,7 @@ export class IdleWatch {
     for (const waiter of [...this.#waiters]) waiter.reject(error);
   }
 
-  async #wait(options: IdleOptions): Promise<void> {
+  async #wait(options: WaitOptions): Promise<void> {
     const { deadlines } = this.#core.timers;
     const release = this.#core.loop.hold();
     let cleanUp = (): void => undefined;
@@ -101,7 +112,7 @@ export class IdleWatch {
     }
   }
 
-  #isIdle(options: IdleOptions): boolean {
+  #isIdle(options: WaitOptions): boolean {
     if (this.#deciding() > 0) return false;
     if (options.topic === "\0decided") return true;
     const { registry, delayed } = this.#core;
@@ -144,8 +155,9 @@ function facts(queue: QueueFacts): OutstandingFacts {
 }
 
 /** Messages of the topic that a queue has yet to finish. */
-function outstanding(queue: DeliveryQueue, options: IdleOptions): number {
+function outstanding(queue: DeliveryQueue, options: WaitOptions): number {
   if (queue.isIdle) return 0;
+  if (options.isClosing === true && queue.isKept) return queue.inFlight + queue.running;
   const { topic } = options;
   const withRetries = options.retries !== false;
   // Which topics it still has in the store is not known without reading them; which it can have is.

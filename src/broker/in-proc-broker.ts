@@ -656,7 +656,8 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   /**
    * Ends the broker: refuses what is new, waits until what is queued, in flight and in backoff is done, or until `timeout`,
-   * and returns what is left. Then every waiter is rejected with `ERR_BROKER_CLOSED`, every iteration ends, and no timer is
+   * and returns what is left. A durable's backlog is waited for while a handler takes it; what stays in the store is there the next
+   * time, and `undelivered` has of it what was in memory. Then every waiter is rejected with `ERR_BROKER_CLOSED`, every iteration ends, and no timer is
    * left. A repeat returns the same result; every other operation throws `ERR_BROKER_CLOSED`.
    */
   close(options: CloseOptions = {}): Promise<CloseResult> {
@@ -792,9 +793,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const deadline = core.clock.monotonic() + timeoutMs;
     this.#state = "draining";
     core.deadLetters?.refuse("redrive", closedError());
-    if (drain && timeoutMs > 0) {
-      await this.#idle.wait({ timeout: timeoutMs }).catch(() => undefined);
-    }
+    if (drain && timeoutMs > 0) await this.#idle.whenDrained(timeoutMs);
     this.#state = "closed";
     const closed = closedError();
     this.#transactions?.manager.close();

@@ -73,6 +73,10 @@ export abstract class Consumer implements QueueConsumer {
     return this.#bucket !== null;
   }
 
+  get isTaking(): boolean {
+    return !this.#isPaused && !this.#isClosed;
+  }
+
   isReady(): boolean {
     return this.hasPlace() && this.mayTake();
   }

@@ -129,6 +129,17 @@ export class DurableQueue extends DeliveryQueue {
     return super.isIdle && !this.isBehind;
   }
 
+  /** What no consumer goes on taking stays in the store, and is there the next time. */
+  override get isKept(): boolean {
+    return !this.consumers.some(({ isTaking }) => isTaking);
+  }
+
+  override settled(): void {
+    super.settled();
+    // Who closes the broker waits for no more than that.
+    if (this.queued > 0 && this.inFlight === 0 && this.running === 0 && this.isKept) this.#dispatch.quiet(this);
+  }
+
   /** The store has room for whatever does not fit here. */
   override hasRoom(): boolean {
     return true;
@@ -149,12 +160,14 @@ export class DurableQueue extends DeliveryQueue {
     this.#isDraining = true;
   }
 
-  /** The last consumer has gone: what waits stays in the store. */
-  park(): void {
+  /** The last consumer has gone: what waits stays in the store. Returns what of it was here. */
+  park(): (PublishedMessage | Delivery)[] {
     this.#isStarted = false;
     this.#epoch += 1;
-    this.counters.routed -= this.takeAll().length;
+    const items = this.takeAll();
+    this.counters.routed -= items.length;
     this.settled();
+    return items;
   }
 
   override put(message: PublishedMessage): void {

@@ -34,6 +34,8 @@ export interface QueueConsumer {
   countHanded(messages: number): void;
   /** True where deliveries to it stay in flight until they are settled. */
   readonly acknowledges: boolean;
+  /** True where it goes on taking messages unless it is stopped: a handler, or somebody who waits for one. */
+  readonly isTaking: boolean;
   /** Would it take one now? */
   isReady(): boolean;
   /** Takes up to `limit` messages for as long as it is ready; returns how many. */

@@ -30,6 +30,10 @@ export class PullConsumer extends Consumer {
   #ended = false;
   #endError: unknown = undefined;
 
+  override get isTaking(): boolean {
+    return super.isTaking && this.#waiters.length > 0;
+  }
+
   next(): Promise<IteratorResult<Message, undefined>> {
     this.#acknowledgeCurrent();
     if (this.#ended) return this.#afterEnd();

@@ -474,6 +474,11 @@ export class DeliveryQueue implements DeliverySource, ExpressQueue, QueueFacts, 
     return items;
   }
 
+  /** True where nothing that waits here is lost or late if nobody waits for it. */
+  get isKept(): boolean {
+    return false;
+  }
+
   /** Drops everything that waits or is delayed; consumers and what they have in flight stay. Returns how many. */
   purge(): number {
     const items = this.takeAll();

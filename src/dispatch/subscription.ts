@@ -153,7 +153,8 @@ export class Subscription<Received extends Message<unknown> = Message>
 
   /**
    * Pulls a batch: resolves with `count` messages, or after `timeout` (default 1,000 ms) with those there are. Also stops
-   * short where `maxInFlight` of them are unacknowledged, since more would not come.
+   * short where `maxInFlight` of them are unacknowledged, since more would not come. Once the subscription is over (`state` is
+   * `"closed"`: unsubscribed, or the broker closed) it resolves with `[]` at once; `next` is `done` then.
    *
    * @example
    * ```ts

@@ -167,6 +167,23 @@ describe("close", () => {
     expect((await broker.close({ drain: false })).undelivered.map((msg) => msg.data)).toEqual([1]);
   });
 
+  it("leaves a subscription that is over: it gives nothing, and nothing that is asked of it throws", async () => {
+    const { broker } = manualBroker();
+    const sub = broker.subscribe("t");
+    await broker.publish("t", 1);
+    await broker.close({ drain: false });
+    expect(sub.state).toBe("closed");
+    expect(await sub.fetch(1)).toEqual([]);
+    expect(await sub.next()).toEqual({ value: undefined, done: true });
+    sub.pause();
+    sub.resume();
+    sub.heartbeat();
+    await sub.whenFilled();
+    await sub.drain();
+    await sub.unsubscribe();
+    expect(sub.stats()).toMatchObject({ queued: 0, inFlight: 0 });
+  });
+
   it("ends every wait: held publishers, requests, confirms, fetches and idle reject or end, iterations are done", async () => {
     const { broker, clock } = manualBroker(everything);
     const full = broker.subscribe("full", { maxMessages: 1 });
