@@ -69,6 +69,36 @@ export interface FileSystem {
 
 export { systemErrorCode };
 
+/**
+ * Makes a directory and those above it that are missing; returns what it made, the innermost first. Level by level, since Node
+ * tries for ever where a parent is there and takes no new name, as in /proc.
+ */
+async function makeDirectories(directory: string): Promise<string[]> {
+  const missing: string[] = [];
+  for (let at = directory; !(await isDirectory(at)); at = dirname(at)) missing.push(at);
+  const made: string[] = [];
+  for (const one of missing.reverse()) {
+    try {
+      await run((done) => fs.mkdir(one, done));
+      made.unshift(one);
+    } catch (error) {
+      // Somebody else makes it too.
+      if (systemErrorCode(error) !== "EEXIST" || !(await isDirectory(one))) throw error;
+    }
+  }
+  return made;
+}
+
+/** False where there is nothing; what is no directory is found by whoever makes one there. */
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await call<fs.Stats>((done) => fs.stat(path, done))).isDirectory() || path === dirname(path);
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT" && path !== dirname(path)) return false;
+    throw error;
+  }
+}
+
 /** Turns a call with a callback into a promise; the callback API costs half of `fs.promises` a call. */
 function call<Value>(start: (done: (error: Error | null, value: Value) => void) => void): Promise<Value> {
   return new Promise((settle, reject) => {
@@ -180,13 +210,8 @@ export const nodeFileSystem: FileSystem = {
   },
 
   async makeDirectory(directory) {
-    const first = await call<string | undefined>((done) => fs.mkdir(directory, { recursive: true }, done));
-    if (first === undefined) return;
-    // A new name is durable once the directory that holds it is synced, from the first new one down.
-    for (let made = resolve(directory); ; made = dirname(made)) {
-      await nodeFileSystem.syncDirectory(dirname(made));
-      if (made === resolve(first) || made === dirname(made)) return;
-    }
+    // A new name is durable once the directory that holds it is synced.
+    for (const made of await makeDirectories(resolve(directory))) await nodeFileSystem.syncDirectory(dirname(made));
   },
 
   rename: (from, to) => run((done) => fs.rename(from, to, done)),

@@ -6,6 +6,7 @@
  */
 import * as fs from "node:fs";
 import { hostname } from "node:os";
+import { brokerError } from "../errors.js";
 
 /** Who holds a lock. */
 export interface LockHolder {
@@ -64,7 +65,8 @@ function take(path: string): LockResult {
     }
     if (text !== undefined) clearLock(path, text);
   }
-  throw new Error(`the lock file ${path} comes back each time it is cleared; remove it if no process uses the folder`);
+  const text = `The lock file ${path} cannot be cleared, or comes back each time; remove it if no process uses the folder`;
+  throw brokerError("ERR_STORE_FAILED", text, { path });
 }
 
 /** One name for a lock however its folder was reached (a link, a relative path). */
