@@ -7,10 +7,10 @@ import type { Delivery, FlightOutcome } from "../message/delivery.js";
 import type { MessageExtras, MessageOrigin, PublishedMessage } from "../message/message.js";
 import { matchesPattern } from "../topic/grammar.js";
 import type { SubscribeOptions } from "./options.js";
-import type { HistoryPoint, Recovered, SettleStep, StoredFacts, StoreStep } from "./store-port.js";
+import type { Recovered, SettleStep, StoredFacts, StorePoint, StoreStep } from "./store-port.js";
 import type { StoreWriter } from "./store-writer.js";
 import { messageFrom, unreadable } from "./stored-message.js";
-import { historyPrefix } from "./subscribe-settings.js";
+import { historyPrefix, storePoint } from "./subscribe-settings.js";
 
 /** What the durables need of the broker around them. */
 export interface DurablesHost {
@@ -163,7 +163,7 @@ export class Durables {
       const stand = this.newHistoryName();
       const leave: StoreStep = { type: "durable", change: "deleted", name: stand, patterns: [], position: 0 };
       this.#tell(this.#created(stand, patterns, lastSeq + 1), queue.name);
-      this.#positionAt(from, patterns, lastSeq + 1).then(
+      this.#positionAt(storePoint("from", from), patterns, lastSeq + 1).then(
         (position) => {
           // It may have been deleted meanwhile, and made anew.
           if (this.#known.get(durable) === mine) create(position, [leave]);
@@ -183,7 +183,7 @@ export class Durables {
     return { type: "durable", change: "created", name, patterns, position, options };
   }
 
-  async #positionAt(from: HistoryPoint, patterns: readonly string[], otherwise: number): Promise<number> {
+  async #positionAt(from: StorePoint, patterns: readonly string[], otherwise: number): Promise<number> {
     for await (const [first] of this.#host.writer.store.replayPages(patterns, { from, limit: 1 })) {
       if (first !== undefined) return Math.min(first.seq, otherwise);
     }

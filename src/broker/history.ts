@@ -6,12 +6,12 @@ import type { BrokerCore } from "./core.js";
 import type { StoreLink } from "./store-link.js";
 import type { HistoryPoint, HistoryRange, StoredFacts } from "./store-port.js";
 import { messageFrom, unreadable } from "./stored-message.js";
-import { checkHistoryPoint } from "./subscribe-settings.js";
+import { storePoint } from "./subscribe-settings.js";
 
 /** Which part of history to read. */
 export interface ReplayOptions {
-  /** The first message, included, by number or by time (milliseconds since 1970); absent: the oldest there is. */
-  readonly from?: HistoryPoint | undefined;
+  /** The first message, included, by number or by time; `"oldest"`, or absent: the oldest there is. */
+  readonly from?: "oldest" | HistoryPoint | undefined;
   /** The last message, included; absent: the last one that was stored when the replay began. */
   readonly to?: HistoryPoint | undefined;
   /** Messages at most; absent: all. */
@@ -26,6 +26,14 @@ export interface ReplayMessagesOptions extends ReplayOptions {
   readonly rate?: number | undefined;
   /** Told after each message: how many so far, and the number of the last. */
   readonly onProgress?: ((progress: { readonly replayed: number; readonly seq: number }) => void) | undefined;
+}
+
+function rangeOf({ from, to, limit }: ReplayOptions): HistoryRange {
+  return {
+    from: from === undefined || from === "oldest" ? undefined : storePoint("from", from),
+    to: to === undefined ? undefined : storePoint("to", to),
+    limit,
+  };
 }
 
 const optionNames = ["from", "to", "limit", "signal"];
@@ -53,17 +61,16 @@ export class HistoryReader {
         { option: name },
       );
     }
-    if (options.from !== undefined) checkHistoryPoint("from", options.from);
-    if (options.to !== undefined) checkHistoryPoint("to", options.to);
+    rangeOf(options);
     count("limit", options.limit, 1);
     checkSignal(options.signal);
     return patterns;
   }
 
   async *read(patterns: readonly string[], options: ReplayOptions): AsyncGenerator<PublishedMessage, void, undefined> {
-    const { from, to, limit, signal } = options;
+    const { signal } = options;
     signal?.throwIfAborted();
-    const range: HistoryRange = { from, to, limit };
+    const range = rangeOf(options);
     for await (const page of this.#link.store.replayPages(patterns, range)) {
       for (const facts of page) {
         signal?.throwIfAborted();

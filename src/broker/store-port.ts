@@ -141,16 +141,19 @@ export type HistoryPoint =
       readonly seq: number;
     }
   | {
-      /** Milliseconds since 1970. */
-      readonly time: number;
+      /** Milliseconds since 1970, or a `Date`. */
+      readonly time: number | Date;
     };
+
+/** The same, as the store takes it. */
+export type StorePoint = { readonly seq: number } | { readonly time: number };
 
 /** Which part of history. */
 export interface HistoryRange {
   /** The first message, included; absent: the oldest. */
-  readonly from?: HistoryPoint | undefined;
+  readonly from?: StorePoint | undefined;
   /** The last message, included; absent: the last one there is when the replay begins. */
-  readonly to?: HistoryPoint | undefined;
+  readonly to?: StorePoint | undefined;
   /** Messages at most. */
   readonly limit?: number | undefined;
 }

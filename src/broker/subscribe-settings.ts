@@ -4,6 +4,7 @@ import type { RateLimit } from "../dispatch/token-bucket.js";
 import {
   checkSignal,
   count,
+  dateMs,
   duration,
   invalid,
   moduleDisabled,
@@ -16,7 +17,7 @@ import {
 import type { SubscribeOptions } from "./options.js";
 import type { Settings } from "./settings.js";
 import { agingMs, backoff, subscriptionDefaultKeys, subscriptionDefaults } from "./settings.js";
-import type { HistoryPoint } from "./store-port.js";
+import type { HistoryPoint, StorePoint } from "./store-port.js";
 
 const subscribeKeys = new Set([
   ...subscriptionDefaultKeys,
@@ -98,7 +99,7 @@ function checkHistory(options: { durable?: unknown; from?: unknown }, hasStore: 
   if (from === undefined || from === "new" || from === "last") return;
   if (!isPast(from)) throw invalid("from", '"new", "last", "oldest", { seq } or { time }', from);
   if (!hasStore) throw moduleDisabled("a subscription that starts in the past", "persistence");
-  if (from !== "oldest") checkHistoryPoint("from", from);
+  if (from !== "oldest") storePoint("from", from);
 }
 
 /** Names of durables that are a subscription's own, and go with it. */
@@ -109,16 +110,15 @@ export function isPast(from: unknown): from is "oldest" | HistoryPoint {
   return from === "oldest" || (typeof from === "object" && from !== null);
 }
 
-/** Throws for what is neither a message number nor a time. */
-export function checkHistoryPoint(name: string, point: unknown): asserts point is HistoryPoint {
+/** A place in history as the store takes it. Throws for what is neither a message number nor a time. */
+export function storePoint(name: string, point: unknown): StorePoint {
   requireObject(name, point);
   const { seq, time, ...more } = point as { seq?: unknown; time?: unknown };
   const isOne = (seq === undefined) !== (time === undefined) && Object.keys(more).length === 0;
   if (!isOne) throw invalid(name, "{ seq } or { time }", point);
-  if (seq !== undefined && !(Number.isSafeInteger(seq) && (seq as number) >= 0)) {
-    throw invalid(`${name}.seq`, "a message's number", seq);
-  }
-  if (time !== undefined && !Number.isFinite(time)) throw invalid(`${name}.time`, "milliseconds since 1970", time);
+  if (time !== undefined) return { time: dateMs(`${name}.time`, time) };
+  if (Number.isSafeInteger(seq) && (seq as number) >= 0) return { seq: seq as number };
+  throw invalid(`${name}.seq`, "a message's number", seq);
 }
 
 function rateLimit(limit: unknown): RateLimit | null {

@@ -37,6 +37,12 @@ export async function backUp(
   if (await folders.exists(target)) {
     throw brokerError("ERR_INVALID_OPTION", `${target} exists already: a backup does not overwrite`, { target });
   }
+  const store = await folders.realPath(settings.path);
+  const place = await folders.realPath(target);
+  if (place.startsWith(store) && /^[/\\]/.test(place.slice(store.length))) {
+    const text = `${target} is inside the store's own folder ${settings.path}: a backup goes somewhere else`;
+    throw brokerError("ERR_INVALID_OPTION", text, { target, path: settings.path });
+  }
   await wal.writer.rotate();
   const lsn = wal.writer.syncedLsn;
   const isZip = target.endsWith(".zip");

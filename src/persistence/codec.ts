@@ -129,8 +129,9 @@ function textOf(bytes: Uint8Array): string {
 }
 
 /**
- * JSON without silent loss: what it would drop or change (a Map, a NaN, bytes inside an object) is refused. Objects
- * with a `toJSON` (dates) become what that returns, and members that are undefined are left out, as JSON does.
+ * JSON without silent loss: what it would drop or change (a Map, a NaN, a class's instance, bytes inside an object) is refused.
+ * As JSON does, objects with a `toJSON` (dates) become what that returns, members that are undefined or have a symbol for a
+ * name are left out, and -0 becomes 0.
  */
 function encodeJson(data: unknown): Uint8Array {
   let text: string | undefined;
@@ -150,7 +151,11 @@ function lossOf(value: unknown, path: string): string | undefined {
   if (typeof value === "number") return Number.isFinite(value) ? undefined : `JSON cannot carry ${path}: ${value}`;
   if (typeof value === "function" || typeof value === "symbol") return `JSON cannot carry ${path}: ${quote(value)}`;
   if (typeof value !== "object" || value === null) return undefined;
-  if ("toJSON" in value && typeof value.toJSON === "function") return undefined;
+  if ("toJSON" in value && typeof value.toJSON === "function") {
+    return value instanceof Date && Number.isNaN(value.getTime())
+      ? `JSON cannot carry ${path}: an invalid date`
+      : undefined;
+  }
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) {
       const item: unknown = value[index];
@@ -166,6 +171,12 @@ function lossOf(value: unknown, path: string): string | undefined {
   }
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {
     return `JSON cannot carry ${path}: bytes inside an object; publish the bytes themselves, or use the codec "v8"`;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  // A plain object of any realm has none, or one that has none.
+  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
+    const { name } = value.constructor;
+    return `JSON cannot carry ${path}: a ${name}, which would come back as a plain object; publish one, or give it a toJSON`;
   }
   for (const name in value) {
     const member = (value as Record<string, unknown>)[name];

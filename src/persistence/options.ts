@@ -152,7 +152,9 @@ const weekMs = 7 * 24 * 3_600_000;
 export function resolveOptions(options: StoreOptions): StoreSettings {
   const { path, codec = "json", retention, dedup, encryption } = options;
   if (typeof path !== "string" || path === "" || path.includes("\0")) throw invalid("path", path, "the store's folder");
-  const durability = oneOf("durability", options.durability ?? "group", levels);
+  const { durability = "group", recovery = "quarantine", compression = "gzip" } = options;
+  oneOf("durability", durability, levels);
+  oneOf("recovery", recovery, ["truncate-tail", "quarantine", "fail"] as const);
   const isCustomCodec = typeof codec === "object" && codec !== null;
   if (isCustomCodec) {
     const isWhole = typeof codec.name === "string" && codec.name !== "" && typeof codec.encode === "function";
@@ -176,20 +178,20 @@ export function resolveOptions(options: StoreOptions): StoreSettings {
   return {
     path,
     durability,
-    intervalMs: positive("interval", options.interval ?? 100),
+    intervalMs: finite("interval", options.interval, 100),
     retention: retentionOf(retention),
     codec,
-    compressor: compressorOf(options.compression ?? "gzip", machine.gzip),
+    compressor: compressorOf(compression, machine.gzip),
     keyProvider: encryption?.keyProvider,
-    recovery: oneOf("recovery", options.recovery ?? "quarantine", ["truncate-tail", "quarantine", "fail"] as const),
-    dedupWindowMs: positive("dedup.window", dedup?.window ?? 120_000),
-    dedupMaxEntries: positive("dedup.maxEntries", dedup?.maxEntries ?? 100_000),
-    walBytes: positive("walBytes", options.walBytes ?? 64 * mebibyte),
-    checkpointIntervalMs: positive("checkpointInterval", options.checkpointInterval ?? 30_000),
-    blockBytes: positive("blockBytes", options.blockBytes ?? 32 * 1024),
-    cacheBytes: positive("cacheBytes", options.cacheBytes ?? 8 * mebibyte),
-    bufferBytes: positive("bufferBytes", options.bufferBytes ?? 8 * mebibyte),
-    reserveBytes: notNegative("reserveBytes", options.reserveBytes ?? 4 * mebibyte),
+    recovery,
+    dedupWindowMs: positive("dedup.window", dedup?.window, 120_000),
+    dedupMaxEntries: positive("dedup.maxEntries", dedup?.maxEntries, 100_000),
+    walBytes: positive("walBytes", options.walBytes, 64 * mebibyte),
+    checkpointIntervalMs: positive("checkpointInterval", options.checkpointInterval, 30_000),
+    blockBytes: positive("blockBytes", options.blockBytes, 32 * 1024),
+    cacheBytes: positive("cacheBytes", options.cacheBytes, 8 * mebibyte),
+    bufferBytes: positive("bufferBytes", options.bufferBytes, 8 * mebibyte),
+    reserveBytes: options.reserveBytes === 0 ? 0 : positive("reserveBytes", options.reserveBytes, 4 * mebibyte),
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
     machine,
@@ -229,9 +231,9 @@ function retentionOf(option: StoreOptions["retention"]): RetentionSettings | "st
   const { maxAge, maxBytes, maxMessages, policy } = option ?? {};
   if (policy !== undefined) oneOf("retention.policy", policy, ["limits", "interest", "work-queue"] as const);
   const limits = {
-    maxAgeMs: positive("retention.maxAge", maxAge ?? Infinity),
-    maxBytes: positive("retention.maxBytes", maxBytes ?? Infinity),
-    maxMessages: positive("retention.maxMessages", maxMessages ?? Infinity),
+    maxAgeMs: positive("retention.maxAge", maxAge, Infinity),
+    maxBytes: positive("retention.maxBytes", maxBytes, Infinity),
+    maxMessages: whole("retention.maxMessages", maxMessages, Infinity),
   };
   if (policy !== undefined) return { policy, ...limits };
   const hasLimit = maxAge !== undefined || maxBytes !== undefined || maxMessages !== undefined;
@@ -244,6 +246,7 @@ function compressorOf(option: NonNullable<StoreOptions["compression"]>, gzip: Co
   if (option === "none") return undefined;
   const isWhole =
     typeof option === "object" &&
+    (option as unknown) !== null &&
     typeof option.name === "string" &&
     typeof option.compress === "function" &&
     typeof option.decompress === "function";
@@ -257,13 +260,21 @@ function oneOf<Value extends string>(option: string, value: unknown, choices: re
   throw invalid(option, value, choices.map((choice) => `"${choice}"`).join(", "));
 }
 
-function positive(option: string, value: number): number {
+function positive(option: string, value: number | undefined, fallback: number): number {
+  if (value === undefined) return fallback;
   if (typeof value === "number" && value > 0) return value;
   throw invalid(option, value, "a number above 0");
 }
 
-function notNegative(option: string, value: number): number {
-  return value === 0 ? value : positive(option, value);
+function finite(option: string, value: number | undefined, fallback: number): number {
+  if (value !== Infinity) return positive(option, value, fallback);
+  throw invalid(option, value, "a number above 0, and not without end");
+}
+
+/** A number of things: without fractions, or without end. */
+function whole(option: string, value: number | undefined, fallback: number): number {
+  if (value === undefined || value === Infinity || Number.isInteger(value)) return positive(option, value, fallback);
+  throw invalid(option, value, "an integer from 1");
 }
 
 function invalid(option: string, value: unknown, wanted: string): Error {

@@ -253,6 +253,8 @@ export const nodeFileSystem: FileSystem = {
 export interface Folders {
   /** True when there is something with that name. */
   exists(path: string): Promise<boolean>;
+  /** The path without links and dots; of what is not there, as far as it is, and the rest behind it. */
+  realPath(path: string): Promise<string>;
   /** Renames a folder. */
   move(from: string, to: string): Promise<void>;
   /** Copies a file, in no time where the file system shares blocks. Not durable until the copy is synced. */
@@ -269,6 +271,14 @@ export interface Folders {
 export const nodeFolders: Folders = {
   async exists(path) {
     return (await nodeFileSystem.stat(path)) !== undefined;
+  },
+  async realPath(path) {
+    const whole = resolve(path);
+    for (let at = whole; ; at = dirname(at)) {
+      const found = await fs.promises.realpath(at).catch(() => undefined);
+      if (found !== undefined) return join(found, whole.slice(at.length));
+      if (at === dirname(at)) return whole;
+    }
   },
   move: (from, to) => run((done) => fs.rename(from, to, done)),
   copy: (from, to) =>

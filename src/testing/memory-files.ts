@@ -87,6 +87,10 @@ export class MemoryFiles implements FileSystem, Folders {
     return this.#files.has(path) || this.#directories.has(path);
   }
 
+  async realPath(path: string): Promise<string> {
+    return path;
+  }
+
   async move(from: string, to: string): Promise<void> {
     for (const [path, file] of [...this.#files]) {
       if (!isIn(path, from)) continue;

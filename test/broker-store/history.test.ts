@@ -1,6 +1,6 @@
 // Reading history, delivering it again, backup, compaction, and what there is to see of the store.
 import * as fs from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { Message } from "inproc-broker";
 import { InProcBroker } from "inproc-broker";
@@ -33,6 +33,11 @@ describe("replay", () => {
     expect(await read("even.>")).toEqual([2, 4, 6, 8, 10]);
     expect(await read(">", { from: { seq: 4 }, to: { seq: 6 } })).toEqual([4, 5, 6]);
     expect(await read(">", { from: { time: start + 300 }, to: { time: start + 500 } })).toEqual([4, 5, 6]);
+    const [third, fifth] = [start + 300, start + 500].map((time) => new Date(time));
+    expect(await read(">", { from: { time: third }, to: { time: fifth } })).toEqual([4, 5, 6]);
+    expect(await read(">", { from: "oldest", to: { seq: 2 } })).toEqual([1, 2]);
+    const late = broker.subscribe(">", { from: { time: new Date(start + 800) } });
+    expect(dataOf(await late.fetch(2, { timeout: 60_000 }))).toEqual([9, 10]);
     expect(await read("odd.*", { limit: 2 })).toEqual([1, 3]);
     expect(dataOf(await broker.recoverMessages("odd.*", { limit: 3 }))).toEqual([1, 3, 5]);
   });
@@ -58,6 +63,16 @@ describe("replay", () => {
     expect(seen).toEqual([1, 2, 3]);
     expect(thrownCode(() => broker.replay("a..b"))).toBe("ERR_INVALID_PATTERN");
     expect(thrownCode(() => broker.replay(">", { until: 5 } as never))).toBe("ERR_INVALID_OPTION");
+    for (const from of [
+      "newest",
+      null,
+      5,
+      { time: new Date(NaN) },
+      { time: "today" },
+      { seq: 1, time: 1 },
+      { seq: 0.5 },
+    ])
+      expect(thrownCode(() => broker.replay(">", { from } as never))).toBe("ERR_INVALID_OPTION");
     expect(thrownCode(() => broker.replay(">", { from: { seq: "1" } as never }))).toBe("ERR_INVALID_OPTION");
   });
 
@@ -131,10 +146,38 @@ describe("backup", () => {
     expect((await broker.backup(`${folder}.zip`)).bytes).toBeGreaterThan(0);
     expect(fs.existsSync(`${folder}.zip`)).toBe(true);
     expect(await rejectionCode(broker.backup(folder))).toBe("ERR_INVALID_OPTION");
+    expect(await rejectionCode(broker.backup(""))).toBe("ERR_INVALID_OPTION");
     await broker.publish("a", 21);
     const copy = await openBroker(folder);
     expect(dataOf(await historyOf(copy))).toEqual(range(1, 20));
     expect(copy.subscriptions()).toMatchObject([{ name: "d", backlog: 20 }]);
+  });
+});
+
+describe("a backup into the store's own folder", () => {
+  it("is refused before anything is written", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    await broker.publish("a", 1);
+    const link = join(temporaryFolder(), "link");
+    fs.symlinkSync(path, link);
+    const names = fs.readdirSync(path, { recursive: true });
+    for (const target of [
+      path,
+      `${path}/`,
+      join(path, "copy"),
+      join(path, "wal", "copy.zip"),
+      join(path, "new", "..", "copy"),
+      relative(process.cwd(), join(path, "copy")),
+      join(link, "copy"),
+    ]) {
+      expect(await rejectionCode(broker.backup(target)), target).toBe("ERR_INVALID_OPTION");
+      expect(fs.readdirSync(path, { recursive: true }), target).toEqual(names);
+    }
+    // A name that only begins like the store's is another folder.
+    await broker.backup(`${path}-copy`);
+    expect(fs.existsSync(`${path}-copy`)).toBe(true);
+    fs.rmSync(`${path}-copy`, { recursive: true });
   });
 });
 

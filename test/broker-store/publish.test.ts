@@ -170,6 +170,15 @@ describe("a broker with a store", () => {
     expect(thrownCode(() => levelPersistence({ path: "x", topic: "a" } as never))).toBe("ERR_INVALID_OPTION");
     expect(thrownCode(() => levelPersistence({ path: "x", topics: ["a..b"] }))).toBe("ERR_INVALID_PATTERN");
     expect(thrownCode(() => new InProcBroker({ persistence: {} as never }))).toBe("ERR_INVALID_OPTION");
+    const names = ["durability", "interval", "retention", "codec", "compression", "encryption", "recovery", "walBytes"];
+    const bad: object[] = ["checkpointInterval", "reserveBytes", ...names].map((name) => ({ [name]: null }));
+    bad.push({ interval: Infinity }, { interval: 0 }, { reserveBytes: -1 }, { walBytes: NaN });
+    bad.push(...[1.5, 0, null].map((maxMessages) => ({ retention: { maxMessages } })));
+    for (const options of bad)
+      expect(
+        thrownCode(() => levelPersistence({ path: "x", ...options })),
+        JSON.stringify(options),
+      ).toBe("ERR_INVALID_OPTION");
   });
 });
 

@@ -1,5 +1,6 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { ack, durable, message, openStore, pendingSeqs, publish, range, replayed, temporaryFolder } from "./fixture.js";
 
@@ -118,7 +119,19 @@ describe("the store", () => {
     const store = await openStore(temporaryFolder(), old);
     const cycle: Record<string, unknown> = {};
     cycle.self = cycle;
+    class Point {
+      readonly x = 1;
+    }
+    class Shape extends Point {}
     const bad = [
+      new Point(),
+      [{ at: new Shape() }],
+      new Date(NaN),
+      { when: new Date(NaN) },
+      { run: () => 1 },
+      [Symbol("s")],
+      Infinity,
+      Object(1),
       undefined,
       1n,
       new Map(),
@@ -135,10 +148,19 @@ describe("the store", () => {
       });
     }
     expect(store.lastSeq).toBe(0);
-    await store.append([publish(1, { data: null }), publish(2, { data: { at: new Date(0), none: undefined } })]);
+    class Money {
+      readonly cents = 5;
+      toJSON(): unknown {
+        return { cents: this.cents };
+      }
+    }
+    const bare = Object.assign(Object.create(null) as object, { a: [-0] });
+    const foreign = runInNewContext("({ b: [1] })") as unknown;
+    const good = [null, { at: new Date(0), none: undefined, [Symbol("s")]: 1 }, new Money(), bare, foreign];
+    await store.append(good.map((one, index) => publish(index + 1, { data: one })));
     const data = [];
     for await (const one of store.replay([">"])) data.push(one.data);
-    expect(data).toEqual([null, { at: "1970-01-01T00:00:00.000Z" }]);
+    expect(data).toEqual([null, { at: "1970-01-01T00:00:00.000Z" }, { cents: 5 }, { a: [0] }, { b: [1] }]);
   });
 
   it("carries with v8 what JSON cannot, and with a codec of one's own", async () => {
