@@ -28,6 +28,7 @@ export function purge(core: BrokerCore): number {
     purged += 1;
   }
   retained.clear();
+  if (store?.writer.isOpen === true && dedup.size > 0) store.tell([{ type: "dedup-cleared" }]);
   dedup.clear();
   return purged;
 }

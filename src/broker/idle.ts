@@ -26,6 +26,11 @@ interface WaitOptions extends IdleOptions {
   readonly isClosing?: boolean;
 }
 
+interface WaitOptions extends IdleOptions {
+  /** What a store keeps, and nobody goes on taking, is not waited for. */
+  readonly isClosing?: boolean;
+}
+
 interface Waiter {
   readonly options: WaitOptions;
   readonly resolve: () => void;

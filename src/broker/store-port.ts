@@ -104,6 +104,7 @@ export type StoreStep =
     }
   | { readonly type: "dead-letter-removed"; readonly id: string }
   | { readonly type: "delayed-removed"; readonly seq: number }
+  | { readonly type: "dedup-cleared" }
   | { readonly type: "retained-cleared"; readonly topic: string };
 
 /** What a store knew when it was opened. */

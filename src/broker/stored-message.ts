@@ -55,8 +55,8 @@ export function messageFrom(
   if (isFrozen) deepFreeze(data);
   const bytes = payloadBytes(data) + headerBytes(headers) + (key?.length ?? 0);
   const stamp = { at: timestamp, origin };
-  const { onAcked, replayed } = more;
-  const extras: MessageExtras = { id, headers, key, replyTo, correlationId, onAcked, replayed };
+  const { onAcked, replayed, isToRetain } = more;
+  const extras: MessageExtras = { id, headers, key, replyTo, correlationId, onAcked, replayed, isToRetain };
   return new PublishedMessage(topic, data, priority, seq, bytes, expiresAt ?? 0, stamp, extras);
 }
 

@@ -2,6 +2,7 @@ import { brokerError, quote } from "../errors.js";
 import { checkCallOptions } from "../message/call-options.js";
 import type { Attempt } from "../message/delivery.js";
 import type { MessageRecord } from "../message/message.js";
+import { fulfilled } from "../message/message.js";
 import { isLate } from "../message/thenable.js";
 import { fulfilled } from "../message/message.js";
 import type { TimerLine } from "./timers.js";

@@ -17,6 +17,7 @@ export const extension = {
   deadLetterAdded: "dead-letter-added",
   deadLetterRemoved: "dead-letter-removed",
   dedup: "dedup",
+  dedupCleared: "dedup-cleared",
   delayedRemoved: "delayed-removed",
   retainedCleared: "retained-cleared",
   retention: "retention",
@@ -45,6 +46,8 @@ export function toLogEntry(operation: StoreOperation, codec: PayloadCodec): Oper
       return made(extension.deadLetterRemoved, (out) => out.string(operation.id));
     case "dedup":
       return { type: "extension", name: extension.dedup, data: encodeDedup(operation) };
+    case "dedup-cleared":
+      return made(extension.dedupCleared, () => undefined);
     case "delayed-removed":
       return made(extension.delayedRemoved, (out) => out.varint(operation.seq));
     case "retained-cleared":

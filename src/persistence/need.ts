@@ -32,7 +32,7 @@ export function needOf(
 
 /** Whether it is gone for all, also for a durable that has not settled it. */
 export function isConsumed({ floor, settled }: Durable, seq: number): boolean {
-  return seq <= floor || settled.has(seq);
+  return seq <= floor || (settled.size > 0 && settled.has(seq));
 }
 
 /** Whether a durable was there for the message when it came, or asked for it later. Who only reads history does not ask. */

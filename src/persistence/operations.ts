@@ -124,6 +124,11 @@ export interface DedupOperation {
   readonly at: number;
 }
 
+/** Every dedup id that was taken so far is free. */
+export interface DedupClearedOperation {
+  readonly type: "dedup-cleared";
+}
+
 /** A delayed message was delivered or cancelled. */
 export interface DelayedRemovedOperation {
   readonly type: "delayed-removed";
@@ -143,6 +148,7 @@ export type StoreOperation =
   | DeadLetterAddedOperation
   | DeadLetterRemovedOperation
   | DedupOperation
+  | DedupClearedOperation
   | DelayedRemovedOperation
   | RetainedClearedOperation;
 

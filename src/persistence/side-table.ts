@@ -70,6 +70,10 @@ export class SideTable<Key> {
     this.#removed.set(entry.storedKey.toString("latin1"), entry.storedKey);
   }
 
+  clear(): void {
+    for (const key of [...this.#entries.keys()]) this.remove(key);
+  }
+
   /** Removes from the front what is older than `before`, and what is beyond `maxEntries`. */
   prune(before: number, maxEntries: number): void {
     for (const [key, entry] of this.#entries) {

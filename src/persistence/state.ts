@@ -207,6 +207,8 @@ export class StoreState {
     } else if (name === extension.dedup) {
       const record = decodeDedup(data);
       this.#remember(lsn, part, record.dedupId, new Uint8Array(data), record.at);
+    } else if (name === extension.dedupCleared) {
+      this.dedup.clear();
     } else if (name === extension.delayedRemoved) {
       this.delayed.remove(readerOf(data).varint());
     } else if (name === extension.retainedCleared) {

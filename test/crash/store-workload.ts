@@ -75,6 +75,7 @@ async function session(store: StoreEngine, run: StoreRun, base: number): Promise
   ]);
   await store.checkpoint();
   await send({ type: "delayed-removed", seq: base + 9 }, publish(base + 13));
+  if (base > 0) await send({ type: "dedup-cleared" });
   await send({
     type: "durable",
     change: "changed",
@@ -121,6 +122,7 @@ function modelOf(batches: readonly (readonly StoreOperation[])[]): Record<string
     else if (operation.type === "dead-letter-added") letters.add(operation.id);
     else if (operation.type === "dead-letter-removed") letters.delete(operation.id);
     else if (operation.type === "retained-cleared") retained.delete(operation.topic);
+    else if (operation.type === "dedup-cleared") dedup.length = 0;
     else dedup.push(operation.dedupId);
   }
   const pending = (name: string, topics: (topic: string) => boolean): number[] | string => {
