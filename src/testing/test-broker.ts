@@ -17,7 +17,7 @@ import { Session } from "./session.js";
 import { Tap } from "./tap.js";
 import type { TestClock } from "./test-clock.js";
 import type { KitIdleOptions } from "./waits.js";
-import { inTime, timedOut, whenEntry, whenIdle } from "./waits.js";
+import { activity, inTime, timedOut, whenEntry, whenIdle } from "./waits.js";
 
 /** How `t.waitFor` waits. */
 export interface WaitForOptions {
@@ -116,8 +116,8 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
     );
     await kit.clock.settle();
     if (kit.settings.mode === "manual") while (await kit.deliverOne());
-    if (kit.clock.mode === "manual") await this.#playBackoffs(options);
-    await whenIdle(kit, options);
+    if (kit.clock.mode === "manual") await this.#playUntilIdle(options);
+    else await whenIdle(kit, options);
     return new Session(result, kit.history.slice(begin));
   }
 
@@ -301,6 +301,21 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
   #begin(): KitBroker<Topics> {
     const life: Life = { isOver: false, isSteady: false };
     return new KitBroker<Topics>(this.#kit, life, () => this[Symbol.asyncDispose]());
+  }
+
+  /** Waits until idle, and moves a manual clock on whenever nothing but time is missing, also after a handler that has waited for a disk. */
+  async #playUntilIdle(options: KitIdleOptions): Promise<void> {
+    const kit = this.#kit;
+    await this.#playBackoffs(options);
+    const over = new AbortController();
+    const idle = whenIdle(kit, options).finally(() => over.abort());
+    idle.catch(() => undefined);
+    while (!over.signal.aborted) {
+      await activity(kit, over.signal).catch(() => undefined);
+      await kit.clock.settle();
+      await this.#playBackoffs(options);
+    }
+    await idle;
   }
 
   /** Moves a manual clock through backoffs (and schedules) for as long as nothing else is to do. */

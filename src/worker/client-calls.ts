@@ -1,7 +1,7 @@
 import type { Transferable } from "node:worker_threads";
 import { Fifo } from "./fifo.js";
 import type { FrameWriter } from "./frame-writer.js";
-import { maxWaitingCalls } from "./protocol.js";
+import { ask, maxWaitingCalls } from "./protocol.js";
 import { brokerError } from "./wire-error.js";
 
 interface Call {
@@ -69,6 +69,46 @@ export class ClientCalls {
           ),
         );
       }
+    });
+  }
+
+  /** A call whose caller may give up: rejects with the signal's reason, and tells the broker. */
+  makeAbortable(
+    signal: AbortSignal | undefined,
+    frame: (call: number, hasSignal: boolean) => readonly unknown[],
+    transfer?: readonly Transferable[],
+  ): Promise<unknown> {
+    if (signal === undefined) return this.make((call) => frame(call, false), transfer);
+    if (!(signal instanceof AbortSignal)) {
+      return Promise.reject(
+        brokerError("ERR_INVALID_OPTION", "option signal must be an AbortSignal", { option: "signal" }),
+      );
+    }
+    if (signal.aborted) return Promise.reject(signal.reason);
+    let number: number | null = null;
+    const called = this.make((call) => {
+      if (signal.aborted) return null;
+      number = call;
+      return frame(call, true);
+    }, transfer);
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        if (number !== null && this.#open.has(number)) this.#writer.write([ask.abort, number]);
+        called.catch(() => undefined);
+        reject(signal.reason);
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      const stop = (): void => signal.removeEventListener("abort", onAbort);
+      called.then(
+        (value) => {
+          stop();
+          resolve(value);
+        },
+        (error: unknown) => {
+          stop();
+          reject(error);
+        },
+      );
     });
   }
 

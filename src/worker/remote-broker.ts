@@ -4,7 +4,6 @@ import type {
   BatchEntry,
   Broker,
   BrokerEventName,
-  BrokerEvents,
   BrokerListener,
   CloseOptions,
   CloseResult,
@@ -25,22 +24,20 @@ import type {
 } from "../index.js";
 import { ClientCalls } from "./client-calls.js";
 import { ClientDeadlines } from "./client-deadlines.js";
+import { ClientEvents } from "./client-events.js";
+import { ClientLink } from "./client-link.js";
+import { ClientSubscriptions } from "./client-subscriptions.js";
 import { FrameReader } from "./frame-reader.js";
 import { FrameWriter } from "./frame-writer.js";
 import type { Link } from "./link.js";
-import { ask, callWindow, maxUnacknowledgedWindow, tell } from "./protocol.js";
-import type { SubscriptionKind, WireDecision } from "./protocol.js";
-import { PullTaker } from "./pull-taker.js";
-import { PushTaker } from "./push-taker.js";
-import type { Accepted } from "./remote-subscription.js";
-import { RemoteSubscription } from "./remote-subscription.js";
+import { ask, callWindow, tell } from "./protocol.js";
+import type { RemoteSubscription } from "./remote-subscription.js";
 import type { WorkerSubscribeOptions } from "./subscribe-options.js";
-import { checkSubscribe, toWireOptions } from "./subscribe-options.js";
+import { checkSubscribe } from "./subscribe-options.js";
 import { TopicNames, TopicNumbers } from "./topic-numbers.js";
 import { brokerError, fromWireError, quietly, textOf, toWireError } from "./wire-error.js";
 import type { WireError } from "./wire-error.js";
-import { fromWireArgument } from "./wire-message.js";
-import type { RemoteMessage, RemoteOrigin, WireArgument } from "./wire-message.js";
+import type { WireArgument } from "./wire-message.js";
 
 /** Publish options of a client: those of the broker, and what moves. */
 export interface WorkerPublishOptions extends PublishOptions {
@@ -57,10 +54,6 @@ export type RemoteBrokerState = "open" | "draining" | "closed";
 
 /** Milliseconds to wait for the other side's goodbye; it may be gone, or hang. */
 const goodbyeMs = 1_000;
-/** Ids of deliveries that were taken back which a client remembers. */
-const lostIdsKept = 10_000;
-
-type Listener = (...args: never[]) => void;
 
 /**
  * The broker of another thread or process, through the interface `Broker`: made by `connectBroker`.
@@ -78,58 +71,38 @@ type Listener = (...args: never[]) => void;
  * ```
  */
 export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
-  readonly #id: string;
-  #link: Link | null = null;
+  readonly #link = new ClientLink();
   readonly #writer: FrameWriter;
   readonly #calls: ClientCalls;
   readonly #deadlines: ClientDeadlines;
   readonly #topicNumbers: TopicNumbers;
   readonly #topicNames = new TopicNames();
-  readonly #subscriptions = new Map<number, RemoteSubscription>();
-  readonly #listeners = new Map<BrokerEventName, Map<Listener, Listener>>();
+  readonly #subscriptions: ClientSubscriptions;
+  readonly #events: ClientEvents;
   readonly #aborts = new AbortController();
-  /** Ids of deliveries that were taken back, to tell "too late" from "twice". */
-  readonly #lostIds = new Set<string>();
   /** Subscriptions that have deliveries in the batch being read. */
   readonly #delivered = new Set<RemoteSubscription>();
-  /** What came before there was a link. */
-  #unsent: { batch: readonly unknown[]; transfer: readonly Transferable[] }[] = [];
   #state: RemoteBrokerState = "open";
   #closing: Promise<CloseResult> | null = null;
   #nonce = "";
   /** Keys of the records that come, by shape number. */
   readonly #shapes: (readonly string[])[] = [];
-  #lastSubscription = 0;
-  #eventsRead = 0;
-  #holders = 0;
   #resolveReady: () => void = () => undefined;
   #rejectReady: (error: unknown) => void = () => undefined;
   readonly #ready: Promise<void>;
   #resolveOver: () => void = () => undefined;
   readonly #over: Promise<void>;
-  readonly #readOnly: RemoteOrigin;
   #onClosed: () => void = () => undefined;
 
   /** @internal Use `connectBroker`. */
   constructor(id: string) {
-    this.#id = id;
-    const sender: Link = {
-      start: () => undefined,
-      send: (batch, transfer) => {
-        if (this.#link !== null) this.#link.send(batch, transfer);
-        // A window's worth of calls at most: none of them is answered before there is a link.
-        else this.#unsent.push({ batch, transfer });
-      },
-      hold: () => undefined,
-      close: () => undefined,
-    };
-    this.#writer = new FrameWriter(sender, (frame, error) => this.#refused(frame, error));
+    this.#writer = new FrameWriter(this.#link, (frame, error) => this.#refused(frame, error));
     this.#calls = new ClientCalls(this.#writer, callWindow);
     this.#deadlines = new ClientDeadlines(this.#writer);
     this.#topicNumbers = new TopicNumbers(this.#writer);
     let release: (() => void) | null = null;
     this.#calls.onBusy = (isBusy) => {
-      if (isBusy) release ??= this.#hold();
+      if (isBusy) release ??= this.#link.keepAlive();
       else {
         release?.();
         release = null;
@@ -143,7 +116,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     this.#over = new Promise((resolve) => {
       this.#resolveOver = resolve;
     });
-    this.#readOnly = {
+    this.#events = new ClientEvents(this.#writer, {
       name: "",
       acknowledges: false,
       nonce: () => this.#nonce,
@@ -151,7 +124,21 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
       decide: () => Promise.resolve(),
       watch: () => undefined,
       reply: (message, data, options) => this.#reply(message, data, options),
-    };
+    });
+    const state = (): RemoteBrokerState => this.#state;
+    this.#subscriptions = new ClientSubscriptions({
+      id,
+      writer: this.#writer,
+      calls: this.#calls,
+      deadlines: this.#deadlines,
+      link: this.#link,
+      events: this.#events,
+      get state() {
+        return state();
+      },
+      nonce: () => this.#nonce,
+      reply: (message, data, options) => this.#reply(message, data, options),
+    });
     this.#writer.write([ask.hello, new Map()]);
   }
 
@@ -197,7 +184,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
       ]) as Promise<Receipt>;
     }
     const { transfer, signal, ...rest } = options;
-    return this.#abortable(
+    return this.#calls.makeAbortable(
       signal,
       (call, hasSignal) => [
         ask.publish,
@@ -257,13 +244,18 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     if (this.#state !== "open") throw closedError();
     checkSubscribe(pattern, handler, given as WorkerSubscribeOptions<never>);
     const kind = handler === undefined ? "pull" : "push";
-    return this.#subscribe(kind, pattern, handler as Handler | undefined, given as WorkerSubscribeOptions<never>);
+    return this.#subscriptions.open(
+      kind,
+      pattern,
+      handler as Handler | undefined,
+      given as WorkerSubscribeOptions<never>,
+    );
   }
 
   /** @internal The subscription of a pool's worker: what the pool has for it. */
   feed(handler: (message: Message) => unknown, concurrency: number, prefetch: number): RemoteSubscription {
     const options = { ack: "auto", concurrency, maxInFlight: concurrency + prefetch } as const;
-    return this.#subscribe("feed", [], handler, options);
+    return this.#subscriptions.open("feed", [], handler, options);
   }
 
   /** Asks, and resolves to the data of the first answer; as `InProcBroker.request`. */
@@ -274,7 +266,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   ): Promise<Answer> {
     if (this.#state !== "open") return Promise.reject(closedError());
     const { signal, ...rest } = options;
-    return this.#abortable(signal, (call, hasSignal) => [
+    return this.#calls.makeAbortable(signal, (call, hasSignal) => [
       ask.request,
       call,
       this.#topicNumbers.of(topic),
@@ -292,9 +284,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     if (this.#state !== "open") throw closedError();
     const { signal, ...rest } = options;
     signal?.throwIfAborted();
-    this.#lastSubscription += 1;
     // Iterations are numbered apart from calls, below 0.
-    const iteration = -this.#lastSubscription;
+    const iteration = -this.#subscriptions.nextNumber();
     this.#writer.write([
       ask.requestMany,
       iteration,
@@ -335,58 +326,47 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     if (this.#state !== "open") throw closedError();
     const given = { concurrency: 64, ...options } as WorkerSubscribeOptions<never>;
     checkSubscribe(pattern, handler, given);
-    return this.#subscribe("respond", pattern, handler as unknown as Handler, given);
+    return this.#subscriptions.open("respond", pattern, handler as unknown as Handler, given);
   }
 
   /** Acknowledges the delivery with that `deliveryId`. */
   ack(deliveryId: string): Promise<void> {
-    return this.#settle(deliveryId, "ack", undefined);
+    return this.#subscriptions.settle(deliveryId, "ack", undefined);
   }
   /** Gives the delivery with that `deliveryId` back. */
   nack(deliveryId: string, options?: NackOptions): Promise<void> {
-    return this.#settle(deliveryId, "nack", options);
+    return this.#subscriptions.settle(deliveryId, "nack", options);
   }
   /** Gives up on the message of the delivery with that `deliveryId`. */
   reject(deliveryId: string, reason?: string): Promise<void> {
-    return this.#settle(deliveryId, "reject", reason);
+    return this.#subscriptions.settle(deliveryId, "reject", reason);
   }
   /** Gives the delivery with that `deliveryId` `ms` milliseconds from now. */
   extend(deliveryId: string, ms: number): Promise<void> {
-    return this.#settle(deliveryId, "extend", ms);
+    return this.#subscriptions.settle(deliveryId, "extend", ms);
   }
 
   /** Listens to an event of the broker, or of this client (`error` of a handler here, `closed`). */
   on<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
-    if (typeof listener !== "function") {
-      throw brokerError("ERR_INVALID_OPTION", `a listener for ${JSON.stringify(name)} must be a function`);
-    }
-    this.#listen(name, listener as Listener, listener as Listener);
+    this.#events.on(name, listener);
     return this;
   }
 
   /** Listens to the next event of that name, and to no more. */
   once<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
-    const once: Listener = (...args) => {
-      this.off(name, listener);
-      (listener as Listener)(...args);
-    };
-    this.#listen(name, listener as Listener, once);
+    this.#events.once(name, listener);
     return this;
   }
 
   /** Stops listening. */
   off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this {
-    const listeners = this.#listeners.get(name);
-    if (listeners?.delete(listener as Listener) === true && listeners.size === 0) {
-      this.#listeners.delete(name);
-      if (this.#state !== "closed" && isForwarded(name)) this.#writer.write([ask.event, name, false]);
-    }
+    this.#events.off(name, listener);
     return this;
   }
 
   /** Tells an `error` event of this client. */
   reportError(error: unknown, context: ErrorContext): void {
-    this.#tellError(error, context);
+    this.#events.tellError(error, context);
   }
 
   /**
@@ -405,120 +385,16 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   /** @internal There is a link: what waited for it goes. */
   attach(link: Link, onClosed: () => void): void {
-    if (this.#state === "closed") {
-      link.close();
-      return;
-    }
-    this.#link = link;
     this.#onClosed = onClosed;
-    link.start({
+    this.#link.attach(link, {
       batch: (batch) => this.#read(batch),
       closed: () => this.#end(brokerError("ERR_BROKER_CLOSED", "the link to the broker has ended; connect again")),
     });
-    link.hold(this.#holders > 0);
-    for (const { batch, transfer } of this.#unsent) link.send(batch, transfer);
-    this.#unsent = [];
   }
 
   /** @internal Nobody answered. */
   fail(error: Error): void {
     this.#end(error);
-  }
-
-  #subscribe(
-    kind: SubscriptionKind,
-    pattern: string | readonly string[],
-    handler: Handler | undefined,
-    options: WorkerSubscribeOptions<never>,
-  ): RemoteSubscription<never> {
-    this.#lastSubscription += 1;
-    const id = this.#lastSubscription;
-    const patterns = [...new Set(typeof pattern === "string" ? [pattern] : pattern)];
-    const name = options.durable ?? options.group ?? options.name ?? `${this.#id}-${id}`;
-    const { concurrency = 1, maxInFlight = 64, ack } = options;
-    let taker: PushTaker | PullTaker;
-    if (handler === undefined) {
-      taker = new PullTaker({
-        maxInFlight,
-        inFlight: () => subscription.inFlight,
-        fetchNow: (count) => this.#calls.make((call) => [ask.fetchNow, call, id, count]),
-        hold: () => this.#hold(),
-        after: (ms, run) => this.#deadlines.after(ms, run, true),
-      });
-    } else {
-      const mostWindow = ack === "none" && kind === "push" ? maxUnacknowledgedWindow : maxInFlight;
-      taker = new PushTaker(kind === "respond" ? (message) => this.#respond(id, handler, message) : handler, {
-        concurrency,
-        leastWindow: kind === "feed" ? maxInFlight : concurrency,
-        mostWindow: kind === "respond" ? concurrency : mostWindow,
-        isByKey: options.orderBy === "key",
-        after: (ms, run) => this.#deadlines.after(ms, run),
-      });
-    }
-    const wire = toWireOptions(options);
-    const sent =
-      kind === "respond"
-        ? { ...wire, options: { ...wire.options, concurrency } }
-        : options.group === undefined && options.name === undefined && options.durable === undefined
-          ? { ...wire, options: { ...wire.options, name } }
-          : wire;
-    const accepted = this.#calls.make(
-      (call) => [ask.subscribe, call, kind, id, patterns, sent, taker.firstCredits],
-      undefined,
-      (answer) => subscription.accept(answer as Accepted),
-    );
-    const subscription: RemoteSubscription = new RemoteSubscription(
-      {
-        id: this.#id,
-        write: (frame) => this.#writer.write(frame),
-        call: (frame) => this.#calls.make(frame),
-        flush: () => this.#writer.flush(),
-        nonce: () => this.#nonce,
-        reply: (message, data, given) => this.#reply(message, data, given),
-        failed: (error, of, message) => {
-          if (kind !== "feed") this.#tellError(error, { during: "handler", subscription: of, message });
-        },
-        hold: () => this.#hold(),
-        lost: (deliveryId) => {
-          this.#lostIds.add(deliveryId);
-          if (this.#lostIds.size <= lostIdsKept) return;
-          const [oldest] = this.#lostIds;
-          this.#lostIds.delete(oldest as string);
-        },
-        forget: (one) => this.#subscriptions.delete(one),
-      },
-      {
-        id,
-        name,
-        patterns,
-        group: options.group,
-        durable: options.durable,
-        ack,
-        ackTimeoutMs: options.ackTimeout,
-        isRespond: kind === "respond",
-        taker,
-        accepted,
-        signal: options.signal,
-      },
-    );
-    this.#subscriptions.set(id, subscription);
-    subscription.ready.catch((error: unknown) => {
-      if (this.#state === "open") this.#tellError(error, { during: "handler", subscription: name });
-    });
-    return subscription as unknown as RemoteSubscription<never>;
-  }
-
-  /** Runs a responder, and sends what it makes of a request. */
-  async #respond(id: number, handler: Handler, message: Message): Promise<void> {
-    const { number } = message as RemoteMessage;
-    let frame: readonly unknown[];
-    try {
-      const answer = await handler(message);
-      frame = [ask.answer, id, number, false, answer === undefined ? null : answer];
-    } catch (error) {
-      frame = [ask.answer, id, number, true, toWireError(error)];
-    }
-    if (this.#state !== "closed") this.#writer.write(frame);
   }
 
   #reply(message: Message, data: unknown, options: ReplyOptions = {}): Promise<void> {
@@ -535,80 +411,6 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     if (this.#state === "closed") return quietly(closedError());
     const given = correlationId === undefined ? options : { ...options, correlationId };
     return this.#calls.make((call) => [ask.reply, call, replyTo, data, given]) as Promise<void>;
-  }
-
-  #settle(deliveryId: string, decision: WireDecision, argument: unknown): Promise<void> {
-    if (this.#state === "closed") return quietly(closedError());
-    const own = typeof deliveryId === "string" && deliveryId.startsWith(`${this.#id}/`);
-    const [, subscription, number] = own ? deliveryId.split("/") : [];
-    if (!own) {
-      const settled = this.#calls.make((call) => [ask.settleById, call, deliveryId, decision, argument]);
-      settled.catch(() => undefined);
-      return settled as Promise<void>;
-    }
-    const message = this.#subscriptions.get(Number(subscription))?.find(Number(number));
-    if (message === undefined && this.#lostIds.has(deliveryId)) {
-      return quietly(
-        brokerError(
-          "ERR_DELIVERY_EXPIRED",
-          `delivery ${JSON.stringify(deliveryId)} was taken back (ack timeout or end of the subscription); raise ackTimeout, or extend it in time`,
-          { deliveryId },
-        ),
-      );
-    }
-    if (message === undefined) {
-      return quietly(
-        brokerError(
-          "ERR_ALREADY_SETTLED",
-          `no delivery ${JSON.stringify(deliveryId)} is in flight: it was settled already, or this client never had it`,
-          { deliveryId },
-        ),
-      );
-    }
-    if (decision === "ack") return message.ack();
-    if (decision === "nack") return message.nack(argument as NackOptions | undefined);
-    if (decision === "reject") return message.reject(argument as string | undefined);
-    return message.extend(argument as number);
-  }
-
-  /** A call whose caller may give up: rejects with the signal's reason, and tells the broker. */
-  #abortable(
-    signal: AbortSignal | undefined,
-    frame: (call: number, hasSignal: boolean) => readonly unknown[],
-    transfer?: readonly Transferable[],
-  ): Promise<unknown> {
-    if (signal === undefined) return this.#calls.make((call) => frame(call, false), transfer);
-    if (!(signal instanceof AbortSignal)) {
-      return Promise.reject(
-        brokerError("ERR_INVALID_OPTION", "option signal must be an AbortSignal", { option: "signal" }),
-      );
-    }
-    if (signal.aborted) return Promise.reject(signal.reason);
-    let number: number | null = null;
-    const called = this.#calls.make((call) => {
-      if (signal.aborted) return null;
-      number = call;
-      return frame(call, true);
-    }, transfer);
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        if (number !== null && this.#state !== "closed") this.#writer.write([ask.abort, number]);
-        called.catch(() => undefined);
-        reject(signal.reason);
-      };
-      signal.addEventListener("abort", onAbort, { once: true });
-      const stop = (): void => signal.removeEventListener("abort", onAbort);
-      called.then(
-        (value) => {
-          stop();
-          resolve(value);
-        },
-        (error: unknown) => {
-          stop();
-          reject(error);
-        },
-      );
-    });
   }
 
   #read(batch: readonly unknown[]): void {
@@ -696,7 +498,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         break;
       }
       case tell.event:
-        this.#tellEvent(frames.next() as BrokerEventName, frames.next() as readonly WireArgument[]);
+        this.#events.told(frames.next() as BrokerEventName, frames.next() as readonly WireArgument[]);
         break;
       case tell.closed:
         this.#end(fromWireError(frames.next() as WireError) as Error, false);
@@ -704,45 +506,6 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
       default:
         throw brokerError("ERR_INVALID_MESSAGE", `the worker protocol has no operation ${String(operation)}`);
     }
-  }
-
-  #tellEvent(name: BrokerEventName, args: readonly WireArgument[]): void {
-    this.#eventsRead += 1;
-    if (this.#eventsRead >= 256) {
-      this.#writer.write([ask.eventCredit, this.#eventsRead]);
-      this.#eventsRead = 0;
-    }
-    this.#emit(
-      name,
-      args.map((arg) => fromWireArgument(arg, this.#readOnly)),
-    );
-  }
-
-  #listen(name: BrokerEventName, listener: Listener, called: Listener): void {
-    let listeners = this.#listeners.get(name);
-    if (listeners === undefined) {
-      listeners = new Map();
-      this.#listeners.set(name, listeners);
-      if (this.#state !== "closed" && isForwarded(name)) this.#writer.write([ask.event, name, true]);
-    }
-    listeners.set(listener, called);
-  }
-
-  #emit(name: BrokerEventName, args: readonly unknown[]): void {
-    for (const called of [...(this.#listeners.get(name)?.values() ?? [])]) {
-      try {
-        called(...(args as never[]));
-      } catch (error) {
-        if (name === "error") warn(error);
-        else this.#tellError(error, { during: "listener" });
-      }
-    }
-  }
-
-  #tellError(error: unknown, context: BrokerEvents["error"][1]): void {
-    if (this.#state === "closed") return;
-    if ((this.#listeners.get("error")?.size ?? 0) > 0) this.#emit("error", [error, context]);
-    else warn(error);
   }
 
   /** A frame could not be cloned. */
@@ -761,23 +524,11 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     this.#calls.reject(first as number, refusal);
   }
 
-  #hold(): () => void {
-    this.#holders += 1;
-    if (this.#holders === 1) this.#link?.hold(true);
-    let isHeld = true;
-    return () => {
-      if (!isHeld) return;
-      isHeld = false;
-      this.#holders -= 1;
-      if (this.#holders === 0 && this.#state !== "closed") this.#link?.hold(false);
-    };
-  }
-
   async #close(options: CloseOptions): Promise<CloseResult> {
     const { drain = true, timeout = 5_000 } = options;
     if (this.#state === "open") this.#state = "draining";
-    const subscriptions = [...this.#subscriptions.values()];
-    if (drain && this.#link !== null && (this.#state as RemoteBrokerState) !== "closed") {
+    const subscriptions = this.#subscriptions.all();
+    if (drain && this.#link.isAttached && (this.#state as RemoteBrokerState) !== "closed") {
       let cancel = (): void => undefined;
       const late = new Promise<void>((resolve) => {
         cancel = this.#deadlines.after(timeout, resolve, true);
@@ -798,8 +549,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
 
   /** Waits until the broker's side has heard it: a thread that ended before would count as lost. */
   async #sayGoodbye(): Promise<void> {
-    if (this.#link === null) return;
-    const release = this.#hold();
+    if (!this.#link.isAttached) return;
+    const release = this.#link.keepAlive();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, goodbyeMs);
@@ -816,33 +567,17 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#deadlines.end();
-    for (const subscription of [...this.#subscriptions.values()]) subscription.close(isFailure ? error : undefined);
-    this.#subscriptions.clear();
+    this.#subscriptions.end(isFailure ? error : undefined);
     this.#calls.failAll(error);
     this.#rejectReady(error);
     this.#aborts.abort(error);
-    this.#unsent = [];
-    this.#link?.close();
+    this.#link.close();
     this.#onClosed();
     this.#resolveOver();
-    this.#emit("closed", []);
-    this.#listeners.clear();
+    this.#events.end();
   }
-}
-
-/** Every event comes from the broker but those a client has of its own. */
-function isForwarded(name: BrokerEventName): boolean {
-  return name !== "closed" && name !== "error";
 }
 
 function closedError(): Error {
   return brokerError("ERR_BROKER_CLOSED", "this client of the broker is closed (or closing); connect again");
-}
-
-function warn(error: unknown): void {
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.emitWarning(`a handler threw, and nobody listens for the client's "error" event: ${text}`, {
-    type: "InProcBrokerWarning",
-    code: "INPROC_BROKER_UNHEARD_ERROR",
-  });
 }
