@@ -4,7 +4,6 @@ import type { Attempt } from "../message/delivery.js";
 import type { MessageRecord } from "../message/message.js";
 import { fulfilled } from "../message/message.js";
 import { isLate } from "../message/thenable.js";
-import { fulfilled } from "../message/message.js";
 import type { TimerLine } from "./timers.js";
 
 /** Why a message was given up on. */
