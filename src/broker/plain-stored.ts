@@ -38,11 +38,23 @@ export class PlainStored {
   readonly #host: PlainStoredHost;
   readonly #line: StoreLine;
   readonly #isTransparent: boolean;
+  /** Kept, and never read: see `keptShapes`. */
+  readonly shape: Submission;
 
   constructor(host: PlainStoredHost, line: StoreLine) {
     this.#host = host;
     this.#line = line;
     this.#isTransparent = host.publisher.isTransparent;
+    const route: Route<TopicFacts> | null = null;
+    this.shape = new PlainSubmission(
+      host,
+      route as unknown as Route<TopicFacts>,
+      null,
+      0,
+      defaultPriority,
+      null,
+      undefined,
+    );
   }
 
   /** The message's way into the store and to its receipt; null: take the long one. Throws what refuses the message as it is. */

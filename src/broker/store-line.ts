@@ -1,5 +1,6 @@
 import { Ring } from "../collections/ring.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
+import { fulfilled } from "../message/message.js";
 import { tooManyHeld } from "./publish-errors.js";
 import type { Publisher } from "./publisher.js";
 import type { Settings } from "./settings.js";
@@ -37,6 +38,10 @@ interface Group {
   error: unknown;
 }
 
+function groupOf(stored: Promise<void>, first: Submission | null): Group {
+  return { stored, submissions: first === null ? [] : [first], next: 0, state: "writing", error: undefined };
+}
+
 /**
  * The order of what goes into the store: submissions begin one after the other, as soon as the store takes them, and are
  * carried out in that order, each when it is stored.
@@ -59,6 +64,8 @@ export class StoreLine {
   #left = 0;
   #isPumping = false;
   #refusal: { readonly error: unknown } | null = null;
+  /** Kept, and never read: see `keptShapes`. */
+  readonly shape = groupOf(fulfilled, null);
 
   constructor(host: StoreLineHost) {
     this.#host = host;
@@ -158,7 +165,7 @@ export class StoreLine {
     }
     const last = this.#last;
     if (last?.stored === stored && last.state === "writing") last.submissions.push(submission);
-    else this.#wait({ stored, submissions: [submission], next: 0, state: "writing", error: undefined });
+    else this.#wait(groupOf(stored, submission));
   }
 
   #wait(group: Group): void {

@@ -46,6 +46,17 @@ interface Unwritten {
   readonly needsSync: boolean;
 }
 
+function unwrittenOf(
+  lsn: number,
+  entry: WalEntry | null,
+  seq: number,
+  topic: string,
+  expiresAt: number | undefined,
+  needsSync: boolean,
+): Unwritten {
+  return { lsn, entry, seq, topic, expiresAt, needsSync };
+}
+
 /** What opening LevelDB takes, beyond its journal. */
 const reopenBytes = 64 * 1024;
 
@@ -55,6 +66,8 @@ export class EngineHands {
   database: KeyValueStore;
   /** In the log's buffer, in order. */
   readonly #unwritten: Unwritten[] = [];
+  /** Kept, and never read: V8 throws away the code for a shape of which there is no object left at a full collection. */
+  readonly shape: Unwritten = unwrittenOf(0, null, 0, "", undefined, false);
   onApplied: () => void = () => undefined;
   /** A write failed, and the database was not opened again since. */
   needsReopening = false;
@@ -66,12 +79,12 @@ export class EngineHands {
 
   /** An entry is in the log's buffer, as the record `lsn`. */
   willWrite(lsn: number, entry: WalEntry, needsSync: boolean): void {
-    this.#unwritten.push({ lsn, entry, seq: 0, topic: "", expiresAt: undefined, needsSync });
+    this.#unwritten.push(unwrittenOf(lsn, entry, 0, "", undefined, needsSync));
   }
 
   /** The same of a message by itself that is neither delayed nor retained, and has no dedup id. */
   willWriteMessage(lsn: number, { seq, topic, expiresAt }: MessageFacts, needsSync: boolean): void {
-    this.#unwritten.push({ lsn, entry: null, seq, topic, expiresAt, needsSync });
+    this.#unwritten.push(unwrittenOf(lsn, null, seq, topic, expiresAt, needsSync));
   }
 
   /** Everything through `lsn` is in the log, but for what a full disk refused. */

@@ -14,7 +14,8 @@ const child = "test/crash/store-child.ts";
 /** Writes the child and what it imports as JavaScript into a folder, and returns where the child is. */
 function compileChild(folder: string): string {
   const sources = ["src/errors.ts", child];
-  for (const part of ["src/platform", "src/persistence", "src/persistence/wal", "src/persistence/store", "src/topic"]) {
+  const stored = ["src/persistence", "src/persistence/wal", "src/persistence/store"];
+  for (const part of ["src/platform", "src/message", "src/topic", ...stored]) {
     for (const name of fs.readdirSync(join(root, part))) if (name.endsWith(".ts")) sources.push(`${part}/${name}`);
   }
   for (const source of sources) {

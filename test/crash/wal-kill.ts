@@ -15,7 +15,7 @@ const child = "test/crash/wal-child.ts";
 /** Writes the child and what it imports as JavaScript into a folder, and returns where the child is. */
 function compileChild(folder: string): string {
   const sources = ["src/errors.ts", child];
-  for (const part of ["src/platform", "src/persistence/wal"]) {
+  for (const part of ["src/platform", "src/message", "src/persistence/wal"]) {
     for (const name of fs.readdirSync(join(root, part))) if (name.endsWith(".ts")) sources.push(`${part}/${name}`);
   }
   for (const source of sources) {
