@@ -53,9 +53,11 @@ await broker.close();
 error in handler of jobs: Error: no luck
 delivery 1 failed, again in 5 ms
 dropped: news.old, overflow
+dead letter: news.old, overflow
 error in handler of jobs: Error: no luck
 dead letter: jobs.run, max-deliveries
 expired: news.new
+dead letter: news.new, expired
 traced: jobs.run, news.old, news.new
 {
   routed: 3,

@@ -277,10 +277,10 @@ Invoices
   stock: DESK-140 91, LAMP-02 87, CHAIR-7 91, MAT-01 86, ARM-3 88, CABLE-9 87
 
 Metrics
-  published 131, refused 2, nobody subscribed 0
-  handed over 139, of these again 10, nacked 12
+  published 132, refused 2, nobody subscribed 0
+  handed over 140, of these again 10, nacked 12
   transactions: 34 committed, 15 rolled back
-  copies: 130 = 124 delivered + 5 dead-lettered + 1 expired
+  copies: 131 = 125 delivered + 5 dead-lettered + 1 expired
   nothing vanished: true
 
 Closed: 0 undelivered, 0 unacknowledged

@@ -123,7 +123,7 @@ export interface BrokerOptions {
         readonly maxBytes?: number | undefined;
         /** Default 14 days. */
         readonly maxAge?: number | undefined;
-        /** What is kept; default `max-deliveries`, `rejected` and `handler-error`. */
+        /** What is kept; default all. Leave `expired` or `overflow` out where those losses are wanted, and many. */
         readonly reasons?: readonly DeadLetterReason[] | undefined;
       }
     | undefined;

@@ -211,7 +211,7 @@ function deadLetterSettings(
   const given = section("deadLetter", options, ["topic", "maxMessages", "maxBytes", "maxAge", "reasons"]);
   const topic = given.topic ?? "dlq";
   checkTopic(topic, limits);
-  const reasons = given.reasons ?? ["max-deliveries", "rejected", "handler-error"];
+  const reasons = given.reasons ?? deadLetterReasons;
   if (!Array.isArray(reasons)) throw invalid("deadLetter.reasons", "an array", reasons);
   for (const reason of reasons) oneOf("deadLetter.reasons", reason, deadLetterReasons);
   return {

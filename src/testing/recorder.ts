@@ -1,4 +1,4 @@
-import type { Decision, ErrorContext, InProcBroker, Message, Plugin } from "../index.js";
+import type { DeadLetterReason, Decision, ErrorContext, InProcBroker, Message, Plugin } from "../index.js";
 import type { AsyncContext } from "../platform/async-context.js";
 import { copyOf } from "./copy.js";
 import type { History, HistoryEntry, HistoryKind } from "./history.js";
@@ -74,7 +74,7 @@ export class Recorder {
       this.#record("expired", message, {});
     });
     on("dead-letter", ({ message, reason, subscription, error }) => {
-      const outcome = reason === "rejected" ? "rejected" : "dead";
+      const outcome = outcomeOfLetter(reason);
       const tracked = this.#host.ledger.get(message.seq);
       if (tracked !== undefined) this.#finish(tracked, this.#stateOf(tracked, subscription), outcome, error ?? reason);
       this.#record("deadLettered", message as Message, {
@@ -275,6 +275,12 @@ const noMessage = {
   key: undefined,
   priority: 4,
 };
+
+/** What expired or was dropped is that, also where it is kept as a dead letter. */
+function outcomeOfLetter(reason: DeadLetterReason): DeliveryOutcome {
+  if (reason === "expired" || reason === "rejected") return reason;
+  return reason === "overflow" ? "dropped" : "dead";
+}
 
 function outcomeOfDrop(reason: string): DeliveryOutcome {
   if (reason === "rejected") return "rejected";

@@ -23,7 +23,7 @@ const broker = await InProcBroker.open({
     reserveBytes: 1000,
   }),
   transactions: {},
-  deadLetter: {},
+  deadLetter: { reasons: ["rejected"] },
   dedup: { window: 3_600_000 },
   ack: { maxDeliveries: 1_000_000, backoff: () => 5 },
 });

@@ -61,7 +61,7 @@ async function compare(ledger: Ledger, path: string, random: () => number, hint:
   const clock = new ManualClock(Date.now());
   const broker = await InProcBroker.open({
     persistence: levelPersistence({ path, walBytes: 100_000, reserveBytes: 1000, recovery: "fail" }),
-    deadLetter: {},
+    deadLetter: { reasons: ["rejected"] },
     dedup: { window: 3_600_000 },
     memory: { maxBytes: 2 ** 32 },
     clock,

@@ -60,13 +60,14 @@ describe("matchers", () => {
       await t.clock.advance(100);
     });
     for (const view of [t, s]) {
-      expect(view).toHavePublished("*", { times: 7 });
+      expect(view).toHavePublished("*", { times: 9 });
       expect(view).toHaveScheduled("later");
       expect(view).toHaveDelivered("fails", { times: 2 });
       expect(view).toHaveAcked("works", { match: { id: 2 } });
       expect(view).toHaveNacked("fails", { times: 2 });
       expect(view).toHaveRejected("refused");
       expect(view).toHaveDeadLettered("refused", { reason: "rejected" });
+      expect(view).toHavePublished("dlq", { times: 4 });
       expect(view).toHaveDropped("full", { match: { id: 6 }, reason: "overflow" });
       expect(view).toHaveExpired("full", { match: { id: 5 } });
       expect(view).not.toHavePublished("payment.>");
