@@ -1,4 +1,4 @@
-import type { DeadLetterStats } from "../delivery/dead-letters.js";
+import type { DeadLetterStats } from "../delivery/dead-letter.js";
 import type { DropReason } from "../dispatch/queue-facts.js";
 
 /**
