@@ -59,7 +59,7 @@ export interface StoredMessage extends MessageFields {
 }
 
 /** A message was accepted. */
-export interface PublishOperation {
+interface PublishOperation {
   readonly type: "publish";
   readonly message: MessageToStore;
 }
@@ -101,7 +101,7 @@ export interface DurableOperation {
 }
 
 /** A message was given up on. The record is the caller's; the store keeps it by `id`. */
-export interface DeadLetterAddedOperation {
+interface DeadLetterAddedOperation {
   readonly type: "dead-letter-added";
   readonly id: string;
   readonly message: MessageToStore;
@@ -109,13 +109,13 @@ export interface DeadLetterAddedOperation {
   readonly facts: unknown;
 }
 
-export interface DeadLetterRemovedOperation {
+interface DeadLetterRemovedOperation {
   readonly type: "dead-letter-removed";
   readonly id: string;
 }
 
 /** A dedup id is taken though no message is stored under it. A stored message says so itself (`dedupId`). */
-export interface DedupOperation {
+interface DedupOperation {
   readonly type: "dedup";
   readonly dedupId: string;
   /** Of the first message under it. */
@@ -125,18 +125,18 @@ export interface DedupOperation {
 }
 
 /** Every dedup id that was taken so far is free. */
-export interface DedupClearedOperation {
+interface DedupClearedOperation {
   readonly type: "dedup-cleared";
 }
 
 /** A delayed message was delivered or cancelled. */
-export interface DelayedRemovedOperation {
+interface DelayedRemovedOperation {
   readonly type: "delayed-removed";
   readonly seq: number;
 }
 
 /** A topic keeps its last message no longer. */
-export interface RetainedClearedOperation {
+interface RetainedClearedOperation {
   readonly type: "retained-cleared";
   readonly topic: string;
 }
@@ -184,7 +184,7 @@ export interface DedupRecord {
   readonly at: number;
 }
 
-export interface DeadLetterRecord {
+interface DeadLetterRecord {
   readonly id: string;
   readonly message: StoredMessage;
   readonly facts: unknown;
