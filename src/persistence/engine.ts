@@ -31,7 +31,7 @@ import type { Durability, WalState } from "./wal/writer.js";
 
 export type { BacklogStats, StoreReport, StoreStats } from "./reports.js";
 
-/** What of the store's numbers memory knows. */
+/** What of the store's numbers memory knows: what the broker's port asks for, in the same shape. */
 export interface StoreFigures {
   readonly state: WalState;
   readonly durables: number;

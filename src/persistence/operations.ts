@@ -1,4 +1,10 @@
-/** What the store takes and gives: plain data, without a broker behind it. */
+/**
+ * What the store takes and gives: plain data, without a broker behind it.
+ *
+ * The broker declares the same shapes in its port (`broker/store-port.ts`), and the log in `wal/entries.ts`. They are apart by
+ * design: none of the three layers may name another's types, and the log's are what is on the disk, which must not follow a
+ * change of the others.
+ */
 import type { UndecodedPayload } from "../message/undecoded-payload.js";
 import type { SettleOutcome } from "./wal/entries.js";
 
