@@ -103,7 +103,7 @@ module.exports = {
       comment: "The command looks after folders: it needs the store, and no broker.",
       severity: "error",
       from: { path: folder(command) },
-      to: { path: "^src/", pathNot: [errors, folder("topic", "persistence", command)] },
+      to: { path: "^src/", pathNot: [errors, folder("topic", "platform", "persistence", command)] },
     },
     {
       name: "nobody-needs-the-command",

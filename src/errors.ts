@@ -204,12 +204,7 @@ export function errorText(thrown: unknown): string {
   }
 }
 
-/** Throws when something that cannot be is: a bug of ours, never a caller's mistake (those have a code). */
-export function assert(condition: boolean, claim: string): asserts condition {
-  if (!condition) broken(claim);
-}
-
-/** Reports a broken invariant. */
+/** Reports a broken invariant: a bug of ours, never a caller's mistake (those have a code). */
 export function broken(claim: string): never {
   throw new Error(`inproc-broker: broken invariant: ${claim}`);
 }

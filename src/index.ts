@@ -53,7 +53,7 @@ export type {
   DeadLetters,
   DeadLetterStats,
   RedriveOptions,
-} from "./delivery/dead-letters.js";
+} from "./delivery/dead-letter.js";
 export type { ExponentialBackoffOptions } from "./delivery/retry-policy.js";
 export { exponentialBackoff, fixedBackoff } from "./delivery/retry-policy.js";
 export type { AckMode } from "./dispatch/consumer.js";

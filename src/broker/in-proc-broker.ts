@@ -1,4 +1,4 @@
-import type { DeadLetters } from "../delivery/dead-letters.js";
+import type { DeadLetters } from "../delivery/dead-letter.js";
 import type { Process } from "../dispatch/handler-consumer.js";
 import type { Subscription } from "../dispatch/subscription.js";
 import { brokerError, errorText, quote } from "../errors.js";

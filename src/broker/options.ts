@@ -1,4 +1,4 @@
-import type { DeadLetterReason } from "../delivery/dead-letters.js";
+import type { DeadLetterReason } from "../delivery/dead-letter.js";
 import type { AckMode } from "../dispatch/consumer.js";
 import type { OverflowPolicy } from "../dispatch/queue-facts.js";
 import type { RateLimit } from "../dispatch/token-bucket.js";

@@ -6,13 +6,13 @@ import type { Route, Router } from "../dispatch/router.js";
 import type { MessageExtras, Stamp } from "../message/message.js";
 import { PublishedMessage } from "../message/message.js";
 import { defaultPriority, priorityNumber } from "../message/priority.js";
-import { isLate } from "../message/thenable.js";
 import type { Confirmation } from "./confirms.js";
 import type { Draft, Drafter } from "./draft.js";
 import type { PublishOptions } from "./options.js";
 import type { PlannerHost } from "./plan.js";
 import { Batch, Plan, Planner } from "./plan.js";
 import type { Plugin } from "./plugin.js";
+import { PublishAudience } from "./publish-audience.js";
 import { noMemory } from "./publish-errors.js";
 import type { Receipt, SubscriptionReport } from "./receipt.js";
 import { receiptOf } from "./receipt.js";
@@ -79,8 +79,7 @@ export class Publisher {
   readonly #stamps: TurnStamp;
   /** True where nothing sets a message apart but what its publisher says of it. */
   readonly isTransparent: boolean;
-  readonly #plugins: readonly Plugin[];
-  readonly #schedulePlugins: readonly Plugin[];
+  readonly #audience: PublishAudience;
   #lastSeq = 0;
 
   constructor(host: PublisherHost, drafter: Drafter) {
@@ -91,9 +90,8 @@ export class Publisher {
     this.#drafter = drafter;
     this.#planner = new Planner(host, (draft, confirmation) => this.#messageOf(draft, confirmation));
     this.#stamps = host.stamps;
-    this.#plugins = host.settings.plugins.filter((plugin) => plugin.onPublished !== undefined);
-    this.#schedulePlugins = host.settings.plugins.filter((plugin) => plugin.onScheduled !== undefined);
-    this.isTransparent = drafter.isTransparent && this.#plugins.length === 0 && !host.router.limitsTopics;
+    this.#audience = new PublishAudience(host.settings.plugins, (plugin, error) => host.pluginFailed(plugin, error));
+    this.isTransparent = drafter.isTransparent && !this.#audience.hearsPublishes && !host.router.limitsTopics;
   }
 
   /** The id of a message that is not published yet. */
@@ -273,7 +271,7 @@ export class Publisher {
     const waits: Promise<unknown>[] = [];
     for (const queue of targets)
       if (queue.offerAgain(message) === "full") waits.push(queue.offerHeld(message, signal, undefined));
-    this.#tellPublished(message, targets.length);
+    this.#audience.published(message, targets.length);
     if (waits.length > 0) await Promise.all(waits);
   }
 
@@ -304,7 +302,7 @@ export class Publisher {
     this.#countRouted(route, targets.length);
     for (const queue of targets) if (queue.offer(message) === "full") queue.offerExtra(message);
     if (message.extras?.isToRetain === true) this.#retainLate(message);
-    this.#tellPublished(message, targets.length);
+    this.#audience.published(message, targets.length);
   }
 
   #carryOutAll(plans: readonly (Plan | Receipt)[]): Accepted[] {
@@ -358,8 +356,14 @@ export class Publisher {
   #finish(plan: Plan): void {
     const { draft, message, targets } = plan;
     if (plan.isKept) this.#host.memory.release(message);
-    if (draft.due !== null) this.#tellScheduled(message, draft.due);
-    else if (this.#plugins.length > 0) this.#tellPublished(message, targets.length);
+    if (draft.due !== null) {
+      if (this.#audience.hearsSchedules) this.#audience.scheduled(message, this.#dateOf(draft.due));
+    } else if (this.#audience.hearsPublishes) this.#audience.published(message, targets.length);
+  }
+
+  #dateOf(due: NonNullable<Draft["due"]>): number {
+    const { timers } = this.#host;
+    return timers.dates.now() + (due.at - timers[due.on].now());
   }
 
   #duplicate(first: Receipt): Accepted {
@@ -398,29 +402,6 @@ export class Publisher {
     route.published += 1;
     if (matched === 0) this.counters.unrouted += 1;
     else this.counters.routedMessages += 1;
-  }
-
-  #tellPublished(message: PublishedMessage, matched: number): void {
-    for (const plugin of this.#plugins) {
-      try {
-        isLate(plugin.onPublished?.(message, matched), (error) => this.#host.pluginFailed(plugin, error));
-      } catch (error) {
-        this.#host.pluginFailed(plugin, error);
-      }
-    }
-  }
-
-  #tellScheduled(message: PublishedMessage, due: NonNullable<Draft["due"]>): void {
-    if (this.#schedulePlugins.length === 0) return;
-    const { timers } = this.#host;
-    const deliverAt = timers.dates.now() + (due.at - timers[due.on].now());
-    for (const plugin of this.#schedulePlugins) {
-      try {
-        isLate(plugin.onScheduled?.(message, deliverAt), (error) => this.#host.pluginFailed(plugin, error));
-      } catch (error) {
-        this.#host.pluginFailed(plugin, error);
-      }
-    }
   }
 }
 

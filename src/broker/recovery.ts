@@ -1,5 +1,6 @@
 /** What a store hands over when it is opened goes into the tables of the broker, by the ways that fill them later. */
-import type { DeadLetter, DeadLetterManager, DeadLetterReason } from "../delivery/dead-letters.js";
+import type { DeadLetter, DeadLetterReason } from "../delivery/dead-letter.js";
+import type { DeadLetterManager } from "../delivery/dead-letters.js";
 import type { DedupWindow } from "../delivery/dedup.js";
 import type { DelayedMessages } from "../delivery/delayed-messages.js";
 import type { Timers } from "../delivery/timers.js";

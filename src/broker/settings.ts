@@ -1,5 +1,5 @@
-import type { DeadLetterReason } from "../delivery/dead-letters.js";
-import { deadLetterReasons } from "../delivery/dead-letters.js";
+import type { DeadLetterReason } from "../delivery/dead-letter.js";
+import { deadLetterReasons } from "../delivery/dead-letter.js";
 import { exponentialBackoff } from "../delivery/retry-policy.js";
 import { quote } from "../errors.js";
 import type { Backoff } from "../message/delivery.js";

@@ -1,4 +1,5 @@
-import type { DeadLetter, DeadLetterManager } from "../delivery/dead-letters.js";
+import type { DeadLetter } from "../delivery/dead-letter.js";
+import type { DeadLetterManager } from "../delivery/dead-letters.js";
 import type { DedupWindow } from "../delivery/dedup.js";
 import type { DelayedMessages } from "../delivery/delayed-messages.js";
 import type { Timers } from "../delivery/timers.js";

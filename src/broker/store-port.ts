@@ -28,7 +28,7 @@ export interface Persistence {
 }
 
 /** What a store is told by the broker that opens it. */
-export interface StoreHost {
+interface StoreHost {
   readonly clock: Clock;
   readonly random: Random;
   /** How long and how many dedup ids are remembered. */
@@ -42,7 +42,7 @@ export interface StoreHost {
 /** `open`; `full`: no messages, but settles; `failed`: nothing, until it is opened again. */
 export type StoreState = "open" | "full" | "failed" | "closing" | "closed";
 
-export interface StoreTrouble {
+interface StoreTrouble {
   readonly kind: string;
   readonly message: string;
   readonly cause?: unknown;
@@ -123,7 +123,7 @@ export interface Recovered {
 }
 
 /** A page of what a durable has still to settle. */
-export interface BacklogPage {
+interface BacklogPage {
   readonly messages: readonly {
     readonly message: StoredFacts;
     /** Hand-overs so far. */

@@ -67,6 +67,6 @@ export function renumbered(message: PublishedMessage, seq: number): PublishedMes
 }
 
 /** A date as the log has it: a whole number that is not below 0. */
-export function wholeMs(ms: number): number {
+function wholeMs(ms: number): number {
   return Math.max(0, Math.ceil(ms));
 }

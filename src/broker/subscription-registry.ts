@@ -22,6 +22,7 @@ import type { Durables } from "./durables.js";
 import type { SubscribeOptions } from "./options.js";
 import type { PreparedSubscription } from "./prepared-subscription.js";
 import { requireSameSettings } from "./prepared-subscription.js";
+import { QueueDirectory } from "./queue-directory.js";
 import type { RetainedMessages } from "./retained.js";
 import type { Settings } from "./settings.js";
 import { historyPrefix, isPast, subscribeSettings } from "./subscribe-settings.js";
@@ -60,16 +61,13 @@ interface Entry {
  * member leaves hands what it holds to the others that want it.
  */
 export class SubscriptionRegistry implements SubscriptionOwner {
-  readonly queues = new Set<DeliveryQueue>();
+  readonly #directory = new QueueDirectory();
+  readonly queues: ReadonlySet<DeliveryQueue> = this.#directory.all;
   /** Counters of the queues that have gone. */
   readonly retired = new QueueCounters();
   readonly #host: RegistryHost;
   readonly #entries = new Map<Subscription, Entry>();
-  readonly #groups = new Map<string, DeliveryQueue[]>();
-  /** The queues that are no group's, by name. */
-  readonly #named = new Map<string, DeliveryQueue>();
   readonly #idleWaiters = new Map<QueueFacts, (() => void)[]>();
-  #lastNumber = 0;
 
   constructor(host: RegistryHost) {
     this.#host = host;
@@ -101,9 +99,9 @@ export class SubscriptionRegistry implements SubscriptionOwner {
       options,
       settings: subscribeSettings(options, process !== null, settings),
     };
-    this.#requireFreeName(prepared);
+    this.#directory.requireFreeName(prepared);
     if (options.durable !== undefined || isPast(options.from)) this.#requireStored(prepared);
-    const shared = this.#sharedQueue(prepared);
+    const shared = this.#directory.sharedBy(prepared);
     if (shared !== undefined) requireSameSettings(shared, prepared);
     return prepared;
   }
@@ -122,7 +120,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
   add(prepared: PreparedSubscription): Subscription {
     const { dispatch } = this.#host;
     const { options, settings, process } = prepared;
-    let queue = this.#sharedQueue(prepared);
+    let queue = this.#directory.sharedBy(prepared);
     const isNew = queue === undefined;
     queue ??= this.#openQueue(prepared);
     const consumer =
@@ -207,7 +205,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     const { queue } = consumer;
     subscription.close(error);
     queue.removeConsumer(consumer);
-    if (queue.consumers.length > 0 || this.#siblings(queue).length > 0) {
+    if (queue.consumers.length > 0 || this.#directory.siblings(queue).length > 0) {
       for (const delivery of consumer.flights()) this.#host.tracker.takeBack(delivery);
     }
     if (queue instanceof DurableQueue) return this.#leaveDurable(queue, consumer, options.deleteDurable === true);
@@ -218,7 +216,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
 
   /** Has a queue for a durable that nobody is connected to, so that it counts among those a message is for. */
   park(durable: string, patterns: readonly string[]): void {
-    if (this.#named.has(durable)) return;
+    if (this.#directory.named(durable) !== undefined) return;
     const settings = subscribeSettings({ durable }, false, this.#host.settings);
     const queue = this.#openDurable(durable, durable, patterns, settings.queue);
     this.#host.router.add(queue);
@@ -228,8 +226,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     const { router } = this.#host;
     const shard = router.shardOf(patterns[0] as string);
     const queue = (this.#host.durables() as Durables).openQueue(durable, name, patterns, shard, settings);
-    this.queues.add(queue);
-    this.#named.set(name, queue);
+    this.#directory.add(queue);
     return queue;
   }
 
@@ -277,8 +274,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
 
   #retire(queue: DeliveryQueue): void {
     this.#host.router.remove(queue);
-    this.queues.delete(queue);
-    this.#named.delete(queue.name);
+    this.#directory.remove(queue);
     addCounters(this.retired, queue.counters);
   }
 
@@ -314,45 +310,12 @@ export class SubscriptionRegistry implements SubscriptionOwner {
 
   /** The queue of that name, or of that subscription. */
   queueNamed(name: string): DeliveryQueue | undefined {
-    return this.#named.get(name) ?? this.#groups.get(name)?.[0];
+    return this.#directory.queueNamed(name);
   }
 
   /** The queue of that name, of a group the one that asks for this topic; undefined where none of that name does. */
   queueFor(name: string, topic: string): DeliveryQueue | undefined {
-    const named = this.#named.get(name);
-    const queues = named === undefined ? (this.#groups.get(name) ?? []) : [named];
-    return queues.find((queue) => queue.patterns.some((pattern) => matchesPattern(pattern, topic)));
-  }
-
-  #sharedQueue(prepared: PreparedSubscription): DeliveryQueue | undefined {
-    const { group, filter, durable } = prepared.options;
-    if (durable !== undefined) {
-      const queue = this.#named.get(durable);
-      return queue === undefined || queue.consumers.length === 0 ? undefined : queue;
-    }
-    if (group === undefined) return undefined;
-    return this.#groups
-      .get(group)
-      ?.find(
-        (queue) =>
-          queue.settings.filter === (filter ?? null) &&
-          queue.patterns.length === prepared.patterns.length &&
-          queue.patterns.every((pattern) => prepared.patterns.includes(pattern)),
-      );
-  }
-
-  /** A name says whose queue is meant, in confirms, dead letters and `peek`; so no two may have the same. */
-  #requireFreeName({ options }: PreparedSubscription): void {
-    const name = options.durable ?? options.group ?? options.name;
-    if (name === undefined) return;
-    const holder = this.queueNamed(name);
-    if (holder === undefined) return;
-    if (options.durable === undefined ? options.group !== undefined && holder.group === name : holder.isDurable) return;
-    throw invalid(
-      options.durable !== undefined ? "durable" : options.group === undefined ? "name" : "group",
-      `a name that no other subscription or group has (${quote(name)} is in use)`,
-      name,
-    );
+    return this.#directory.queueFor(name, topic);
   }
 
   #openQueue(prepared: PreparedSubscription): DeliveryQueue {
@@ -360,53 +323,28 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     const { group, name, durable, from } = prepared.options;
     if (durable !== undefined || isPast(from)) {
       // The queue that stood in for it while nobody was connected.
-      const parked = durable === undefined ? undefined : this.#named.get(durable);
+      const parked = durable === undefined ? undefined : this.#directory.named(durable);
       if (parked !== undefined) this.#retire(parked);
-      const ownName = durable ?? name ?? this.#newName();
+      const ownName = durable ?? name ?? this.#directory.newName();
       const stored = durable ?? (this.#host.durables() as Durables).newHistoryName();
       return this.#openDurable(stored, ownName, prepared.patterns, prepared.settings.queue);
     }
     const queue = new DeliveryQueue(
-      group ?? name ?? this.#newName(),
+      group ?? name ?? this.#directory.newName(),
       prepared.patterns,
       group ?? null,
       router.shardOf(prepared.patterns[0] as string),
       prepared.settings.queue,
       dispatch,
     );
-    this.queues.add(queue);
-    if (group === undefined) this.#named.set(queue.name, queue);
-    else {
-      const queues = this.#groups.get(group);
-      if (queues === undefined) this.#groups.set(group, [queue]);
-      else queues.push(queue);
-    }
+    this.#directory.add(queue);
     return queue;
-  }
-
-  /** A name of its own that nobody was given. */
-  #newName(): string {
-    for (;;) {
-      this.#lastNumber += 1;
-      const name = `subscription-${this.#lastNumber}`;
-      if (this.queueNamed(name) === undefined) return name;
-    }
-  }
-
-  #siblings(queue: DeliveryQueue): DeliveryQueue[] {
-    if (queue.group === null) return [];
-    return (this.#groups.get(queue.group) ?? []).filter((one) => one !== queue);
   }
 
   #closeQueue(queue: DeliveryQueue, last: Consumer): void {
     this.#host.router.remove(queue);
-    this.queues.delete(queue);
-    if (queue.group === null) this.#named.delete(queue.name);
-    const siblings = this.#siblings(queue);
-    if (queue.group !== null) {
-      if (siblings.length === 0) this.#groups.delete(queue.group);
-      else this.#groups.set(queue.group, siblings);
-    }
+    this.#directory.remove(queue);
+    const siblings = this.#directory.siblings(queue);
     for (const delivery of last.flights()) {
       this.#host.tracker.forget(delivery);
       void queue.finish(delivery, "unsubscribed");

@@ -1,5 +1,5 @@
 import type { GiveUpReason } from "../delivery/ack-tracker.js";
-import type { DeadLetter, DeadLetterReason } from "../delivery/dead-letters.js";
+import type { DeadLetter, DeadLetterReason } from "../delivery/dead-letter.js";
 import { DeadLetterManager } from "../delivery/dead-letters.js";
 import type { Timers } from "../delivery/timers.js";
 import { DurableQueue } from "../dispatch/durable-queue.js";

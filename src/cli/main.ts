@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { once } from "node:events";
+import { systemClock } from "../platform/clock.js";
 import { run } from "./run.js";
 
 const { stdout, stderr, stdin } = process;
@@ -16,5 +17,6 @@ process.exitCode = await run(process.argv.slice(2), {
   },
   err: (text) => void stderr.write(text),
   isWatched: stderr.isTTY,
+  clock: systemClock,
   input: stdin,
 });

@@ -123,7 +123,7 @@ async function execute(
   const progress = new ProgressLine(
     (text) => terminal.err(text),
     terminal.isWatched,
-    () => performance.now(),
+    () => terminal.clock.monotonic(),
   );
   const text = (name: string): string | undefined => {
     const value = values[name];

@@ -5,8 +5,8 @@ const initialCapacity = 8;
 const keptCapacity = 1024;
 
 /**
- * A double-ended queue in one circular array: every operation at either end is amortised O(1), and a steady
- * flow of items allocates nothing.
+ * A queue in one circular array, which also gives its last item back: every operation at either end is amortised O(1),
+ * and a steady flow of items allocates nothing.
  *
  * The array doubles when it is full, and shrinks to a quarter once seven eighths of it are unused. It is half
  * empty and half full after either step, so neither can follow on the other before the number of items has
@@ -39,16 +39,6 @@ export class Ring<T> {
     let slots = this.#slots;
     if (this.#length === slots.length) slots = this.#resize(slots.length * 2);
     slots[(this.#head + this.#length) & (slots.length - 1)] = item;
-    this.#length += 1;
-  }
-
-  /** Adds an item before the first. */
-  unshift(item: T): void {
-    let slots = this.#slots;
-    if (this.#length === slots.length) slots = this.#resize(slots.length * 2);
-    const head = (this.#head - 1) & (slots.length - 1);
-    slots[head] = item;
-    this.#head = head;
     this.#length += 1;
   }
 

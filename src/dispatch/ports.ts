@@ -9,7 +9,7 @@ import type { DropReason, QueueFacts } from "./queue-facts.js";
 import type { Scheduler } from "./scheduler.js";
 
 /** Deadlines in one time base; `Timers` has two. */
-export interface TimerPort {
+interface TimerPort {
   now(): number;
   after(delayMs: number, task: TimerTask): TimerEntry<TimerTask>;
   at(deadline: number, task: TimerTask): TimerEntry<TimerTask>;

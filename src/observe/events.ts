@@ -1,5 +1,5 @@
 import { EventEmitter } from "eventemitter3";
-import type { DeadLetter } from "../delivery/dead-letters.js";
+import type { DeadLetter } from "../delivery/dead-letter.js";
 import type { DropReason } from "../dispatch/queue-facts.js";
 import type { Message } from "../message/message.js";
 import { isLate } from "../message/thenable.js";

@@ -1,4 +1,4 @@
-import type { DeadLetterStats } from "../delivery/dead-letters.js";
+import type { DeadLetterStats } from "../delivery/dead-letter.js";
 import type { DropReason } from "../dispatch/queue-facts.js";
 
 /**
@@ -94,6 +94,7 @@ export interface MetricsSnapshot {
   readonly deadLetters: DeadLetterStats | undefined;
 }
 
+// The broker's port (`StoreMetrics`) has the same shape; it is above this layer, so its type may not be named here.
 /** A store's figures, as far as they cost no look at its files. */
 export interface StoreMetricsView {
   /** `open`; `full`: no messages, but settles; `failed`: nothing; `closing`, `closed`. */

@@ -3,7 +3,7 @@ import { backlogOf, pendingPage } from "./backlog.js";
 import type { BacklogParts } from "./backlog.js";
 import { backUp, folderBytes } from "./backup.js";
 import type { BackupResult } from "./backup.js";
-import type { Checkpointer, CheckpointResult } from "./checkpoint.js";
+import type { CheckpointResult } from "./checkpoint.js";
 import type { PayloadCodec } from "./codec.js";
 import { toLogEntry } from "./entry-mapping.js";
 import type { History } from "./history.js";
@@ -25,12 +25,13 @@ import type { BacklogStats, StoreReport, StoreStats } from "./reports.js";
 import type { Retention } from "./retention.js";
 import type { StoreState } from "./state.js";
 import type { OperationEntry, WalEntry } from "./wal/entries.js";
+import { Upkeep } from "./upkeep.js";
 import type { Wal } from "./wal/open.js";
 import type { Durability, WalState } from "./wal/writer.js";
 
 export type { BacklogStats, StoreReport, StoreStats } from "./reports.js";
 
-/** What of the store's numbers memory knows. */
+/** What of the store's numbers memory knows: what the broker's port asks for, in the same shape. */
 export interface StoreFigures {
   readonly state: WalState;
   readonly durables: number;
@@ -45,8 +46,6 @@ export interface StoreFigures {
 }
 
 type EngineState = "open" | "closing" | "closed";
-
-const retryMs = 1000;
 
 /**
  * The store: a log that everything goes through, and a database for what outlives a checkpoint. It knows messages by
@@ -68,24 +67,15 @@ export class StoreEngine {
   readonly #payloads: PayloadCodec;
   readonly #history: History;
   readonly #retention: Retention;
-  readonly #checkpointer: Checkpointer;
   readonly #wal: Wal;
   readonly #releaseLock: () => Promise<void>;
   readonly #hands: EngineHands;
   readonly #backlog: BacklogParts;
+  readonly #upkeep: Upkeep;
   #state: EngineState = "open";
   #closing: Promise<void> | undefined;
-  /** Checkpoints, backups and compactions take turns. */
-  #work: Promise<unknown> = Promise.resolve();
-  #cancelTimer: (() => void) | undefined;
-  #isCheckpointDue = false;
   #catchingUp: Promise<void> | undefined;
   #lastAppendedSeq: number;
-  #bytesAfterCheckpoint = 0;
-  #freedBytes = 0;
-  #checkpoints = 0;
-  #failedCheckpoints = 0;
-  #lastCheckpoint: CheckpointResult | undefined;
 
   /** What the store knew when it was opened. Let go of it (`forgetRecovered`) once it is taken over. */
   recovered: RecoveredState;
@@ -97,7 +87,6 @@ export class StoreEngine {
     this.#payloads = parts.payloads;
     this.#history = parts.history;
     this.#retention = parts.retention;
-    this.#checkpointer = parts.checkpointer;
     this.#wal = parts.wal;
     this.#hands = parts.hands;
     this.#releaseLock = releaseLock;
@@ -110,9 +99,7 @@ export class StoreEngine {
     this.recovered = parts.recovered;
     this.recoveryReport = parts.report;
     this.#lastAppendedSeq = parts.state.lastSeq;
-    this.#bytesAfterCheckpoint = this.#wal.writer.bytes;
-    this.#hands.onApplied = () => this.#onApplied();
-    this.#onApplied();
+    this.#upkeep = new Upkeep(parts, () => this.#requireOpen());
   }
 
   /**
@@ -316,27 +303,12 @@ export class StoreEngine {
 
   /** Moves what is still needed into the database and lets the log's old segments go. Comes by itself; this does it at once. */
   checkpoint(): Promise<CheckpointResult> {
-    return this.#inTurn(() => this.#checkpoint(false));
+    return this.#upkeep.checkpoint();
   }
 
   /** Gives back all the room that can be given back: a checkpoint, blocks without what is settled, the database compacted. */
-  async compact(): Promise<void> {
-    await this.#inTurn(async () => {
-      await this.#wal.writer.rotate();
-      await this.#checkpoint(true);
-      await this.#compactDatabase();
-      this.#freedBytes = 0;
-    });
-  }
-
-  /** LevelDB keeps the failure of a compaction in the background until it is opened again, though there is room by now. */
-  async #compactDatabase(): Promise<void> {
-    try {
-      await this.#hands.database.compact();
-    } catch {
-      await this.#reopenDatabase();
-      await this.#hands.database.compact();
-    }
+  compact(): Promise<void> {
+    return this.#upkeep.compact();
   }
 
   /**
@@ -344,7 +316,7 @@ export class StoreEngine {
    * appended before the call is in it. A restore is a copy. Rejects with `ERR_INVALID_OPTION` when the target exists.
    */
   backup(target: string): Promise<BackupResult> {
-    return this.#inTurn(() =>
+    return this.#upkeep.inTurn(() =>
       backUp({ settings: this.#settings, wal: this.#wal, database: this.#hands.database }, target),
     );
   }
@@ -352,52 +324,40 @@ export class StoreEngine {
   /** Figures that cost no look at the files. */
   figures(): StoreFigures {
     const { durables, index } = this.#store;
-    let messages = index.size;
-    let liveBytes = 0;
-    for (const { facts } of this.#store.blocks()) {
-      messages += facts.count;
-      liveBytes += facts.storedBytes;
-    }
+    const inBlocks = this.#store.blockTotals();
     const { bytes, bufferedBytes, syncs, syncMs } = this.#wal.writer.stats();
     return {
       state: this.state,
       durables: durables.size,
-      messages,
+      messages: index.size + inBlocks.messages,
       logBytes: bytes,
-      liveBytes: liveBytes + bytes,
+      liveBytes: inBlocks.storedBytes + bytes,
       bufferedBytes,
       syncs,
       syncMs: syncMs.total,
-      checkpoints: this.#checkpoints,
-      failedCheckpoints: this.#failedCheckpoints,
+      checkpoints: this.#upkeep.checkpoints,
+      failedCheckpoints: this.#upkeep.failedCheckpoints,
     };
   }
 
   async stats(): Promise<StoreStats> {
     const { topics, durables, index } = this.#store;
     const { path, machine } = this.#settings;
-    let blocks = 0;
-    let messagesInBlocks = 0;
-    let blockBytes = 0;
-    for (const { facts } of this.#store.blocks()) {
-      blocks++;
-      messagesInBlocks += facts.count;
-      blockBytes += facts.storedBytes;
-    }
+    const { blocks, messages, storedBytes } = this.#store.blockTotals();
     const log = this.#wal.writer.stats();
     return {
       lastSeq: this.#lastAppendedSeq,
       topics: topics.size,
       durables: durables.size,
       blocks,
-      messagesInBlocks,
+      messagesInBlocks: messages,
       messagesInLog: index.size,
-      liveBytes: blockBytes + log.bytes,
+      liveBytes: storedBytes + log.bytes,
       totalBytes: await folderBytes(this.#settings, ["wal", "level"]),
       freeBytes: await machine.fileSystem.freeBytes(path),
-      checkpoints: this.#checkpoints,
-      failedCheckpoints: this.#failedCheckpoints,
-      lastCheckpoint: this.#lastCheckpoint,
+      checkpoints: this.#upkeep.checkpoints,
+      failedCheckpoints: this.#upkeep.failedCheckpoints,
+      lastCheckpoint: this.#upkeep.lastCheckpoint,
       log,
     };
   }
@@ -413,12 +373,12 @@ export class StoreEngine {
 
   async #close(): Promise<void> {
     this.#transition("closing");
-    this.#cancelTimer?.();
+    const atRest = this.#upkeep.end();
     const problems: unknown[] = [];
     const note = (error: unknown): void => {
       problems.push(error);
     };
-    await this.#work.catch(() => undefined);
+    await atRest;
     await this.#wal.writer.close().catch(note);
     await this.#hands.database.close().catch(note);
     await this.#releaseLock().catch(note);
@@ -439,102 +399,6 @@ export class StoreEngine {
 
   #closedError(): Error {
     return brokerError("ERR_BROKER_CLOSED", "The store is closed", { path: this.#settings.path });
-  }
-
-  #inTurn<Value>(run: () => Promise<Value>): Promise<Value> {
-    const turn = this.#work.then(() => {
-      this.#requireOpen();
-      return run();
-    });
-    this.#work = turn.catch(() => undefined);
-    return turn;
-  }
-
-  /** After records were applied: is a checkpoint due? */
-  #onApplied(): void {
-    if (this.#state !== "open" || this.#isCheckpointDue) return;
-    const { walBytes, checkpointIntervalMs } = this.#settings;
-    const { bytes } = this.#wal.writer;
-    if (bytes >= walBytes && bytes - this.#bytesAfterCheckpoint >= walBytes / 4) {
-      this.#checkpointSoon();
-    } else if (this.#cancelTimer === undefined && this.#hands.hasNews(this.#checkpointer.about)) {
-      this.#cancelTimer = this.#settings.clock.schedule(checkpointIntervalMs, () => {
-        this.#cancelTimer = undefined;
-        this.#checkpointSoon();
-      });
-    }
-  }
-
-  #checkpointSoon(): void {
-    if (this.#isCheckpointDue || this.#state !== "open" || this.#wal.writer.state === "failed") return;
-    this.#isCheckpointDue = true;
-    this.#cancelTimer?.();
-    this.#cancelTimer = undefined;
-    this.#inTurn(() => this.#checkpoint(false)).then(
-      () => {
-        this.#isCheckpointDue = false;
-        this.#onApplied();
-      },
-      () => {
-        // It was told; the log keeps everything until one succeeds.
-        this.#isCheckpointDue = false;
-        if (this.#state !== "open") return;
-        this.#cancelTimer ??= this.#settings.clock.schedule(retryMs, () => {
-          this.#cancelTimer = undefined;
-          this.#checkpointSoon();
-        });
-      },
-    );
-  }
-
-  /** Files that were removed can be written to all the same: nobody would notice before the next opening. */
-  async #requireFolder(): Promise<void> {
-    const { path, machine } = this.#settings;
-    const last = `${path}/wal/${this.#wal.segments.at(-1)?.name ?? ""}`;
-    if ((await machine.fileSystem.stat(last)) !== undefined) return;
-    const text = `${last} is gone: somebody removed the store's folder while it was in use. What is written now is lost`;
-    throw brokerError("ERR_STORE_FAILED", text, { path });
-  }
-
-  /** False when there is no room for it. */
-  async #reopenDatabase(): Promise<boolean> {
-    const isOpen = await this.#hands.reopenDatabase(this.#settings);
-    if (isOpen) await this.#checkpointer.resolveDoubt();
-    return isOpen;
-  }
-
-  async #checkpoint(isThorough: boolean): Promise<CheckpointResult> {
-    try {
-      await this.#requireFolder();
-      if (this.#hands.needsReopening && !(await this.#reopenDatabase())) {
-        const { path } = this.#settings;
-        throw brokerError("ERR_STORE_FULL", `There is no room to open the database in ${path} again`, { path });
-      }
-      const result = await this.#checkpointer.run();
-      this.#checkpoints++;
-      this.#lastCheckpoint = result;
-      this.#bytesAfterCheckpoint = this.#wal.writer.bytes;
-      const { freedBytes } = await this.#checkpointer.retain(isThorough);
-      this.#freedBytes += freedBytes;
-      // LevelDB gives the room of removed values back only when it comes to rewrite the files they are in.
-      if (!isThorough && this.#freedBytes > Math.max(8 * 2 ** 20, this.#blockBytes())) {
-        this.#freedBytes = 0;
-        await this.#hands.database.compact();
-      }
-      return result;
-    } catch (cause) {
-      this.#failedCheckpoints++;
-      const message = "A checkpoint failed; the log keeps everything, and it is tried again";
-      this.#settings.onProblem({ kind: "checkpoint-failed", message, cause });
-      await this.#reopenDatabase().catch(() => undefined);
-      throw cause;
-    }
-  }
-
-  #blockBytes(): number {
-    let sum = 0;
-    for (const { facts } of this.#store.blocks()) sum += facts.storedBytes;
-    return sum;
   }
 }
 

@@ -48,7 +48,7 @@ export interface Plan {
   readonly isEnd: boolean;
 }
 
-export interface LogSource {
+interface LogSource {
   /** The records with the given numbers. */
   readThese(lsns: readonly number[]): AsyncGenerator<readonly WalRecord[], void, undefined>;
   /** Everything through it is on the disk. */

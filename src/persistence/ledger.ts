@@ -5,7 +5,7 @@
  */
 
 /** Kinds of value that are counted. A block's own bytes are missed when they are read: the facts about it say that there is one. */
-export const ledgerKinds = ["block", "durable", "delayed", "dead-letter", "dedup", "retained"] as const;
+const ledgerKinds = ["block", "durable", "delayed", "dead-letter", "dedup", "retained"] as const;
 
 export type LedgerKind = (typeof ledgerKinds)[number];
 

@@ -1,4 +1,10 @@
-/** What the store takes and gives: plain data, without a broker behind it. */
+/**
+ * What the store takes and gives: plain data, without a broker behind it.
+ *
+ * The broker declares the same shapes in its port (`broker/store-port.ts`), and the log in `wal/entries.ts`. They are apart by
+ * design: none of the three layers may name another's types, and the log's are what is on the disk, which must not follow a
+ * change of the others.
+ */
 import type { UndecodedPayload } from "../message/undecoded-payload.js";
 import type { SettleOutcome } from "./wal/entries.js";
 
@@ -59,7 +65,7 @@ export interface StoredMessage extends MessageFields {
 }
 
 /** A message was accepted. */
-export interface PublishOperation {
+interface PublishOperation {
   readonly type: "publish";
   readonly message: MessageToStore;
 }
@@ -101,7 +107,7 @@ export interface DurableOperation {
 }
 
 /** A message was given up on. The record is the caller's; the store keeps it by `id`. */
-export interface DeadLetterAddedOperation {
+interface DeadLetterAddedOperation {
   readonly type: "dead-letter-added";
   readonly id: string;
   readonly message: MessageToStore;
@@ -109,13 +115,13 @@ export interface DeadLetterAddedOperation {
   readonly facts: unknown;
 }
 
-export interface DeadLetterRemovedOperation {
+interface DeadLetterRemovedOperation {
   readonly type: "dead-letter-removed";
   readonly id: string;
 }
 
 /** A dedup id is taken though no message is stored under it. A stored message says so itself (`dedupId`). */
-export interface DedupOperation {
+interface DedupOperation {
   readonly type: "dedup";
   readonly dedupId: string;
   /** Of the first message under it. */
@@ -125,18 +131,18 @@ export interface DedupOperation {
 }
 
 /** Every dedup id that was taken so far is free. */
-export interface DedupClearedOperation {
+interface DedupClearedOperation {
   readonly type: "dedup-cleared";
 }
 
 /** A delayed message was delivered or cancelled. */
-export interface DelayedRemovedOperation {
+interface DelayedRemovedOperation {
   readonly type: "delayed-removed";
   readonly seq: number;
 }
 
 /** A topic keeps its last message no longer. */
-export interface RetainedClearedOperation {
+interface RetainedClearedOperation {
   readonly type: "retained-cleared";
   readonly topic: string;
 }
@@ -184,7 +190,7 @@ export interface DedupRecord {
   readonly at: number;
 }
 
-export interface DeadLetterRecord {
+interface DeadLetterRecord {
   readonly id: string;
   readonly message: StoredMessage;
   readonly facts: unknown;

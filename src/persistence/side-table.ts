@@ -13,7 +13,7 @@ interface Entry {
 }
 
 /** A value to be written. Whoever seals it says with which checksum. */
-export interface TablePut {
+interface TablePut {
   readonly key: Buffer;
   readonly value: Uint8Array;
   mark: number;

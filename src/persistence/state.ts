@@ -266,6 +266,19 @@ export class StoreState {
     for (const { blocks } of this.generations) yield* blocks;
   }
 
+  /** How many blocks there are, the messages in them, and the bytes they take in the database. */
+  blockTotals(): { readonly blocks: number; readonly messages: number; readonly storedBytes: number } {
+    let blocks = 0;
+    let messages = 0;
+    let storedBytes = 0;
+    for (const { facts } of this.blocks()) {
+      blocks++;
+      messages += facts.count;
+      storedBytes += facts.storedBytes;
+    }
+    return { blocks, messages, storedBytes };
+  }
+
   /** The durables, and what is consumed in their form. */
   everyDurable(): Durable[] {
     const hasConsumed = this.#isWorkQueue || this.consumed.settled.size > 0;

@@ -3,8 +3,8 @@ import { createCipheriv, createDecipheriv, createHmac, randomFillSync } from "no
 
 /** Bytes of a key, of the nonce and the tag that go with what it sealed. */
 export const keyBytes = 32;
-export const nonceBytes = 12;
-export const tagBytes = 16;
+const nonceBytes = 12;
+const tagBytes = 16;
 /** What sealing adds. */
 export const sealBytes = nonceBytes + tagBytes;
 

@@ -67,8 +67,6 @@ export interface FileSystem {
   lock(path: string): Promise<LockResult>;
 }
 
-export { systemErrorCode };
-
 /**
  * Makes a directory and those above it that are missing; returns what it made, the innermost first. Level by level, since Node
  * tries for ever where a parent is there and takes no new name, as in /proc.

@@ -55,10 +55,10 @@ export class KitBroker<Topics> extends InProcBroker<Topics> {
     data: DataOf<Topics, Topic>,
     options?: PublishOptions,
   ): Promise<Receipt> {
-    if (this.#kit.isPlainPublish() || options?.transaction !== undefined || this.#kit.isInternal(topic)) {
+    if (this.#kit.publishing.isPlain || options?.transaction !== undefined || this.#kit.isInternal(topic)) {
       return super.publish(topic, data, options);
     }
-    return this.#kit.publish(topic, (more) => super.publish(topic, data, { ...options, ...more }));
+    return this.#kit.publishing.publish(topic, (more) => super.publish(topic, data, { ...options, ...more }));
   }
 
   #confirmed<Topic extends TopicName<Topics>>(
@@ -129,7 +129,7 @@ export class KitBroker<Topics> extends InProcBroker<Topics> {
       handlerOrOptions as never,
       options as never,
     ) as unknown as Subscription<never>;
-    this.#kit.subscribed(subscription, isPush, isPush ? options : handlerOrOptions);
+    this.#kit.subscriptions.add(subscription, isPush, isPush ? options : handlerOrOptions);
     return subscription;
   }
 
@@ -137,7 +137,7 @@ export class KitBroker<Topics> extends InProcBroker<Topics> {
     const subscriptions = super.subscribeBatch(entries);
     for (const [index, subscription] of subscriptions.entries()) {
       const { handler, pattern: _, ...options } = entries[index] as SubscriptionEntry<Topics>;
-      this.#kit.subscribed(subscription as never, handler !== undefined, options);
+      this.#kit.subscriptions.add(subscription as never, handler !== undefined, options);
     }
     return subscriptions;
   }

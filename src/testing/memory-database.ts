@@ -1,5 +1,5 @@
 /** A change to a database: a value, or undefined to remove the key. */
-export interface DatabaseChange {
+interface DatabaseChange {
   readonly key: Buffer;
   readonly value: Buffer | undefined;
 }

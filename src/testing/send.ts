@@ -60,7 +60,7 @@ export async function outcomeOf(kit: Kit, receipt: Receipt, timeoutMs: number): 
       const tracked = kit.ledger.get(receipt.seq);
       if (tracked === undefined || isFinished(tracked)) return resultOf(tracked, receipt);
       timeout.signal.throwIfAborted();
-      if (kit.settings.mode === "manual" && (await kit.deliverOne())) continue;
+      if (kit.settings.mode === "manual" && (await kit.subscriptions.deliverOne())) continue;
       if (kit.clock.mode === "manual" && waitsForTime(tracked)) await kit.clock.runNext();
       else await activity(kit, timeout.signal);
     }

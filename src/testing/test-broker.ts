@@ -109,13 +109,13 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
     const running = Promise.resolve().then(run);
     // What the test runs may itself wait for what only time brings on: a publish that a fault delays.
     await Promise.race([running, kit.clock.settle()]).catch(() => undefined);
-    if (kit.clock.mode === "manual" && kit.heldPublishes > 0) await this.#playBackoffs(options);
+    if (kit.clock.mode === "manual" && kit.publishing.held > 0) await this.#playBackoffs(options);
     const { timeoutMs = kit.settings.timeoutMs } = options;
     const result = await kit.timeWaits.unlessStuck(running, timeoutMs, () =>
       timedOut(kit, `what was tracked has not come back, and nothing has happened for ${timeoutMs} real milliseconds`),
     );
     await kit.clock.settle();
-    if (kit.settings.mode === "manual") while (await kit.deliverOne());
+    if (kit.settings.mode === "manual") while (await kit.subscriptions.deliverOne());
     if (kit.clock.mode === "manual") await this.#playUntilIdle(options);
     else await whenIdle(kit, options);
     return new Session(result, kit.history.slice(begin));
@@ -139,7 +139,7 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
     const kit = this.#kit;
     const publishing = this.broker.publish(topic, data, publishOptions);
     if (!kit.faults.isEmpty) await Promise.race([publishing, kit.clock.settle()]);
-    if (kit.clock.mode === "manual" && kit.heldPublishes > 0) await this.#playBackoffs({});
+    if (kit.clock.mode === "manual" && kit.publishing.held > 0) await this.#playBackoffs({});
     const receipt = await inTime(publishing, timeoutMs, () =>
       timedOut(kit, `the publish on ${topic} has not resolved after ${timeoutMs} real milliseconds`),
     );
@@ -171,7 +171,7 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
    */
   async deliver(count = 1): Promise<number> {
     let delivered = 0;
-    while (delivered < count && (await this.#kit.deliverOne())) delivered += 1;
+    while (delivered < count && (await this.#kit.subscriptions.deliverOne())) delivered += 1;
     return delivered;
   }
 
@@ -322,7 +322,7 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
   async #playBackoffs({ includeScheduled = false, includeRetries = true }: KitIdleOptions): Promise<void> {
     const kit = this.#kit;
     for (;;) {
-      if (kit.settings.mode === "manual") while (await kit.deliverOne());
+      if (kit.settings.mode === "manual") while (await kit.subscriptions.deliverOne());
       if (!kit.waitsForTime(includeRetries, includeScheduled)) return;
       if ((await kit.clock.runNext()) === undefined) return;
     }

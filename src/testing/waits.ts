@@ -38,7 +38,7 @@ export async function whenIdle(kit: Kit, options: KitIdleOptions): Promise<void>
   try {
     await wait();
     // What a fault holds back is on its way too.
-    while (kit.heldPublishes > 0) {
+    while (kit.publishing.held > 0) {
       await activity(kit, timeout.signal);
       await wait();
     }
@@ -125,6 +125,6 @@ function outstanding(kit: Kit, broker: InProcBroker<never>): string {
   }
   const { scheduled } = broker.metrics.snapshot();
   if (scheduled > 0) lines.push(`  ${scheduled} scheduled for later`);
-  if (kit.heldPublishes > 0) lines.push(`  ${kit.heldPublishes} publishes held back by faults`);
+  if (kit.publishing.held > 0) lines.push(`  ${kit.publishing.held} publishes held back by faults`);
   return lines.length === 0 ? "  (nothing any more)" : lines.join("\n");
 }

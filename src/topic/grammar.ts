@@ -74,6 +74,8 @@ export function checkTopic(
 /**
  * Throws `ERR_INVALID_PATTERN` unless `pattern` can be subscribed to: a topic in which any token may be the
  * one-token wildcard, and the last the rest wildcard. A wildcard is a whole token, never a part of one.
+ *
+ * The same loop as `checkTopic`, but for wildcards, and apart from it: a topic that is seen for the first time pays for it.
  */
 export function checkPattern(
   pattern: unknown,

@@ -1,8 +1,7 @@
 // A process that publishes, consumes and commits is killed again and again; what it was told is what there is.
-import { spawn } from "node:child_process";
 import { expect, it } from "vitest";
 import type { Message } from "inproc-broker";
-import { root } from "../examples/run-node.js";
+import { runAndKill } from "../crash/killed-child.js";
 import { historyOf, openBroker, temporaryFolder } from "./fixture.js";
 
 const script = `
@@ -39,24 +38,7 @@ const script = `
   for (let worker = 0; worker < 20; worker += 1) void publisher(worker);
 `;
 
-function runAndKill(store: string, round: number, lineCount: number): Promise<string[]> {
-  return new Promise((resolve, reject) => {
-    const args = ["--input-type=module", "--eval", script, store, String(round)];
-    const running = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
-    let text = "";
-    let lines = 0;
-    running.stdout.setEncoding("utf8").on("data", (part: string) => {
-      text += part;
-      lines += part.split("\n").length - 1;
-      if (lines > lineCount) running.kill("SIGKILL");
-    });
-    running.on("error", reject);
-    running.on("close", (code) => {
-      if (code !== null) reject(new Error(`the child ended by itself, with ${code}`));
-      else resolve(text.slice(0, text.lastIndexOf("\n")).split("\n"));
-    });
-  });
-}
+const program = ["--input-type=module", "--eval", script];
 
 it("what publish acknowledged is there once and in order, what was settled never comes again, nothing is half", async () => {
   const path = temporaryFolder();
@@ -64,7 +46,7 @@ it("what publish acknowledged is there once and in order, what was settled never
   const settled = new Set<number>();
   const committed = new Set<number>();
   for (let round = 0; round < 5; round += 1) {
-    for (const line of await runAndKill(path, round, 200 + round * 150)) {
+    for (const line of await runAndKill([...program, path, String(round)], 200 + round * 150)) {
       const [kind, seq = "0"] = line.split(" ");
       if (kind === "p") published.add(Number(seq));
       else if (kind === "s") settled.add(Number(seq));

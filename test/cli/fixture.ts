@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { run } from "../../src/cli/run.js";
 import { StoreEngine } from "../../src/persistence/engine.js";
 import type { StoreOptions } from "../../src/persistence/options.js";
+import { ManualClock } from "../support/manual-clock.js";
 import { ack, durable, message, publish, range } from "../persistence/store/fixture.js";
 
 /** How a command ended. */
@@ -27,6 +28,7 @@ export async function command(
     },
     err: (text) => void (err += text),
     isWatched,
+    clock: new ManualClock(),
     input: partsOf(input),
   });
   return { code, out, err };

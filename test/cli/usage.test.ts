@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { commands } from "../../src/cli/run.js";
 import { nearest } from "../../src/cli/nearest.js";
+import { ProgressLine } from "../../src/cli/progress.js";
 import { temporaryFolder } from "../persistence/store/fixture.js";
+import { ManualClock } from "../support/manual-clock.js";
 import { command, fullStore } from "./fixture.js";
 
 describe("the command line", () => {
@@ -83,6 +85,26 @@ describe("the command line", () => {
       /^\r0 of \d+ blocks.*\r(\d+) of \1 blocks *\n$/s,
     );
     expect((await command(["verify", path, "--progress"])).err).toMatch(/^0 of \d+ blocks\n(\d+) of \1 blocks\n$/);
+  });
+
+  it("shows progress once in a fifth of a second, and how it ended", () => {
+    const clock = new ManualClock();
+    const shown: string[] = [];
+    const progress = new ProgressLine(
+      (text) => void shown.push(text),
+      false,
+      () => clock.monotonic(),
+    );
+    const show = (done: number): void => progress.show({ done, total: 4, unit: "blocks" });
+    show(0);
+    clock.block(199);
+    show(1);
+    clock.block(1);
+    show(2);
+    show(3);
+    show(4);
+    progress.end();
+    expect(shown).toEqual(["0 of 4 blocks\n", "2 of 4 blocks\n", "4 of 4 blocks\n"]);
   });
 
   it("takes the nearest name only when it is near", () => {

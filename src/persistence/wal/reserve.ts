@@ -60,7 +60,7 @@ export class Reserve {
   }
 }
 
-export const reserveName = "reserve";
+const reserveName = "reserve";
 
 /** Bytes that a compressing file system cannot make small (xorshift32). */
 function incompressible(length: number): Uint8Array {

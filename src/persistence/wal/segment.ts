@@ -5,7 +5,7 @@ import type { AppendFile, FileSystem } from "../../platform/file-system.js";
 import { readUint16, readUint32 } from "./record.js";
 
 /** The version of the format that this code writes, and the newest that it reads. */
-export const formatVersion = 1;
+const formatVersion = 1;
 
 /** Bytes before the first record: two copies of the header, so that damage to one loses nothing. */
 export const segmentHeaderBytes = 128;

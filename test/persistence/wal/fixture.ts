@@ -6,7 +6,7 @@ import type { WalRecord } from "../../../src/persistence/wal/scanner.js";
 import { randomFrom } from "../../support/faulty-file-system.js";
 
 /** A clock that a test moves. */
-export class TestClock {
+class TestClock {
   #now = 1_700_000_000_000;
   #timers: { at: number; run: () => void }[] = [];
 

@@ -1,0 +1,179 @@
+import { brokerError } from "../errors.js";
+import type { Checkpointer, CheckpointResult } from "./checkpoint.js";
+import type { EngineHands, EngineParts } from "./open-engine.js";
+import type { StoreSettings } from "./options.js";
+import type { StoreState } from "./state.js";
+import type { Wal } from "./wal/open.js";
+
+/** Between a checkpoint that failed and the next try. */
+const retryMs = 1000;
+
+/**
+ * What keeps an open store small: checkpoints when the log has grown or time has passed, a compaction of the database
+ * when enough was removed from it, and the turns that these and a backup take.
+ */
+export class Upkeep {
+  readonly #settings: StoreSettings;
+  readonly #store: StoreState;
+  readonly #checkpointer: Checkpointer;
+  readonly #wal: Wal;
+  readonly #hands: EngineHands;
+  readonly #requireOpen: () => void;
+  /** Checkpoints, backups and compactions take turns. */
+  #work: Promise<unknown> = Promise.resolve();
+  #cancelTimer: (() => void) | undefined;
+  #isCheckpointDue = false;
+  #isOver = false;
+  #bytesAfterCheckpoint: number;
+  #freedBytes = 0;
+  #checkpoints = 0;
+  #failedCheckpoints = 0;
+  #lastCheckpoint: CheckpointResult | undefined;
+
+  /** @param requireOpen throws once the store closes: a turn that comes only then is not taken */
+  constructor(parts: EngineParts, requireOpen: () => void) {
+    this.#settings = parts.settings;
+    this.#store = parts.state;
+    this.#checkpointer = parts.checkpointer;
+    this.#wal = parts.wal;
+    this.#hands = parts.hands;
+    this.#requireOpen = requireOpen;
+    this.#bytesAfterCheckpoint = parts.wal.writer.bytes;
+    this.#hands.onApplied = () => this.#onApplied();
+    this.#onApplied();
+  }
+
+  /** Checkpoints that succeeded since the store was opened. */
+  get checkpoints(): number {
+    return this.#checkpoints;
+  }
+
+  get failedCheckpoints(): number {
+    return this.#failedCheckpoints;
+  }
+
+  get lastCheckpoint(): CheckpointResult | undefined {
+    return this.#lastCheckpoint;
+  }
+
+  checkpoint(): Promise<CheckpointResult> {
+    return this.inTurn(() => this.#run(false));
+  }
+
+  compact(): Promise<void> {
+    return this.inTurn(async () => {
+      await this.#wal.writer.rotate();
+      await this.#run(true);
+      await this.#compactDatabase();
+      this.#freedBytes = 0;
+    });
+  }
+
+  /** Runs it after what has asked before, and before what asks later. Rejects where the store closes meanwhile. */
+  inTurn<Value>(run: () => Promise<Value>): Promise<Value> {
+    const turn = this.#work.then(() => {
+      this.#requireOpen();
+      return run();
+    });
+    this.#work = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** Begins nothing more by itself. Resolves once what is under way has ended. */
+  async end(): Promise<void> {
+    this.#isOver = true;
+    this.#cancelTimer?.();
+    await this.#work.catch(() => undefined);
+  }
+
+  /** After records were applied: is a checkpoint due? */
+  #onApplied(): void {
+    if (this.#isOver || this.#isCheckpointDue) return;
+    const { walBytes, checkpointIntervalMs } = this.#settings;
+    const { bytes } = this.#wal.writer;
+    if (bytes >= walBytes && bytes - this.#bytesAfterCheckpoint >= walBytes / 4) {
+      this.#checkpointSoon();
+    } else if (this.#cancelTimer === undefined && this.#hands.hasNews(this.#checkpointer.about)) {
+      this.#cancelTimer = this.#settings.clock.schedule(checkpointIntervalMs, () => {
+        this.#cancelTimer = undefined;
+        this.#checkpointSoon();
+      });
+    }
+  }
+
+  #checkpointSoon(): void {
+    if (this.#isCheckpointDue || this.#isOver || this.#wal.writer.state === "failed") return;
+    this.#isCheckpointDue = true;
+    this.#cancelTimer?.();
+    this.#cancelTimer = undefined;
+    this.inTurn(() => this.#run(false)).then(
+      () => {
+        this.#isCheckpointDue = false;
+        this.#onApplied();
+      },
+      () => {
+        // It was told; the log keeps everything until one succeeds.
+        this.#isCheckpointDue = false;
+        if (this.#isOver) return;
+        this.#cancelTimer ??= this.#settings.clock.schedule(retryMs, () => {
+          this.#cancelTimer = undefined;
+          this.#checkpointSoon();
+        });
+      },
+    );
+  }
+
+  /** Files that were removed can be written to all the same: nobody would notice before the next opening. */
+  async #requireFolder(): Promise<void> {
+    const { path, machine } = this.#settings;
+    const last = `${path}/wal/${this.#wal.segments.at(-1)?.name ?? ""}`;
+    if ((await machine.fileSystem.stat(last)) !== undefined) return;
+    const text = `${last} is gone: somebody removed the store's folder while it was in use. What is written now is lost`;
+    throw brokerError("ERR_STORE_FAILED", text, { path });
+  }
+
+  /** False when there is no room for it. */
+  async #reopenDatabase(): Promise<boolean> {
+    const isOpen = await this.#hands.reopenDatabase(this.#settings);
+    if (isOpen) await this.#checkpointer.resolveDoubt();
+    return isOpen;
+  }
+
+  async #run(isThorough: boolean): Promise<CheckpointResult> {
+    try {
+      await this.#requireFolder();
+      if (this.#hands.needsReopening && !(await this.#reopenDatabase())) {
+        const { path } = this.#settings;
+        throw brokerError("ERR_STORE_FULL", `There is no room to open the database in ${path} again`, { path });
+      }
+      const result = await this.#checkpointer.run();
+      this.#checkpoints += 1;
+      this.#lastCheckpoint = result;
+      this.#bytesAfterCheckpoint = this.#wal.writer.bytes;
+      const { freedBytes } = await this.#checkpointer.retain(isThorough);
+      this.#freedBytes += freedBytes;
+      // LevelDB gives the room of removed values back only when it comes to rewrite the files they are in.
+      if (!isThorough && this.#freedBytes > Math.max(8 * 2 ** 20, this.#store.blockTotals().storedBytes)) {
+        this.#freedBytes = 0;
+        await this.#hands.database.compact();
+      }
+      return result;
+    } catch (cause) {
+      this.#failedCheckpoints += 1;
+      const message = "A checkpoint failed; the log keeps everything, and it is tried again";
+      this.#settings.onProblem({ kind: "checkpoint-failed", message, cause });
+      await this.#reopenDatabase().catch(() => undefined);
+      throw cause;
+    }
+  }
+
+  /** LevelDB keeps the failure of a compaction in the background until it is opened again, though there is room by now. */
+  async #compactDatabase(): Promise<void> {
+    try {
+      await this.#hands.database.compact();
+    } catch {
+      await this.#reopenDatabase();
+      await this.#hands.database.compact();
+    }
+  }
+}
