@@ -2,7 +2,7 @@ import { HeldPublisher } from "../dispatch/held-publisher.js";
 import type { DeliverySource } from "../message/delivery.js";
 import { Delivery } from "../message/delivery.js";
 import type { MessageOrigin } from "../message/message.js";
-import { PublishedMessage } from "../message/message.js";
+import { MessageTraits, PublishedMessage, Stamp } from "../message/message.js";
 import { defaultPriority } from "../message/priority.js";
 import { receiptOf } from "./receipt.js";
 
@@ -17,7 +17,8 @@ const someDate = 1.5e12;
  * (`bench/micro/after-collection.mjs`).
  */
 export function keptShapes(origin: MessageOrigin): readonly object[] {
-  const message = new PublishedMessage("", null, defaultPriority, 0, 0, 0, { at: someDate, origin }, null);
+  const traits = new MessageTraits(new Stamp(someDate, origin), defaultPriority, 0, null);
+  const message = new PublishedMessage("", null, 0, 0, traits);
   const source: DeliverySource | null = null;
   return [
     message,

@@ -2,7 +2,7 @@ import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
 import type { Route, Router } from "../dispatch/router.js";
 import type { MessageExtras } from "../message/message.js";
-import { PublishedMessage } from "../message/message.js";
+import { MessageTraits, PublishedMessage } from "../message/message.js";
 import { defaultPriority, priorityNumber } from "../message/priority.js";
 import type { Draft, Drafter } from "./draft.js";
 import type { PublishOptions } from "./options.js";
@@ -144,7 +144,8 @@ class PlainSubmission implements Submission {
     const { bytes } = this;
     if (targets.length > 0 && !memory.hasRoom(bytes)) throw noMemory(memory, topic, bytes);
     const stamp = stamps.current ?? stamps.take();
-    return new PublishedMessage(topic, this.#data, this.#priority, publisher.nextSeq(), bytes, 0, stamp, this.#extras);
+    const traits = MessageTraits.of(stamp, this.#priority, 0, this.#extras);
+    return new PublishedMessage(topic, this.#data, publisher.nextSeq(), bytes, traits);
   }
 
   carryOut(): void {

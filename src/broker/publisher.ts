@@ -4,7 +4,7 @@ import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DeliveryQueue } from "../dispatch/queue.js";
 import type { Route, Router } from "../dispatch/router.js";
 import type { MessageExtras, Stamp } from "../message/message.js";
-import { PublishedMessage } from "../message/message.js";
+import { MessageTraits, PublishedMessage } from "../message/message.js";
 import { defaultPriority, priorityNumber } from "../message/priority.js";
 import type { Confirmation } from "./confirms.js";
 import type { Draft, Drafter } from "./draft.js";
@@ -385,7 +385,13 @@ export class Publisher {
   ): PublishedMessage {
     this.counters.published += 1;
     this.#lastSeq += 1;
-    return new PublishedMessage(topic, data, priority, this.#lastSeq, bytes, 0, this.#stamp(), extras);
+    return new PublishedMessage(
+      topic,
+      data,
+      this.#lastSeq,
+      bytes,
+      MessageTraits.of(this.#stamp(), priority, 0, extras),
+    );
   }
 
   #messageOf(draft: Draft, confirmation: Confirmation | null): PublishedMessage {
@@ -395,7 +401,8 @@ export class Publisher {
         ? draft.extras
         : { ...draft.extras, onAcked: (subscription: string) => confirmation.add(subscription) };
     this.#lastSeq += 1;
-    return new PublishedMessage(topic, data, priority, this.#lastSeq, bytes, expiresAtMs, this.#stamp(), extras);
+    const traits = MessageTraits.of(this.#stamp(), priority, expiresAtMs, extras);
+    return new PublishedMessage(topic, data, this.#lastSeq, bytes, traits);
   }
 
   #countRouted(route: Route<TopicFacts>, matched: number): void {

@@ -3,7 +3,7 @@ import { BrokerError, brokerError, errorText } from "../errors.js";
 import { deepFreeze } from "../message/freeze.js";
 import { copyHeaders, headerBytes, noHeaders } from "../message/headers.js";
 import type { MessageExtras, MessageOrigin, MessageRecord } from "../message/message.js";
-import { PublishedMessage } from "../message/message.js";
+import { MessageTraits, PublishedMessage, Stamp } from "../message/message.js";
 import { payloadBytes } from "../message/size.js";
 import type { StoredFacts } from "./store-port.js";
 
@@ -54,16 +54,17 @@ export function messageFrom(
   const headers = facts.headers === undefined ? noHeaders : copyHeaders(facts.headers);
   if (isFrozen) deepFreeze(data);
   const bytes = payloadBytes(data) + headerBytes(headers) + (key?.length ?? 0);
-  const stamp = { at: timestamp, origin };
   const { onAcked, replayed, isToRetain } = more;
   const extras: MessageExtras = { id, headers, key, replyTo, correlationId, onAcked, replayed, isToRetain };
-  return new PublishedMessage(topic, data, priority, seq, bytes, expiresAt ?? 0, stamp, extras);
+  const traits = new MessageTraits(new Stamp(timestamp, origin), priority, expiresAt ?? 0, extras);
+  return new PublishedMessage(topic, data, seq, bytes, traits);
 }
 
 /** The same message under another number, as it is published when its time has come. */
 export function renumbered(message: PublishedMessage, seq: number): PublishedMessage {
   const { topic, data, priority, bytes, expiresAtMs, stamp, extras, id } = message;
-  return new PublishedMessage(topic, data, priority, seq, bytes, expiresAtMs, stamp, { ...extras, id });
+  const traits = new MessageTraits(stamp, priority, expiresAtMs, { ...extras, id });
+  return new PublishedMessage(topic, data, seq, bytes, traits);
 }
 
 /** A date as the log has it: a whole number that is not below 0. */

@@ -1,4 +1,5 @@
-import type { MessageOrigin, Stamp } from "../message/message.js";
+import type { MessageOrigin } from "../message/message.js";
+import { Stamp } from "../message/message.js";
 import type { Clock } from "../platform/clock.js";
 
 /**
@@ -22,7 +23,7 @@ export class TurnStamp {
 
   take(): Stamp {
     const at = this.#clock.now();
-    const stamp = this.#last?.at === at ? this.#last : { at, origin: this.#origin };
+    const stamp = this.#last?.at === at ? this.#last : new Stamp(at, this.#origin);
     this.#last = stamp;
     if (this.#clock.readOncePerTurn === true) {
       this.#watchTurn();

@@ -2,6 +2,7 @@ import { brokerError } from "../errors.js";
 import type { Headers } from "./headers.js";
 import { noHeaders } from "./headers.js";
 import type { MessageIds } from "./id.js";
+import { defaultPriority } from "./priority.js";
 
 /** How to give a delivery back. */
 export interface NackOptions {
@@ -98,9 +99,58 @@ export interface MessageOrigin {
 }
 
 /** The time and place of publishing; one object serves every message of a turn of the event loop. */
-export interface Stamp {
+export class Stamp {
   readonly at: number;
   readonly origin: MessageOrigin;
+  /** The traits of a message that nothing sets apart; null until there is one. */
+  usual: MessageTraits | null = null;
+  /** Of those that differ in their priority alone, by priority. */
+  #plain: (MessageTraits | undefined)[] | null = null;
+
+  constructor(at: number, origin: MessageOrigin) {
+    this.at = at;
+    this.origin = origin;
+  }
+
+  /** The traits of a message that has a priority and nothing else to itself. */
+  plain(priority: number): MessageTraits {
+    return this.#plain?.[priority] ?? this.#addPlain(priority);
+  }
+
+  #addPlain(priority: number): MessageTraits {
+    const traits = new MessageTraits(this, priority, 0, null);
+    if (priority === defaultPriority) this.usual = traits;
+    this.#plain ??= [];
+    while (this.#plain.length < priority) this.#plain.push(undefined);
+    this.#plain[priority] = traits;
+    return traits;
+  }
+}
+
+/**
+ * What many messages have in common. Most of a turn share one object, so that each of them is a quarter smaller: a
+ * message that waits is copied twice by the collector, and read again when it is cold.
+ */
+export class MessageTraits {
+  readonly stamp: Stamp;
+  readonly priority: number;
+  /** In milliseconds since 1970; 0: never. */
+  readonly expiresAtMs: number;
+  readonly extras: MessageExtras | null;
+
+  constructor(stamp: Stamp, priority: number, expiresAtMs: number, extras: MessageExtras | null) {
+    this.stamp = stamp;
+    this.priority = priority;
+    this.expiresAtMs = expiresAtMs;
+    this.extras = extras;
+  }
+
+  /** The traits of a message, shared where it is like others of its turn. */
+  static of(stamp: Stamp, priority: number, expiresAtMs: number, extras: MessageExtras | null): MessageTraits {
+    if (expiresAtMs !== 0 || extras !== null) return new MessageTraits(stamp, priority, expiresAtMs, extras);
+    if (priority === defaultPriority && stamp.usual !== null) return stamp.usual;
+    return stamp.plain(priority);
+  }
 }
 
 /** What few messages have; one object, so that the others pay one null for it. */
@@ -135,42 +185,40 @@ export function quietRejection(error: Error): Promise<never> {
 export class PublishedMessage implements Message {
   readonly topic: string;
   readonly data: unknown;
-  readonly priority: number;
   /** Changes while the message is on its way into the store at most, before anybody has it. */
   seq: number;
   /** What it counts towards the limits. */
   readonly bytes: number;
   /** Places (queues, flights, delays) that hold it; its memory is given back at 0. */
   holders: number;
-  /** In milliseconds since 1970; 0: never. */
-  readonly expiresAtMs: number;
-  readonly stamp: Stamp;
-  readonly extras: MessageExtras | null;
+  readonly traits: MessageTraits;
 
-  constructor(
-    topic: string,
-    data: unknown,
-    priority: number,
-    seq: number,
-    bytes: number,
-    expiresAtMs: number,
-    stamp: Stamp,
-    extras: MessageExtras | null,
-  ) {
+  constructor(topic: string, data: unknown, seq: number, bytes: number, traits: MessageTraits) {
     this.topic = topic;
     this.data = data;
-    this.priority = priority;
     this.seq = seq;
     this.bytes = bytes;
     // Here and not beside its declaration, which would cost a call for each message.
     this.holders = 0;
-    this.expiresAtMs = expiresAtMs;
-    this.stamp = stamp;
-    this.extras = extras;
+    this.traits = traits;
   }
 
+  get priority(): number {
+    return this.traits.priority;
+  }
+  /** In milliseconds since 1970; 0: never. */
+  get expiresAtMs(): number {
+    return this.traits.expiresAtMs;
+  }
+  get stamp(): Stamp {
+    return this.traits.stamp;
+  }
+  get extras(): MessageExtras | null {
+    return this.traits.extras;
+  }
   get id(): string {
-    return this.extras?.id ?? this.stamp.origin.ids.idOf(this.stamp.at, this.seq);
+    const { extras, stamp } = this.traits;
+    return extras?.id ?? stamp.origin.ids.idOf(stamp.at, this.seq);
   }
   get headers(): Headers {
     return this.extras?.headers ?? noHeaders;
