@@ -90,6 +90,19 @@ export class Checkpointer {
     return this.#about;
   }
 
+  /** About how many bytes a checkpoint would move from the log into the database, before compression. */
+  async bytesToMove(): Promise<number> {
+    const { wal, state } = this.#options;
+    let kept = 0;
+    for (let afterSeq = 0; ;) {
+      const { places, throughSeq, isEnd } = this.#planMove(afterSeq, Infinity);
+      kept += places.length;
+      if (isEnd) return kept === 0 ? 0 : Math.ceil((wal.writer.bytes / state.index.size) * kept);
+      afterSeq = throughSeq;
+      await this.#slices.next();
+    }
+  }
+
   /** Rejects when the log or the database failed; then nothing has changed, and it can be tried again. */
   async run(): Promise<CheckpointResult> {
     const { state, monotonic, database } = this.#options;

@@ -1,4 +1,5 @@
 /** Opening the parts of a store, and joining what they know. */
+import { brokerError } from "../errors.js";
 import type { About } from "./about.js";
 import { Checkpointer } from "./checkpoint.js";
 import type { PayloadCodec } from "./codec.js";
@@ -196,7 +197,9 @@ async function joinParts(
   const warnings: string[] = [];
   const { writer, reader } = wal;
   state.appliedLsn = Math.max(state.appliedLsn, wal.report.lastLsn, about.lsn);
-  const isLost = opened.about === undefined && (replayer.checkpointSeq > 0 || (wal.segments[0]?.firstLsn ?? 1) > 1);
+  const isOutOfReach = (wal.segments[0]?.firstLsn ?? 1) > 1;
+  const isLost = opened.about === undefined && (replayer.checkpointSeq > 0 || isOutOfReach);
+  if (isLost && isOutOfReach && settings.recovery === "fail") throw lostDatabase(settings.path, replayer.checkpointSeq);
   const finding = isLost && opened.finding === "new" ? "missing" : opened.finding;
   if (isLost) warnings.push("the database was lost: what it had beyond the log's reach is gone");
   const retention = new Retention(state, () => clock.now());
@@ -266,4 +269,9 @@ async function joinParts(
     report,
     isRebuilt: isLost,
   };
+}
+
+function lostDatabase(path: string, lostThroughSeq: number): Error {
+  const text = `The database in ${path}/level is gone, and with it what only it had: messages through ${lostThroughSeq}, as far as they were kept. Open with recovery "quarantine" to begin a new one from what the log holds, or restore a backup`;
+  return brokerError("ERR_STORE_CORRUPT", text, { path: `${path}/level`, lostThroughSeq });
 }

@@ -22,6 +22,8 @@ export class Upkeep {
   /** Checkpoints, backups and compactions take turns. */
   #work: Promise<unknown> = Promise.resolve();
   #cancelTimer: (() => void) | undefined;
+  /** The timer is that of a retry, or of a full disk. */
+  #isTimerSoon = false;
   #isCheckpointDue = false;
   #isOver = false;
   #bytesAfterCheckpoint: number;
@@ -62,6 +64,7 @@ export class Upkeep {
 
   compact(): Promise<void> {
     return this.inTurn(async () => {
+      await this.#requireRoom();
       await this.#wal.writer.rotate();
       await this.#run(true);
       await this.#compactDatabase();
@@ -93,12 +96,23 @@ export class Upkeep {
     const { bytes } = this.#wal.writer;
     if (bytes >= walBytes && bytes - this.#bytesAfterCheckpoint >= walBytes / 4) {
       this.#checkpointSoon();
+    } else if (this.#wal.writer.state === "full") {
+      // What was settled holds its room until a checkpoint, and publishers wait for room.
+      if (this.#isTimerSoon || !this.#hands.hasNews(this.#checkpointer.about)) return;
+      this.#cancelTimer?.();
+      this.#checkpointLater(Math.min(retryMs, checkpointIntervalMs));
     } else if (this.#cancelTimer === undefined && this.#hands.hasNews(this.#checkpointer.about)) {
-      this.#cancelTimer = this.#settings.clock.schedule(checkpointIntervalMs, () => {
-        this.#cancelTimer = undefined;
-        this.#checkpointSoon();
-      });
+      this.#checkpointLater(checkpointIntervalMs);
     }
+  }
+
+  #checkpointLater(ms: number): void {
+    this.#isTimerSoon = ms <= retryMs;
+    this.#cancelTimer = this.#settings.clock.schedule(ms, () => {
+      this.#cancelTimer = undefined;
+      this.#isTimerSoon = false;
+      this.#checkpointSoon();
+    });
   }
 
   #checkpointSoon(): void {
@@ -106,19 +120,22 @@ export class Upkeep {
     this.#isCheckpointDue = true;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
-    this.inTurn(() => this.#run(false)).then(
+    this.#isTimerSoon = false;
+    this.inTurn(async () => {
+      await this.#requireRoom();
+      // The segment that is being written would keep its room.
+      if (this.#wal.writer.state === "full") await this.#wal.writer.rotate();
+      await this.#run(false);
+    }).then(
       () => {
         this.#isCheckpointDue = false;
         this.#onApplied();
       },
       () => {
-        // It was told; the log keeps everything until one succeeds.
+        // It was told, or the full disk was; the log keeps everything until one succeeds.
         this.#isCheckpointDue = false;
         if (this.#isOver) return;
-        this.#cancelTimer ??= this.#settings.clock.schedule(retryMs, () => {
-          this.#cancelTimer = undefined;
-          this.#checkpointSoon();
-        });
+        if (this.#cancelTimer === undefined) this.#checkpointLater(retryMs);
       },
     );
   }
@@ -137,6 +154,19 @@ export class Upkeep {
     const isOpen = await this.#hands.reopenDatabase(this.#settings);
     if (isOpen) await this.#checkpointer.resolveDoubt();
     return isOpen;
+  }
+
+  /**
+   * On a full disk there is nothing left but the reserve, and that is for settles. What a checkpoint writes goes into the
+   * database's journal and then into its files; half of what there is stays for the log.
+   */
+  async #requireRoom(): Promise<void> {
+    if (this.#wal.writer.state !== "full") return;
+    const { path, machine } = this.#settings;
+    const needed = 4 * (await this.#checkpointer.bytesToMove());
+    if (needed === 0 || needed <= (await machine.fileSystem.freeBytes(path))) return;
+    const text = `There is no room in ${path} to move what the log holds into the database: settle more, or make room`;
+    throw brokerError("ERR_STORE_FULL", text, { path });
   }
 
   async #run(isThorough: boolean): Promise<CheckpointResult> {

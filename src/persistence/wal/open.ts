@@ -109,11 +109,12 @@ export async function openWal(options: WalOptions): Promise<Wal> {
   const scanOptions = { fileSystem, directory, crc32, policy, checkpointLsn, chunkBytes, onRecords, cipher };
   const reserve = new Reserve(fileSystem, directory, options.reserveBytes ?? 4 * 2 ** 20);
   const found = await findLog(scanOptions);
-  const renewed = await renewLast(options, found, reserve, async () => {
+  const isClosed = await wasClosedInOrder(options, found);
+  const renewed = await renewLast(options, found, isClosed, reserve, async () => {
     // What is refused is left as it was: look before anything is written.
     if (policy === "fail") await scanLog({ ...scanOptions, onRecords: () => undefined }, found);
   });
-  const scan = await scanLog(scanOptions, found);
+  const scan = await scanLog({ ...scanOptions, wasClosed: isClosed }, found);
   const salt = scan.salt ?? Math.floor(options.random() * 2 ** 32);
   const segments = scan.segments;
   let repair: RepairResult;
@@ -173,19 +174,23 @@ export async function openWal(options: WalOptions): Promise<Wal> {
   return { writer, reader, report, segments };
 }
 
+async function wasClosedInOrder({ fileSystem, directory }: WalOptions, { segments }: FoundLog): Promise<boolean> {
+  const last = segments.at(-1);
+  if (last?.header === undefined) return false;
+  return wasClosed(fileSystem, directory, { name: last.name, bytes: last.bytes, salt: last.header.salt });
+}
+
 /** Writes the last segment anew, unless the log was closed in order. */
 async function renewLast(
   { fileSystem, directory }: WalOptions,
   { segments }: FoundLog,
+  isClosed: boolean,
   reserve: Reserve,
   beforeWriting: () => Promise<void>,
 ): Promise<{ readonly bytes: number; readonly warnings: readonly string[] }> {
   const last = segments.at(-1);
-  if (last === undefined) return { bytes: 0, warnings: [] };
-  const { name, bytes, header } = last;
-  if (header !== undefined && (await wasClosed(fileSystem, directory, { name, bytes, salt: header.salt }))) {
-    return { bytes: 0, warnings: [] };
-  }
+  if (last === undefined || isClosed) return { bytes: 0, warnings: [] };
+  const { bytes } = last;
   await beforeWriting();
   try {
     const warning = await renewSegment(fileSystem, directory, last).catch(async (error: unknown) => {

@@ -15,7 +15,8 @@ import type { ReadHeader, Segment } from "./segment.js";
  * - `quarantine`: set the damaged bytes aside, go on with the next valid record.
  * - `truncate-tail`: end the log where the damage begins; what comes after is set aside.
  * - `fail`: refuse to open. Damage behind everything that is known to have been synced does not count: a power
- *   cut may leave it, nothing there was acknowledged as being on the disk, and it is cut.
+ *   cut may leave it, nothing there was acknowledged as being on the disk, and it is cut. In a log that was closed in
+ *   order all of it is known to have been synced.
  */
 export type RecoveryPolicy = "truncate-tail" | "quarantine" | "fail";
 
@@ -41,6 +42,8 @@ export interface ScanLogOptions {
   /** Called with the records in their order, some hundreds at a time; awaited. */
   readonly onRecords: (records: readonly WalRecord[]) => void | Promise<void>;
   readonly cipher?: LogCipher | undefined;
+  /** All of it was on the disk once, since the log was closed in order: what is damaged was lost after that. */
+  readonly wasClosed?: boolean | undefined;
 }
 
 /** The end of a segment that holds no records and has to go. */
@@ -325,7 +328,11 @@ class LogScanner {
     const damage = this.#damage.map(({ isLastSegment, ...one }) => ({
       ...one,
       toLsn: end === undefined ? one.toLsn : Math.max(one.toLsn, highestSeen),
-      wasSynced: !isLastSegment || syncedFirst.has(one.reason) || this.#syncedLsn >= one.fromLsn,
+      wasSynced:
+        !isLastSegment ||
+        this.#options.wasClosed === true ||
+        syncedFirst.has(one.reason) ||
+        this.#syncedLsn >= one.fromLsn,
     }));
     const proven = damage.find(({ wasSynced }) => wasSynced);
     if (this.#options.policy === "fail" && proven !== undefined) throw corrupt(this.#options.directory, proven);

@@ -34,6 +34,20 @@ function harm(file: string, at: (bytes: Buffer) => number): void {
 }
 
 describe("a damaged log", () => {
+  it("that was closed in order is refused under fail, whatever the level of what is lost", async () => {
+    // At the level "os" nothing in the log itself says that it was synced, and it was cut from the damage on.
+    const path = temporaryFolder();
+    const store = await openStore(path, { durability: "os" });
+    for (const seq of range(1, 20)) await store.append([publish(seq)]);
+    await store.close();
+    harm(segment(path), (bytes) => Math.floor(bytes.length / 2));
+    const before = fs.readFileSync(segment(path));
+    expect(await outcomeOf(openStore(path, { recovery: "fail" }))).toBe("ERR_STORE_CORRUPT");
+    expect(fs.readFileSync(segment(path))).toEqual(before);
+    const again = await openStore(path);
+    expect(again.recoveryReport.log.quarantined).toMatchObject([{ wasSynced: true }]);
+  });
+
   it("that ends in the middle of a record is cut there, and says so", async () => {
     const path = temporaryFolder();
     await makeStore(path);
@@ -220,4 +234,24 @@ describe("a broken database", () => {
       await again.close();
     }
   });
+});
+
+it("a database that is gone is refused under fail, each time, where it had what the log does not reach", async () => {
+  const path = temporaryFolder();
+  const store = await openStore(path);
+  await store.append([durable("d", [">"])]);
+  for (const seq of range(1, 10)) await store.append([publish(seq)]);
+  await store.compact();
+  for (const seq of range(11, 20)) await store.append([publish(seq)]);
+  await store.close();
+  fs.rmSync(join(path, "level"), { recursive: true });
+  for (let time = 0; time < 2; time++) {
+    await expect(openStore(path, { recovery: "fail" })).rejects.toMatchObject({
+      code: "ERR_STORE_CORRUPT",
+      facts: { lostThroughSeq: 10 },
+    });
+  }
+  const again = await openStore(path);
+  expect(again.recoveryReport).toMatchObject({ database: "missing", lostThroughSeq: 10 });
+  expect(await pendingSeqs(again, "d")).toEqual(range(11, 20));
 });

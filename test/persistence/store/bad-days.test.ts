@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { StoreEngine } from "../../../src/persistence/engine.js";
 import { memoryOptions } from "../../crash/store-workload.js";
 import { FaultyFileSystem } from "../../support/faulty-file-system.js";
+import { ManualClock } from "../../support/manual-clock.js";
 import { MemoryDatabase } from "../../support/memory-database.js";
 import { outcomeOf } from "../wal/fixture.js";
 import { ack, durable, message, openStore, pendingSeqs, publish, range, replayed, temporaryFolder } from "./fixture.js";
@@ -42,6 +43,25 @@ describe("bad days", () => {
     const again = await StoreEngine.open(memoryOptions(disk, database));
     expect(await pendingSeqs(again, "d")).toEqual([...kept.slice(10), next]);
     await again.close();
+  });
+
+  it("a full disk is full no longer a moment after what fills it was settled, though nobody makes room", async () => {
+    // It took until the next checkpoint by the clock, which is half a minute.
+    const disk = new FaultyFileSystem({ capacityBytes: 30_000 });
+    const clock = new ManualClock(1_700_000_000_000);
+    const store = await StoreEngine.open({ ...memoryOptions(disk, new MemoryDatabase()), clock, reserveBytes: 8_000 });
+    await store.append([durable("d", [">"])]);
+    let last = 0;
+    while ((await outcomeOf(store.append([publish(last + 1, { data: "x".repeat(500) })]))) === "ok") last++;
+    expect(store.state).toBe("full");
+    for (const seq of range(1, last)) await store.append([ack("d", seq)]);
+    for (let ms = 0; ms < 5000 && store.state === "full"; ms += 100) {
+      await clock.advance(100);
+      await store.stats();
+    }
+    expect(store.state).toBe("open");
+    await store.append([publish(store.lastSeq + 1)]);
+    await store.close();
   });
 
   it("a failed sync ends writing for good; what was not acknowledged is not seen, and reads go on", async () => {
