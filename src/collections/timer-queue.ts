@@ -65,6 +65,11 @@ export class TimerQueue<T> {
   /** Entries in the runs and the heap, cancelled ones included. */
   #stored = 0;
   #nextSequence = 0;
+  /**
+   * The first entry, kept and never read: V8 throws away the code for a shape of which there is no object left at a full
+   * collection. An entry that is over holds no value.
+   */
+  shape: TimerEntry<T> | null = null;
 
   /** How many entries wait. */
   get size(): number {
@@ -78,6 +83,7 @@ export class TimerQueue<T> {
     }
     const run = this.#runFor(deadline);
     const entry = new TimerEntry(deadline, this.#nextSequence, run, this, value);
+    this.shape ??= entry;
     this.#nextSequence += 1;
     this.#active += 1;
     this.#stored += 1;

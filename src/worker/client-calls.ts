@@ -1,6 +1,7 @@
 import type { Transferable } from "node:worker_threads";
 import { Fifo } from "./fifo.js";
 import type { FrameWriter } from "./frame-writer.js";
+import { NumberedItems } from "./numbered-items.js";
 import { ask, maxWaitingCalls } from "./protocol.js";
 import { brokerError } from "./wire-error.js";
 
@@ -18,7 +19,7 @@ interface Call {
  */
 export class ClientCalls {
   readonly #writer: FrameWriter;
-  readonly #open = new Map<number, Call>();
+  readonly #open = new NumberedItems<Call>();
   readonly #waiting = new Fifo<Call>();
   #window: number;
   #lastCall = 0;
@@ -93,7 +94,7 @@ export class ClientCalls {
     }, transfer);
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
-        if (number !== null && this.#open.has(number)) this.#writer.write([ask.abort, number]);
+        if (number !== null && this.#open.get(number) !== undefined) this.#writer.write([ask.abort, number]);
         called.catch(() => undefined);
         reject(signal.reason);
       };
@@ -113,23 +114,23 @@ export class ClientCalls {
   }
 
   resolve(call: number, value: unknown): void {
-    const made = this.#open.get(call);
+    const made = this.#open.take(call);
     if (made === undefined) return;
-    this.#end(call);
+    this.#ended();
     made.answered?.(value);
     made.resolve(value);
   }
 
   reject(call: number, error: unknown): void {
-    const made = this.#open.get(call);
+    const made = this.#open.take(call);
     if (made === undefined) return;
-    this.#end(call);
+    this.#ended();
     made.reject(error);
   }
 
   /** Ends every call with an error. */
   failAll(error: unknown): void {
-    const all = [...this.#open.values(), ...this.#waiting.clear()];
+    const all = [...[...this.#open].map(([, call]) => call), ...this.#waiting.clear()];
     this.#open.clear();
     for (const { reject } of all) reject(error);
     this.#tellIdle();
@@ -146,12 +147,11 @@ export class ClientCalls {
     const number = this.#lastCall;
     const frame = call.frame(number);
     if (frame === null) return;
-    this.#open.set(number, call);
+    this.#open.add(number, call);
     this.#writer.write(frame, call.transfer);
   }
 
-  #end(call: number): void {
-    this.#open.delete(call);
+  #ended(): void {
     this.#sendWaiting();
     if (this.#open.size === 0) this.#tellIdle();
   }

@@ -3,6 +3,7 @@ import type { Message } from "../index.js";
 import { toBuffers } from "./buffers.js";
 import type { TimedDeadlines } from "./deadlines.js";
 import type { DeliveryWriter } from "./delivery-writer.js";
+import { NumberedItems } from "./numbered-items.js";
 import { tell } from "./protocol.js";
 import type { WireDecision } from "./protocol.js";
 import type { FrameWriter } from "./frame-writer.js";
@@ -56,9 +57,9 @@ export class RemoteConsumer {
   sent = 0;
   readonly #host: ConsumerHost;
   readonly #ackTimeoutMs: number;
-  readonly #flights = new Map<number, Flight>();
+  readonly #flights = new NumberedItems<Flight>();
   /** Requests that wait for the client's answer. */
-  readonly #answers = new Map<number, { resolve: (data: unknown) => void; reject: (error: unknown) => void }>();
+  readonly #answers = new NumberedItems<{ resolve: (data: unknown) => void; reject: (error: unknown) => void }>();
   #source: Source | null = null;
   #credits: number;
   #isPaused = false;
@@ -107,7 +108,7 @@ export class RemoteConsumer {
     const number = this.#next();
     if (this.acknowledges) {
       const dueAt = this.#host.now() + this.#ackTimeoutMs;
-      this.#flights.set(number, { message, dueAt, isWatched: false });
+      this.#flights.add(number, { message, dueAt, isWatched: false });
       this.#armSweep();
     }
     this.#send(number, message);
@@ -117,7 +118,7 @@ export class RemoteConsumer {
   ask(message: Message): Promise<unknown> {
     const number = this.#next();
     return new Promise((resolve, reject) => {
-      this.#answers.set(number, { resolve, reject });
+      this.#answers.add(number, { resolve, reject });
       this.#send(number, message);
     });
   }
@@ -142,18 +143,16 @@ export class RemoteConsumer {
 
   /** The handler has succeeded. */
   acked(number: number): void {
-    const flight = this.#flights.get(number);
+    const flight = this.#flights.take(number);
     if (flight === undefined) return;
-    this.#flights.delete(number);
     void flight.message.ack();
     this.onSettled?.(flight.message, "ack", undefined);
   }
 
   /** The handler has failed. */
   failed(number: number, reason: string): void {
-    const flight = this.#flights.get(number);
+    const flight = this.#flights.take(number);
     if (flight === undefined) return;
-    this.#flights.delete(number);
     void flight.message.nack({ reason });
     this.onSettled?.(flight.message, "failed", reason);
   }
@@ -171,7 +170,7 @@ export class RemoteConsumer {
     if (decision === "ack") await message.ack();
     else if (decision === "nack") await message.nack(argument as { delay?: number; reason?: string } | undefined);
     else await message.reject(argument as string | undefined);
-    this.#flights.delete(number);
+    this.#flights.take(number);
     this.onSettled?.(message, decision, undefined);
   }
 
@@ -185,7 +184,7 @@ export class RemoteConsumer {
 
   /** The same for all but some. */
   keepAllBut(numbers: ReadonlySet<number>): void {
-    for (const number of this.#flights.keys()) if (!numbers.has(number)) this.keep(number);
+    for (const [number] of this.#flights) if (!numbers.has(number)) this.keep(number);
   }
 
   /** Tells the client the moment the delivery is taken back. */
@@ -203,8 +202,7 @@ export class RemoteConsumer {
   }
 
   answer(number: number, hasFailed: boolean, answer: unknown): void {
-    const waiting = this.#answers.get(number);
-    this.#answers.delete(number);
+    const waiting = this.#answers.take(number);
     if (hasFailed) waiting?.reject(answer);
     else waiting?.resolve(answer);
   }
@@ -222,10 +220,9 @@ export class RemoteConsumer {
   /** A delivery could not be cloned: nobody on the other side will ever see it. */
   refused(number: number, error: unknown): void {
     this.answer(number, true, error);
-    const flight = this.#flights.get(number);
+    const flight = this.#flights.take(number);
     this.grant(1);
     if (flight === undefined) return;
-    this.#flights.delete(number);
     const reason = `its data cannot be cloned: ${textOf(error)}`;
     void flight.message.reject(reason);
     this.onSettled?.(flight.message, "reject", reason);
@@ -237,7 +234,7 @@ export class RemoteConsumer {
     this.#sweep = null;
     const left = [...this.#flights].map(([number, { message }]) => [number, message] as const);
     this.#flights.clear();
-    for (const { reject } of this.#answers.values()) reject(reason);
+    for (const [, { reject }] of this.#answers) reject(reason);
     this.#answers.clear();
     this.#source = null;
     this.onRoom = null;
@@ -275,8 +272,8 @@ export class RemoteConsumer {
 
   #armSweep(): void {
     if (this.#sweep !== null || this.#ackTimeoutMs === Infinity || this.#flights.size === 0) return;
-    const [oldest] = this.#flights.values();
-    const waitMs = Math.max(1, (oldest as Flight).dueAt - this.#host.now() + graceMs);
+    const oldest = this.#flights.first() as Flight;
+    const waitMs = Math.max(1, oldest.dueAt - this.#host.now() + graceMs);
     this.#sweep = this.#host.deadlines.after(Math.min(waitMs, 60_000), () => {
       this.#sweep = null;
       this.#lookAtOverdue();
@@ -289,7 +286,7 @@ export class RemoteConsumer {
     for (const [number, flight] of this.#flights) {
       if (!flight.isWatched && flight.dueAt <= now) this.#watch(number, flight);
     }
-    const [oldest] = this.#flights.values();
+    const oldest = this.#flights.first();
     // Those that are watched tell by themselves.
     if (oldest !== undefined && oldest.isWatched) oldest.dueAt = now + this.#ackTimeoutMs;
     this.#armSweep();
@@ -305,7 +302,7 @@ export class RemoteConsumer {
 
   #lose(number: number, flight: Flight): void {
     if (this.#flights.get(number) !== flight) return;
-    this.#flights.delete(number);
+    this.#flights.take(number);
     this.#tellLost(number);
     this.#host.suspect();
     this.onSettled?.(flight.message, "lost", undefined);

@@ -9,6 +9,7 @@ import type {
   SubscriptionStats,
   UnsubscribeOptions,
 } from "../index.js";
+import { NumberedItems } from "./numbered-items.js";
 import { ask } from "./protocol.js";
 import type { WireDecision } from "./protocol.js";
 import { PullTaker } from "./pull-taker.js";
@@ -79,7 +80,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   readonly #host: SubscriptionHost;
   readonly #taker: Taker;
   readonly #isRespond: boolean;
-  readonly #flights = new Map<number, RemoteMessage>();
+  readonly #flights = new NumberedItems<RemoteMessage>();
   #acks: number[] = [];
   #isAckArmed = false;
   #state: SubscriptionState = "open";
@@ -314,7 +315,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     if (this.#state === "closed") return;
     const message = new RemoteMessage(this, number, topic, timestamp, seq, data, facts);
     this.#received += 1;
-    if (this.acknowledges) this.#flights.set(number, message);
+    if (this.acknowledges) this.#flights.add(number, message);
     this.#taker.receive(message, at);
   }
 
@@ -347,7 +348,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     this.#stopListening();
     this.#host.forget(this.id);
     this.#taker.end(error);
-    for (const message of [...this.#flights.values()]) this.#lose(message);
+    for (const message of this.unsettled()) this.#lose(message);
     this.quiet();
     for (const resolve of this.#quietWaiters.splice(0)) resolve();
     this.#release();
@@ -356,7 +357,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
 
   /** @internal Deliveries that are not decided. */
   unsettled(): RemoteMessage[] {
-    return [...this.#flights.values()];
+    return [...this.#flights].map(([, message]) => message);
   }
 
   /** @internal */
@@ -368,7 +369,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   succeeded(message: RemoteMessage): void {
     if (!this.isAuto || this.#isRespond || message.state !== "inFlight") return;
     message.state = "settled";
-    this.#flights.delete(message.number);
+    this.#flights.take(message.number);
     if (this.#state === "closed") return;
     this.#acked += 1;
     this.#acks.push(message.number);
@@ -384,7 +385,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     if (!this.acknowledges || message.state !== "inFlight") return;
     this.#nacked += 1;
     message.state = "settled";
-    this.#flights.delete(message.number);
+    this.#flights.take(message.number);
     if (this.#state !== "closed") this.#host.write([ask.failed, this.id, message.number, textOf(error)]);
   }
 
@@ -446,14 +447,14 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
       if (decision === "ack") this.#acked += 1;
       else if (decision === "nack") this.#nacked += 1;
       message.state = "settled";
-      this.#flights.delete(message.number);
+      this.#flights.take(message.number);
     } catch (error) {
       if (isFinal && message.state === "settling") {
         const code = (error as { code?: unknown }).code;
         if (code === "ERR_DELIVERY_EXPIRED") {
           this.#lose(message);
         } else if (code === "ERR_ALREADY_SETTLED") {
-          this.#flights.delete(message.number);
+          this.#flights.take(message.number);
           message.state = "settled";
         } else message.state = "inFlight";
       }
@@ -462,7 +463,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   }
 
   #lose(message: RemoteMessage): void {
-    this.#flights.delete(message.number);
+    this.#flights.take(message.number);
     this.#host.lost(this.idOf(message));
     message.lose();
   }
