@@ -134,7 +134,8 @@ async function readLog(
     );
   }
   for (const { file, offset, reason, fromLsn, toLsn } of scan.damage) {
-    problems.push(`${file} is damaged at byte ${offset} (${reason}): records ${fromLsn} to ${toLsn} cannot be read`);
+    const lost = toLsn < fromLsn ? "no record is missing" : `records ${fromLsn} to ${toLsn} cannot be read`;
+    problems.push(`${file} is damaged at byte ${offset} (${reason}): ${lost}`);
   }
   if (scan.cut !== undefined && scan.cut.reason !== "torn") {
     const { file, offset, bytes } = scan.cut;

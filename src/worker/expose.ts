@@ -317,6 +317,14 @@ export function exposeBroker<Topics>(
   target: ExposeTarget,
   options: ExposeOptions = {},
 ): ExposedBroker {
+  const given: unknown = target;
+  if ((typeof given !== "object" && typeof given !== "function") || given === null) {
+    throw brokerError(
+      "ERR_INVALID_OPTION",
+      `exposeBroker is given a Worker, a MessagePort, a child process or a cluster worker; got ${String(given)}`,
+      { option: "target" },
+    );
+  }
   return new ExposedBroker(broker as Broker, target, options); // what a worker says is not typed by the broker's topics
 }
 

@@ -1,6 +1,5 @@
 import { EventEmitter } from "node:events";
 import { availableParallelism } from "node:os";
-import { pathToFileURL } from "node:url";
 import type { ResourceLimits } from "node:worker_threads";
 import type { Backoff, Broker, BrokerSubscription, Clock, Message, SubscribeOptions } from "../index.js";
 import { exponentialBackoff, RequestError } from "../index.js";
@@ -9,6 +8,7 @@ import type { Deadlines } from "./deadlines.js";
 import { deadlinesOf } from "./deadlines.js";
 import type { WorkerLostEvent } from "./expose.js";
 import { slotOfKey } from "./key-slots.js";
+import { checkPoolOptions, moduleUrl } from "./pool-options.js";
 import { PoolWorker } from "./pool-worker.js";
 import type { PoolWorkerState } from "./pool-worker.js";
 import { brokerError, textOf } from "./wire-error.js";
@@ -55,6 +55,30 @@ export interface WorkerPoolOptions extends Pick<
   /** The script of the threads, where the package's own cannot be found: in a bundle. It calls `servePool(handler)`. */
   readonly bootstrap?: URL;
 }
+
+const optionNames: Readonly<Record<keyof WorkerPoolOptions, true>> = {
+  ackTimeout: true,
+  allow: true,
+  backoff: true,
+  bootstrap: true,
+  clock: true,
+  concurrency: true,
+  env: true,
+  execArgv: true,
+  group: true,
+  idleTimeout: true,
+  key: true,
+  maxBytes: true,
+  maxDeliveries: true,
+  maxFailedStarts: true,
+  maxMessages: true,
+  overflow: true,
+  prefetch: true,
+  resourceLimits: true,
+  restart: true,
+  size: true,
+  workerData: true,
+};
 
 /** One worker of a pool. */
 export interface PoolWorkerStats {
@@ -149,21 +173,12 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
   constructor(broker: Broker, patterns: string | readonly string[], module: URL | string, options: WorkerPoolOptions) {
     super();
     const { size = Math.max(1, availableParallelism() - 1), concurrency = 1, prefetch = concurrency, key } = options;
+    checkPoolOptions(options, optionNames);
     requireCount("size", size, 1);
     requireCount("concurrency", concurrency, 1);
     requireCount("prefetch", prefetch, 0);
-    if (key !== undefined && key !== null && typeof key !== "function") {
-      throw brokerError("ERR_INVALID_OPTION", "option key must be a function of the message, or null", {
-        option: "key",
-      });
-    }
     const { maxFailedStarts = 5 } = options;
     if (maxFailedStarts !== Infinity) requireCount("maxFailedStarts", maxFailedStarts, 1);
-    if (options.idleTimeout !== undefined && !(options.idleTimeout > 0)) {
-      throw brokerError("ERR_INVALID_OPTION", "option idleTimeout must be more than 0 milliseconds", {
-        option: "idleTimeout",
-      });
-    }
     this.#broker = broker;
     this.#patterns = patterns;
     this.#options = options;
@@ -173,7 +188,7 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
     this.#deadlines = deadlinesOf(options.clock);
     this.#group = options.group ?? `pool ${typeof patterns === "string" ? patterns : patterns.join(" ")}`;
     this.#keyOf = key === null ? null : (key ?? ((message) => message.key));
-    const url = module instanceof URL ? module.href : /^[a-z]+:/i.test(module) ? module : pathToFileURL(module).href;
+    const url = moduleUrl(module);
     const ackTimeoutMs = this.#ackTimeoutOf();
     this.#makeWorker = (slot) =>
       new PoolWorker(

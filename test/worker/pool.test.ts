@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it, onTestFinished } from "vitest";
 import type { BrokerOptions, Message } from "inproc-broker";
 import { fixedBackoff, InProcBroker } from "inproc-broker";
 import type { WorkerPool, WorkerPoolOptions } from "inproc-broker/worker";
-import { workerPool } from "inproc-broker/worker";
+import { exposeBroker, workerPool } from "inproc-broker/worker";
 import { Collector, deferred, failure } from "./fixture.js";
 
 const module = (name: string): URL => new URL(`./modules/${name}`, import.meta.url);
@@ -47,6 +47,30 @@ function openPool(options: WorkerPoolOptions = {}, handler = "handler.mjs", give
 }
 
 describe("a worker pool", () => {
+  it("refuses what is no option of its, or none of that kind, before anything starts", async () => {
+    // An object for `restart` ended the program once a worker had died, and a misspelt option was none.
+    const broker = await InProcBroker.open();
+    const open = (options: object, file: unknown = module("handler.mjs")) => {
+      return () => workerPool(broker, "jobs", file as URL, options);
+    };
+    for (const options of [
+      { restart: { initial: 10 } },
+      { restart: 100 },
+      { sise: 2 },
+      { key: "id" },
+      { idleTimeout: 0 },
+    ]) {
+      const [option] = Object.keys(options);
+      expect(open(options)).toThrow(expect.objectContaining({ code: "ERR_INVALID_OPTION", facts: { option } }));
+    }
+    for (const file of [5, null, ""]) expect(open({}, file)).toThrow(/must be a URL or a path/);
+    for (const target of [undefined, null, 5]) {
+      expect(() => exposeBroker(broker, target as never)).toThrow(/is given a Worker, a MessagePort/);
+    }
+    expect(broker.subscriptions()).toEqual([]);
+    await broker.close();
+  });
+
   it("keeps a key with one worker, in order, and acknowledges what is done", async () => {
     const { broker, pool, done } = openPool({ workerData: "given" });
     await pool.ready();
