@@ -1,4 +1,5 @@
 import type { BrokerSubscription, Message, SubscribeOptions, SubscriptionStats } from "../index.js";
+import { InProcBroker } from "../index.js";
 import { check, ConformanceError, equal, isSame } from "./check.js";
 import type { ConformanceOptions, ConformantBroker, Feature, Implementation } from "./contract.js";
 
@@ -107,17 +108,22 @@ export interface Collected {
   readonly subscription: BrokerSubscription;
 }
 
+type Made = Implementation | ConformantBroker;
+
+/** Opens the broker under test. */
+export type BrokerFactory = (options: ConformanceOptions) => Promise<Made> | Made;
+
 /** What a case runs in: opens brokers, and ends them. */
 export class CaseContext {
-  readonly #factory: (options: ConformanceOptions) => Promise<Implementation> | Implementation;
+  readonly #factory: BrokerFactory;
   readonly #opened: Implementation[] = [];
 
-  constructor(factory: (options: ConformanceOptions) => Promise<Implementation> | Implementation) {
+  constructor(factory: BrokerFactory) {
     this.#factory = factory;
   }
 
   async open(options: ConformanceOptions = {}): Promise<Opened> {
-    return this.adopt(await this.#factory(options));
+    return this.adopt(implementationOf(await this.#factory(options)));
   }
 
   /** Takes over an implementation that came about in another way than `open`. */
@@ -135,6 +141,21 @@ export class CaseContext {
       await dispose?.();
     }
   }
+}
+
+/** A broker alone has no time that could be moved: cases wait. */
+function implementationOf(made: Made): Implementation {
+  const { broker, publish } = (made as Partial<Implementation & ConformantBroker> | undefined) ?? {};
+  if (broker !== undefined) return made as Implementation;
+  if (typeof publish === "function") return { broker: made as ConformantBroker, advance: realTime };
+  throw new TypeError("conformance: the factory must return a broker, or { broker, advance }");
+}
+
+/** Waits as long as a fetch that finds nothing does: timers are the broker's own business, here as for its users. */
+async function realTime(ms: number): Promise<void> {
+  const broker = new InProcBroker();
+  await broker.subscribe("nothing").fetch(1, { timeout: ms + 1 });
+  await broker.close();
 }
 
 /** The payloads of some messages. */

@@ -1,7 +1,8 @@
 import { allCases } from "./all-cases.js";
 import type { Case } from "./case.js";
+import type { BrokerFactory } from "./case.js";
 import { CaseContext } from "./case.js";
-import type { CaseResult, ConformanceOptions, Feature, Implementation } from "./contract.js";
+import type { CaseResult, Feature } from "./contract.js";
 import { features } from "./contract.js";
 import type { StressOptions } from "./stress.js";
 import { stress } from "./stress.js";
@@ -12,10 +13,14 @@ export interface ConformanceSetup {
   readonly test: (name: string, run: () => Promise<void>) => unknown;
   /** Registers a case that is not run; default: nobody is told but `onResult`. */
   readonly skip?: (name: string, reason: string) => unknown;
-  /** Opens a broker with these options. Called for each case, at least once; brokers must not share anything. */
-  readonly factory: (options: ConformanceOptions) => Promise<Implementation> | Implementation;
-  /** What it does not support: the reason, in words. What is not named, it does. */
-  readonly supports?: Readonly<Partial<Record<Feature, true | string>>>;
+  /**
+   * Opens a broker with these options: the broker, whose time is then real, or the broker and how to move its time. On real
+   * time a case that looks a moment before a deadline may come too late on a busy machine. Called for each case, at least
+   * once; brokers must not share anything.
+   */
+  readonly factory: BrokerFactory;
+  /** What it does not support: `false`, or better the reason in words. What is not named, it does. */
+  readonly supports?: Readonly<Partial<Record<Feature, boolean | string>>>;
   /** Single cases that it does not pass, by name, with the reason. A name that no case has throws. */
   readonly except?: Readonly<Record<string, string>>;
   /** Runs the stress mode too; off by default. */
@@ -49,7 +54,7 @@ export function conformanceCases(): CaseFacts[] {
  *
  * conformance({
  *   test,
- *   factory: async (options) => ({ broker: await MyBroker.open(options), advance: sleep }),
+ *   factory: (options) => MyBroker.open(options),
  *   supports: { durables: "it has no store", replay: "it has no store", crash: "it has no store" },
  * });
  * ```
@@ -107,6 +112,7 @@ function unsupported(one: Case, supports: NonNullable<ConformanceSetup["supports
   for (const feature of [one.feature, ...one.needs]) {
     const answer = supports[feature];
     if (typeof answer === "string") return answer;
+    if (answer === false) return `${feature}: not supported`;
   }
   return undefined;
 }

@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 
+export type { BrokerFactory } from "./case.js";
 export { ConformanceError } from "./check.js";
 export type { CaseFacts, ConformanceSetup } from "./conformance.js";
 export { conformance, conformanceCases } from "./conformance.js";

@@ -197,7 +197,8 @@ export const nodeFileSystem: FileSystem = {
       const { size } = await call<fs.Stats>((done) => fs.stat(path, done));
       return { size };
     } catch (error) {
-      if (systemErrorCode(error) === "ENOENT") return undefined;
+      // Nothing can be where a part of the path is a file.
+      if (["ENOENT", "ENOTDIR"].includes(systemErrorCode(error) ?? "")) return undefined;
       throw error;
     }
   },

@@ -59,8 +59,12 @@ export interface Faults {
    * ```
    */
   onPublish(pattern: string, fault: PublishFault): FaultHandle;
+  /** The same, for every topic. */
+  onPublish(fault: PublishFault): FaultHandle;
   /** For deliveries to handlers. What is pulled (iterated, fetched) is struck by `reorder` alone. */
   onDeliver(pattern: string, fault: DeliverFault): FaultHandle;
+  /** The same, for every topic. */
+  onDeliver(fault: DeliverFault): FaultHandle;
   /**
    * For acknowledgements: `ack()` of a message, `broker.ack(id)`, and what a handler that returns does. An iterator that
    * acknowledges by asking for the next message is not struck.
@@ -127,12 +131,14 @@ export class FaultRules implements Faults {
     return this.#random;
   }
 
-  onPublish(pattern: string, fault: PublishFault): FaultHandle {
-    return this.#add(this.#publish, pattern, fault, publishKeys);
+  onPublish(patternOrFault: string | PublishFault, fault?: PublishFault): FaultHandle {
+    if (typeof patternOrFault === "string") return this.#add(this.#publish, patternOrFault, fault ?? {}, publishKeys);
+    return this.#add(this.#publish, ">", patternOrFault, publishKeys);
   }
 
-  onDeliver(pattern: string, fault: DeliverFault): FaultHandle {
-    return this.#add(this.#deliver, pattern, fault, deliverKeys);
+  onDeliver(patternOrFault: string | DeliverFault, fault?: DeliverFault): FaultHandle {
+    if (typeof patternOrFault === "string") return this.#add(this.#deliver, patternOrFault, fault ?? {}, deliverKeys);
+    return this.#add(this.#deliver, ">", patternOrFault, deliverKeys);
   }
 
   onAck(patternOrFault: string | AckFault, fault?: AckFault): FaultHandle {

@@ -1,40 +1,15 @@
 /** Checks of what `workerPool` is given: a misspelt limit would be no limit, and a wrong one found out when a worker dies. */
 import { pathToFileURL } from "node:url";
-import type { WorkerPoolOptions } from "./pool.js";
 import { brokerError } from "./wire-error.js";
 
-const known: Readonly<Record<keyof WorkerPoolOptions, true>> = {
-  ackTimeout: true,
-  allow: true,
-  backoff: true,
-  bootstrap: true,
-  clock: true,
-  concurrency: true,
-  env: true,
-  execArgv: true,
-  group: true,
-  idleTimeout: true,
-  key: true,
-  maxBytes: true,
-  maxDeliveries: true,
-  maxFailedStarts: true,
-  maxMessages: true,
-  overflow: true,
-  prefetch: true,
-  resourceLimits: true,
-  restart: true,
-  size: true,
-  workerData: true,
-};
-
 /** Throws `ERR_INVALID_OPTION` for what is no option, or of the wrong kind. */
-export function checkPoolOptions(options: WorkerPoolOptions): void {
+export function checkPoolOptions(options: object, known: object): void {
   for (const name of Object.keys(options)) {
     if (!Object.hasOwn(known, name)) {
       throw invalid(name, `workerPool has no option "${name}"; known are ${Object.keys(known).join(", ")}`);
     }
   }
-  const { key, restart, idleTimeout } = options as { readonly [Name in keyof WorkerPoolOptions]?: unknown };
+  const { key, restart, idleTimeout } = options as { readonly [name: string]: unknown };
   if (key !== undefined && key !== null && typeof key !== "function") {
     throw invalid("key", "option key must be a function of the message, or null");
   }

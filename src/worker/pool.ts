@@ -56,6 +56,30 @@ export interface WorkerPoolOptions extends Pick<
   readonly bootstrap?: URL;
 }
 
+const optionNames: Readonly<Record<keyof WorkerPoolOptions, true>> = {
+  ackTimeout: true,
+  allow: true,
+  backoff: true,
+  bootstrap: true,
+  clock: true,
+  concurrency: true,
+  env: true,
+  execArgv: true,
+  group: true,
+  idleTimeout: true,
+  key: true,
+  maxBytes: true,
+  maxDeliveries: true,
+  maxFailedStarts: true,
+  maxMessages: true,
+  overflow: true,
+  prefetch: true,
+  resourceLimits: true,
+  restart: true,
+  size: true,
+  workerData: true,
+};
+
 /** One worker of a pool. */
 export interface PoolWorkerStats {
   /** Its place, from 0. */
@@ -149,7 +173,7 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
   constructor(broker: Broker, patterns: string | readonly string[], module: URL | string, options: WorkerPoolOptions) {
     super();
     const { size = Math.max(1, availableParallelism() - 1), concurrency = 1, prefetch = concurrency, key } = options;
-    checkPoolOptions(options);
+    checkPoolOptions(options, optionNames);
     requireCount("size", size, 1);
     requireCount("concurrency", concurrency, 1);
     requireCount("prefetch", prefetch, 0);

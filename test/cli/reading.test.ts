@@ -155,6 +155,14 @@ describe("the reading commands", () => {
     const path = join(temporaryFolder(), "data");
     const nothing = await command(["verify", join(path, "nothing")]);
     expect(nothing).toMatchObject({ code: 5, out: "", err: `inproc-broker: There is no store in ${path}/nothing\n` });
+    const notes = join(temporaryFolder(), "notes.txt");
+    fs.writeFileSync(notes, "");
+    for (const name of ["inspect", "compact"]) {
+      expect(await command([name, notes])).toMatchObject({
+        code: 5,
+        err: `inproc-broker: There is no store in ${notes}\n`,
+      });
+    }
     const key = Buffer.alloc(32, 7);
     await fullStore(path, { encryption: { keyProvider: () => ({ id: 1, key }) } });
     const before = imprint(path);

@@ -34,7 +34,7 @@ async function openBroker(
     clock,
     random: () => 0.5,
     transactions: {},
-    deadLetter: {},
+    deadLetter: { reasons: ["max-deliveries", "rejected"] },
     dedup: { window: dedupWindow },
     ack: { timeout: 1e9, maxDeliveries, backoff: (count) => count * 20 },
   });

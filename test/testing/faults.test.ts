@@ -16,6 +16,19 @@ describe("faults on publish", () => {
     t.expect("fault", "order.*", { times: 3 });
   });
 
+  it("without a pattern strikes every topic", async () => {
+    const t = createTestBroker({ ack: { backoff: () => 10 } });
+    await using broker = t.broker;
+    const refused = t.fault.onPublish({ fail: 1 });
+    await expect(broker.publish("any.topic", 1)).rejects.toBeInstanceOf(InjectedFault);
+    expect(refused.count).toBe(1);
+    let handled = 0;
+    broker.subscribe("other", () => void (handled += 1));
+    const failed = t.fault.onDeliver({ fail: 1 });
+    await t.track(() => broker.publish("other", 2));
+    expect([failed.count, handled]).toEqual([1, 1]);
+  });
+
   it("fail: vetoes a transaction as a whole", async () => {
     const t = createTestBroker({ transactions: {} });
     await using broker = t.broker;
