@@ -108,10 +108,10 @@ export interface Collected {
   readonly subscription: BrokerSubscription;
 }
 
-type Made = Implementation | ConformantBroker;
-
 /** Opens the broker under test. */
-export type BrokerFactory = (options: ConformanceOptions) => Promise<Made> | Made;
+export type BrokerFactory = (
+  options: ConformanceOptions,
+) => Promise<Implementation | ConformantBroker> | Implementation | ConformantBroker;
 
 /** What a case runs in: opens brokers, and ends them. */
 export class CaseContext {
@@ -144,7 +144,7 @@ export class CaseContext {
 }
 
 /** A broker alone has no time that could be moved: cases wait. */
-function implementationOf(made: Made): Implementation {
+function implementationOf(made: Implementation | ConformantBroker): Implementation {
   const { broker, publish } = (made as Partial<Implementation & ConformantBroker> | undefined) ?? {};
   if (broker !== undefined) return made as Implementation;
   if (typeof publish === "function") return { broker: made as ConformantBroker, advance: realTime };
