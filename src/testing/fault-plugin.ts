@@ -64,10 +64,9 @@ export class FaultPlugin {
   }
 
   #around(message: Message, subscription: string, run: () => unknown, life: Life): unknown {
-    const inContext =
-      this.#parts.causes === null
-        ? run
-        : () => this.#parts.causes?.run([...(this.#parts.ledger.get(message.seq)?.causedIn ?? []), subscription], run);
+    const { causes, ledger } = this.#parts;
+    const { handlers, left } = ledger.get(message.seq)?.cause ?? { handlers: [], left: [] };
+    const inContext = causes === null ? run : () => causes.run({ handlers: [...handlers, subscription], left }, run);
     if (this.#parts.settings.mode === "manual") this.#parts.subscriptions.pause(subscription);
     const cameBack = this.#parts.recorder.handlerBegins(message, subscription, life);
     let result: unknown;

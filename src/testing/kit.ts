@@ -6,6 +6,7 @@ import { FaultWaits } from "./fault-waits.js";
 import { History } from "./history.js";
 import { isPersistence, KitStore } from "./kit-store.js";
 import { KitSubscriptions } from "./kit-subscriptions.js";
+import type { Cause } from "./ledger.js";
 import { Ledger } from "./ledger.js";
 import type { Life } from "./life.js";
 import { whileAlive } from "./life.js";
@@ -71,7 +72,7 @@ export class Kit {
             },
           });
     this.#deadLetterTopic = broker.deadLetter === undefined ? "" : (broker.deadLetter.topic ?? "dlq");
-    const causes = settings.mode === "inline" ? asyncContext<readonly string[]>() : null;
+    const causes = settings.mode === "inline" ? asyncContext<Cause>() : null;
     let brokerClock: Clock;
     if (settings.clock === "manual") {
       const clock = new VirtualClock(now === undefined ? {} : { now });

@@ -34,8 +34,16 @@ export interface TrackedMessage {
   /** Subscriptions and groups it went to; undefined while it is scheduled. */
   matched: number | undefined;
   readonly deliveries: Map<string, DeliveryState>;
-  /** The subscriptions whose handlers led to it, outermost first. */
-  readonly causedIn: readonly string[];
+  /** What led to it; null but in inline mode. */
+  readonly cause: Cause | null;
+}
+
+/** In inline mode: what a publish of the application led to, down to a handler. */
+export interface Cause {
+  /** The subscriptions whose handlers are on the way to it, outermost first. */
+  readonly handlers: readonly string[];
+  /** Deliveries that one of those could not wait for, since they come to itself: the publish at the root waits for them. */
+  readonly left: Promise<void>[];
 }
 
 /**
@@ -50,7 +58,7 @@ export class Ledger {
     this.#limit = limit;
   }
 
-  add(message: Message, data: unknown, causedIn: readonly string[]): TrackedMessage {
+  add(message: Message, data: unknown, cause: Cause | null): TrackedMessage {
     const known = this.#bySeq.get(message.seq);
     if (known !== undefined) return known;
     const { seq, id, topic } = message;
@@ -62,7 +70,7 @@ export class Ledger {
       scheduledFor: undefined,
       matched: undefined,
       deliveries: new Map(),
-      causedIn,
+      cause,
     };
     this.#bySeq.set(seq, tracked);
     if (this.#bySeq.size > this.#limit) this.#forgetOne();

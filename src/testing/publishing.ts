@@ -4,7 +4,7 @@ import { nextTurn } from "../platform/real-time.js";
 import type { FaultRules } from "./faults.js";
 import type { FaultWaits } from "./fault-waits.js";
 import type { KitSubscriptions } from "./kit-subscriptions.js";
-import type { Ledger } from "./ledger.js";
+import type { Cause, Ledger } from "./ledger.js";
 import type { KitSettings } from "./options.js";
 import type { Recorder } from "./recorder.js";
 
@@ -17,8 +17,8 @@ export interface TrafficParts {
   readonly subscriptions: KitSubscriptions;
   /** What faults hold back until time moves. */
   readonly waits: FaultWaits;
-  /** The subscriptions whose handlers lead to what happens now; null but in inline mode. */
-  readonly causes: AsyncContext<readonly string[]> | null;
+  /** What leads to what happens now; null but in inline mode. */
+  readonly causes: AsyncContext<Cause> | null;
 }
 
 /** The application's publishes: what faults do to them, and that inline mode waits for the handlers. */
@@ -47,7 +47,8 @@ export class Publishing {
   /** Carries out a publish, with what faults and inline mode do to it. */
   async publish(topic: string, publish: (options: { report?: true }) => Promise<Receipt>): Promise<Receipt> {
     await this.#hold(topic);
-    if (this.#parts.settings.mode !== "inline") {
+    const { causes } = this.#parts;
+    if (causes === null) {
       const receipt = await publish({});
       if (this.#parts.faults.isPublishedTwice(topic)) {
         this.#parts.recorder.fault({ topic }, "published twice");
@@ -55,19 +56,31 @@ export class Publishing {
       }
       return receipt;
     }
-    const causes = this.#parts.causes?.get() ?? [];
+    const cause = causes.get();
+    if (cause !== undefined) return this.#inline(publish, cause);
+    const root: Cause = { handlers: [], left: [] };
+    const receipt = await causes.run(root, () => this.#inline(publish, root));
+    while (root.left.length > 0) await Promise.all(root.left.splice(0));
+    return receipt;
+  }
+
+  /** Publishes, and waits for every handler but those that lead to this publish: they wait for it themselves. */
+  async #inline(publish: (options: { report: true }) => Promise<Receipt>, cause: Cause): Promise<Receipt> {
     const receipt = await publish({ report: true });
-    const targets = (receipt.report ?? [])
-      .filter(({ outcome }) => outcome === "queued" || outcome === "waiting")
-      .map(({ subscription }) => subscription)
-      .filter((name) => !causes.includes(name) && this.#parts.subscriptions.hasHandler(name));
-    await Promise.all(targets.map((name) => this.#handled(receipt.seq, name)));
+    const waits: Promise<void>[] = [];
+    for (const { outcome, subscription } of receipt.report ?? []) {
+      if (outcome !== "queued" && outcome !== "waiting") continue;
+      if (!this.#parts.subscriptions.hasHandler(subscription)) continue;
+      const handled = this.#handled(receipt.seq, subscription);
+      (cause.handlers.includes(subscription) ? cause.left : waits).push(handled);
+    }
+    await Promise.all(waits);
     return receipt;
   }
 
   /** True where `publish` of this topic is nothing but the broker's. */
   get isPlain(): boolean {
-    return this.#parts.settings.mode !== "inline" && this.#parts.faults.isEmpty;
+    return this.#parts.causes === null && this.#parts.faults.isEmpty;
   }
 
   async #hold(topic: string): Promise<void> {

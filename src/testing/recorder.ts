@@ -2,7 +2,7 @@ import type { DeadLetterReason, Decision, ErrorContext, InProcBroker, Message, P
 import type { AsyncContext } from "../platform/async-context.js";
 import { copyOf } from "./copy.js";
 import type { History, HistoryEntry, HistoryKind } from "./history.js";
-import type { DeliveryOutcome, DeliveryState, Ledger, TrackedMessage } from "./ledger.js";
+import type { Cause, DeliveryOutcome, DeliveryState, Ledger, TrackedMessage } from "./ledger.js";
 import type { Life } from "./life.js";
 
 /** How a subscription of the broker acknowledges, which its deliveries do not say. */
@@ -19,8 +19,8 @@ export interface RecorderHost {
   readonly ledger: Ledger;
   now(): number;
   factsOf(subscription: string): SubscriptionFacts;
-  /** The subscriptions whose handlers lead to what happens now; null where nobody asks. */
-  readonly causes: AsyncContext<readonly string[]> | null;
+  /** What leads to what happens now; null but in inline mode. */
+  readonly causes: AsyncContext<Cause> | null;
   /** The consumer has nothing left to do about a delivery: it came back from it, or the message will not come. */
   left(seq: number, subscription: string): void;
 }
@@ -226,7 +226,7 @@ export class Recorder {
 
   #tracked(message: Message): TrackedMessage {
     const { ledger, causes } = this.#host;
-    return ledger.get(message.seq) ?? ledger.add(message, copyOf(message.data), causes?.get() ?? []);
+    return ledger.get(message.seq) ?? ledger.add(message, copyOf(message.data), causes?.get() ?? null);
   }
 
   #stateOf(tracked: TrackedMessage, subscription: string): DeliveryState {
