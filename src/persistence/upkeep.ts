@@ -21,9 +21,8 @@ export class Upkeep {
   readonly #requireOpen: () => void;
   /** Checkpoints, backups and compactions take turns. */
   #work: Promise<unknown> = Promise.resolve();
-  #cancelTimer: (() => void) | undefined;
-  /** The timer is that of a retry, or of a full disk. */
-  #isTimerSoon = false;
+  /** The next checkpoint that time brings. `isSoon`: after a failure, or on a full disk. */
+  #timer: { readonly isSoon: boolean; readonly cancel: () => void } | undefined;
   #isCheckpointDue = false;
   #isOver = false;
   #bytesAfterCheckpoint: number;
@@ -85,7 +84,7 @@ export class Upkeep {
   /** Begins nothing more by itself. Resolves once what is under way has ended. */
   async end(): Promise<void> {
     this.#isOver = true;
-    this.#cancelTimer?.();
+    this.#cancelTimer();
     await this.#work.catch(() => undefined);
   }
 
@@ -98,29 +97,31 @@ export class Upkeep {
       this.#checkpointSoon();
     } else if (this.#wal.writer.state === "full") {
       // What was settled holds its room until a checkpoint, and publishers wait for room.
-      if (this.#isTimerSoon || !this.#hands.hasNews(this.#checkpointer.about)) return;
-      this.#cancelTimer?.();
+      if (this.#timer?.isSoon === true || !this.#hands.hasNews(this.#checkpointer.about)) return;
       this.#checkpointLater(Math.min(retryMs, checkpointIntervalMs));
-    } else if (this.#cancelTimer === undefined && this.#hands.hasNews(this.#checkpointer.about)) {
+    } else if (this.#timer === undefined && this.#hands.hasNews(this.#checkpointer.about)) {
       this.#checkpointLater(checkpointIntervalMs);
     }
   }
 
   #checkpointLater(ms: number): void {
-    this.#isTimerSoon = ms <= retryMs;
-    this.#cancelTimer = this.#settings.clock.schedule(ms, () => {
-      this.#cancelTimer = undefined;
-      this.#isTimerSoon = false;
+    this.#cancelTimer();
+    const cancel = this.#settings.clock.schedule(ms, () => {
+      this.#timer = undefined;
       this.#checkpointSoon();
     });
+    this.#timer = { isSoon: ms <= retryMs, cancel };
+  }
+
+  #cancelTimer(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
   }
 
   #checkpointSoon(): void {
     if (this.#isCheckpointDue || this.#isOver || this.#wal.writer.state === "failed") return;
     this.#isCheckpointDue = true;
-    this.#cancelTimer?.();
-    this.#cancelTimer = undefined;
-    this.#isTimerSoon = false;
+    this.#cancelTimer();
     this.inTurn(async () => {
       await this.#requireRoom();
       // The segment that is being written would keep its room.
@@ -135,7 +136,7 @@ export class Upkeep {
         // It was told, or the full disk was; the log keeps everything until one succeeds.
         this.#isCheckpointDue = false;
         if (this.#isOver) return;
-        if (this.#cancelTimer === undefined) this.#checkpointLater(retryMs);
+        if (this.#timer === undefined) this.#checkpointLater(retryMs);
       },
     );
   }
