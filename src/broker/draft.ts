@@ -52,6 +52,33 @@ export interface Draft {
   readonly durability: Durability | undefined;
 }
 
+/** A draft that asks for nothing but its delivery. */
+export function plainDraft(
+  topic: string,
+  data: unknown,
+  bytes: number,
+  priority: number,
+  extras: MessageExtras | null,
+): Draft {
+  return {
+    topic,
+    data,
+    bytes,
+    priority,
+    extras,
+    expiresAtMs: 0,
+    isExpired: false,
+    due: null,
+    dedupId: undefined,
+    isRetained: false,
+    confirm: null,
+    wantsReport: false,
+    signal: undefined,
+    isStored: false,
+    durability: undefined,
+  };
+}
+
 /** The two time bases, as far as drafts need them. */
 export interface DraftTimes {
   /** Milliseconds since 1970. */

@@ -5,6 +5,7 @@ import type { MessageExtras } from "../message/message.js";
 import { MessageTraits, PublishedMessage } from "../message/message.js";
 import { defaultPriority, priorityNumber } from "../message/priority.js";
 import type { Draft, Drafter } from "./draft.js";
+import { plainDraft } from "./draft.js";
 import type { PublishOptions } from "./options.js";
 import { Plan } from "./plan.js";
 import { noMemory } from "./publish-errors.js";
@@ -45,16 +46,8 @@ export class PlainStored {
     this.#host = host;
     this.#line = line;
     this.#isTransparent = host.publisher.isTransparent;
-    const route: Route<TopicFacts> | null = null;
-    this.shape = new PlainSubmission(
-      host,
-      route as unknown as Route<TopicFacts>,
-      null,
-      0,
-      defaultPriority,
-      null,
-      undefined,
-    );
+    const nowhere = null as unknown as Route<TopicFacts>;
+    this.shape = new PlainSubmission(host, nowhere, null, 0, defaultPriority, null, undefined);
   }
 
   /** The message's way into the store and to its receipt; null: take the long one. Throws what refuses the message as it is. */
@@ -189,23 +182,8 @@ class PlainSubmission implements Submission {
   }
 
   #draft(): Draft {
-    return {
-      topic: this.#route.topic,
-      data: this.#data,
-      bytes: this.bytes,
-      priority: this.#priority,
-      extras: this.#extras,
-      expiresAtMs: 0,
-      isExpired: false,
-      due: null,
-      dedupId: undefined,
-      isRetained: false,
-      confirm: null,
-      wantsReport: false,
-      signal: undefined,
-      isStored: true,
-      durability: this.#durability,
-    };
+    const plain = plainDraft(this.#route.topic, this.#data, this.bytes, this.#priority, this.#extras);
+    return { ...plain, isStored: true, durability: this.#durability };
   }
 }
 

@@ -15,7 +15,7 @@ import { payloadBytes } from "../message/size.js";
 import type { ErrorContext, Events } from "../observe/events.js";
 import type { Clock } from "../platform/clock.js";
 import { checkPattern, matchesPattern } from "../topic/grammar.js";
-import type { Draft, Drafter } from "./draft.js";
+import { plainDraft, type Draft, type Drafter } from "./draft.js";
 import type { Observers } from "./observers.js";
 import { asSeenBy } from "./observers.js";
 import type { Publisher } from "./publisher.js";
@@ -215,31 +215,10 @@ export class Undertaker {
       return null;
     }
     const queue = this.#core.registry.queueFor(letter.subscription, message.topic);
-    const draft: Draft = {
-      topic: message.topic,
-      data: message.data,
-      bytes: payloadBytes(message.data),
-      priority: message.priority,
-      extras: {
-        id: message.id,
-        headers: message.headers,
-        key: message.key,
-        replyTo: message.replyTo,
-        correlationId: message.correlationId,
-        replayed: true,
-      },
-      // What has expired would be dropped at once; whoever drives it again wants it delivered.
-      expiresAtMs: 0,
-      isExpired: false,
-      due: null,
-      dedupId: undefined,
-      isRetained: false,
-      confirm: null,
-      wantsReport: false,
-      signal: undefined,
-      isStored: false,
-      durability: undefined,
-    };
+    const { id, topic, data, headers, key, priority, replyTo, correlationId } = message;
+    const extras = { id, headers, key, replyTo, correlationId, replayed: true };
+    // Without its expiry: what has expired would be dropped at once, and whoever drives it again wants it delivered.
+    const draft = plainDraft(topic, data, payloadBytes(data), priority, extras);
     const { message: published, kept } = this.#driveAgain(letter, draft, queue);
     this.#redrives.set(published, letter.redrives + 1);
     return kept;
