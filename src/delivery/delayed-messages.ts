@@ -5,7 +5,7 @@ import type { PublishedMessage } from "../message/message.js";
 import type { TimerLine } from "./timers.js";
 
 /** A message whose time has not come. */
-export class DelayedMessage implements TimerTask {
+class DelayedMessage implements TimerTask {
   readonly message: PublishedMessage;
   readonly line: TimerLine;
   /** When it is due, in its line's time. */

@@ -1,5 +1,5 @@
 /** True for a promise, and for whatever else `await` would wait for. Throws where reading `then` throws. */
-export function isThenable(value: unknown): value is PromiseLike<unknown> {
+function isThenable(value: unknown): value is PromiseLike<unknown> {
   return (
     ((typeof value === "object" && value !== null) || typeof value === "function") &&
     typeof (value as { then?: unknown }).then === "function"
