@@ -12,6 +12,8 @@ export interface About {
   readonly seq: number;
   /** Blocks of a higher generation are leftovers of a checkpoint that did not come to its end. */
   readonly generation: number;
+  /** Everything through it was beyond the limits of bytes and count; absent: nothing was. */
+  readonly floor?: number | undefined;
   /** What the database must hold. */
   readonly ledger?: Ledger | undefined;
   /** What the store was last opened with. */

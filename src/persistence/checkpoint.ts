@@ -92,10 +92,11 @@ export class Checkpointer {
 
   /** About how many bytes a checkpoint would move from the log into the database, before compression. */
   async bytesToMove(): Promise<number> {
-    const { wal, state } = this.#options;
+    const { wal, state, retention } = this.#options;
     let kept = 0;
+    const floor = retention.floor();
     for (let afterSeq = 0; ;) {
-      const { places, throughSeq, isEnd } = this.#planMove(afterSeq, Infinity);
+      const { places, throughSeq, isEnd } = this.#planMove(afterSeq, Infinity, floor);
       kept += places.length;
       if (isEnd) return kept === 0 ? 0 : Math.ceil((wal.writer.bytes / state.index.size) * kept);
       afterSeq = throughSeq;
@@ -105,20 +106,22 @@ export class Checkpointer {
 
   /** Rejects when the log or the database failed; then nothing has changed, and it can be tried again. */
   async run(): Promise<CheckpointResult> {
-    const { state, monotonic, database } = this.#options;
+    const { state, monotonic, database, retention } = this.#options;
     const startedAt = monotonic();
     await this.#removeLeftovers();
     await this.#raiseFloors();
     const lsn = state.appliedLsn;
     const lastSeq = state.index.lastSeq;
     const seq = state.lastSeq;
-    const retention = retentionToStore(state.retention);
+    state.raiseFloor(retention.floor());
+    const { floor } = state;
+    const settings = retentionToStore(state.retention);
     const durables = this.#durableChanges();
     state.pruneDedup();
     const tables = [state.delayed, state.deadLetters, state.dedup, state.retained].map((table) => table.changes());
     const generation = this.#about.generation + 1;
     this.#nextOrdinal = 0;
-    const blocks = await this.#move(lastSeq, generation);
+    const blocks = await this.#move(lastSeq, generation, floor);
     await this.#syncApplied();
     const changes = [...durables.changes, ...(await this.#tableChanges(tables))];
     const tableTally = tables.map(({ kept, puts }) => tallyOf(marksOf(puts), kept));
@@ -131,7 +134,7 @@ export class Checkpointer {
       dedup,
       retained,
     };
-    const about = { ...this.#about, lsn, seq, generation, ledger, retention };
+    const about = { ...this.#about, lsn, seq, generation, floor, ledger, retention: settings };
     changes.push(this.#aboutChange(about));
     await database().batch(changes);
     this.#leftovers = [];
@@ -213,7 +216,8 @@ export class Checkpointer {
     const { ledger } = this.#about;
     if (ledger === undefined) throw new Error("store: blocks without a ledger");
     const block = tallyOf(marksOf(made), without(ledger.block, marksOf(gone)));
-    const about: About = { ...this.#about, ledger: { ...ledger, block } };
+    const { floor } = this.#options.state;
+    const about: About = { ...this.#about, floor, ledger: { ...ledger, block } };
     return { change: this.#aboutChange(about), confirm: () => void (this.#about = about) };
   }
 
@@ -260,7 +264,7 @@ export class Checkpointer {
   }
 
   /** Writes the messages through `lastSeq` that are kept, as blocks; they are not seen by readers yet. */
-  async #move(lastSeq: number, generation: number): Promise<Block[]> {
+  async #move(lastSeq: number, generation: number, floor: number): Promise<Block[]> {
     const { wal, state } = this.#options;
     const writer = new BlockWriter(
       this.#options,
@@ -269,7 +273,7 @@ export class Checkpointer {
       () => this.#nextOrdinal++,
     );
     for (let afterSeq = 0; ;) {
-      const { places, throughSeq, isEnd } = this.#planMove(afterSeq, lastSeq);
+      const { places, throughSeq, isEnd } = this.#planMove(afterSeq, lastSeq, floor);
       const unclaimed = new Map(places.map(({ seq, at }) => [seq, at === 1]));
       const lsns = [...new Set(places.map(({ lsn }) => lsn))];
       for await (const records of wal.reader.readThese(lsns)) {
@@ -292,15 +296,13 @@ export class Checkpointer {
   }
 
   #isKept({ expiresAt, timestamp, seq, topic: name }: PublishEntry): boolean {
-    const { retention, state } = this.#options;
+    const { retention } = this.#options;
     if (retention.isExpired(expiresAt)) return false;
-    if (timestamp >= retention.oldestKept) return true;
-    const topic = state.topics.of(name);
-    return topic.durables.some((durable) => durable.isWaiting(topic, seq, timestamp));
+    return timestamp >= retention.oldestKept || retention.isWaited(name, seq, timestamp);
   }
 
   /** The next messages of the log that are kept. `at` is 1 for those that no durable was there for. */
-  #planMove(afterSeq: number, lastSeq: number): { places: Place[]; throughSeq: number; isEnd: boolean } {
+  #planMove(afterSeq: number, lastSeq: number, floor: number): { places: Place[]; throughSeq: number; isEnd: boolean } {
     const { state, retention } = this.#options;
     const places: Place[] = [];
     let seen = afterSeq;
@@ -314,7 +316,7 @@ export class Checkpointer {
       }
       seen = seq;
       const isUnclaimed = (flags & indexFlag.isUnclaimed) !== 0;
-      if (retention.isExpired(expiresAt) || retention.need(topic, seq, isUnclaimed) === "gone") return true;
+      if (retention.isExpired(expiresAt) || retention.need(topic, seq, isUnclaimed, floor) === "gone") return true;
       places.push({ seq, block: undefined, at: isUnclaimed ? 1 : 0, lsn });
       return true;
     });

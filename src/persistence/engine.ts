@@ -208,7 +208,7 @@ export class StoreEngine {
       const { message } = first;
       const lsn = this.#wal.writer.appendMessage(message, this.#payloads);
       this.#lastAppendedSeq = lastSeq;
-      this.#hands.willWriteMessage(lsn, message, needsSync);
+      this.#hands.willWriteMessage(lsn, message, this.#wal.writer.lastRecordBytes, needsSync);
       return { lsn, level };
     }
     const entry: WalEntry =
@@ -222,7 +222,7 @@ export class StoreEngine {
           };
     const lsn = this.#wal.writer.append(entry);
     this.#lastAppendedSeq = lastSeq;
-    this.#hands.willWrite(lsn, entry, needsSync);
+    this.#hands.willWrite(lsn, entry, this.#wal.writer.lastRecordBytes, needsSync);
     return { lsn, level };
   }
 

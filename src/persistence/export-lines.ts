@@ -66,7 +66,7 @@ async function* merged(
 ): AsyncGenerator<StoredMessage, void, undefined> {
   const rest = [...others].sort((a, b) => a.seq - b.seq);
   let next = 0;
-  for await (const page of replay({ state: loaded.state, history, retention }, patterns, selection)) {
+  for await (const page of replay({ state: loaded.state, history, retention }, patterns, selection, "kept")) {
     for (const message of page) {
       for (; next < rest.length && (rest[next]?.seq ?? 0) < message.seq; next++) yield rest[next] as StoredMessage;
       if (rest[next]?.seq === message.seq) next++;

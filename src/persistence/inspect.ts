@@ -171,18 +171,18 @@ export class StoreInspector {
     const { loaded, retention } = this.#store;
     const { state } = loaded;
     const counts = new Map<string, number>();
+    const floor = retention.floor();
     const count = (topic: string): void => void counts.set(topic, (counts.get(topic) ?? 0) + 1);
     for (const block of state.blocks()) {
       if (retention.isExpired(block.facts.expiresAt)) continue;
       const { topic, facts } = block;
       for (const seq of block.seqs()) {
-        if (retention.need(topic, seq, facts.isUnclaimed) !== "gone") count(topic.name);
+        if (retention.shows(topic, seq, facts.isUnclaimed, floor)) count(topic.name);
       }
     }
     state.index.scan(0, (seq, _lsn, topic, expiresAt, flags) => {
-      const isGone =
-        retention.isExpired(expiresAt) || retention.need(topic, seq, (flags & indexFlag.isUnclaimed) !== 0) === "gone";
-      if (!isGone) count(topic.name);
+      const isUnclaimed = (flags & indexFlag.isUnclaimed) !== 0;
+      if (!retention.isExpired(expiresAt) && retention.shows(topic, seq, isUnclaimed, floor)) count(topic.name);
       return true;
     });
     return [...counts].map(([topic, messages]) => ({ topic, messages })).sort((a, b) => (a.topic < b.topic ? -1 : 1));

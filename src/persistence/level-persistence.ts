@@ -26,14 +26,15 @@ export interface LevelPersistenceOptions {
   /** For the level `interval`: milliseconds that a record stays unsynced at most; default 100. */
   readonly interval?: number | undefined;
   /**
-   * How long messages are kept that no durable has to settle. With a limit and no policy: `limits`. With neither, a message
+   * How long messages are kept that no durable has to settle, over all topics of the store. Limits hold at every moment, also
+   * before their room is given back. With a limit and no policy: `limits`. With neither, a message
    * is kept until every durable that matched it has settled it, and one that none matched for seven days and within 1 GiB.
    */
   readonly retention?:
     | {
         /** Milliseconds. */
         readonly maxAge?: number | undefined;
-        /** Bytes, as stored. */
+        /** Bytes, as stored: compressed, once they are out of the log. The newest message is kept even if it is larger. */
         readonly maxBytes?: number | undefined;
         /** A number of messages. */
         readonly maxMessages?: number | undefined;

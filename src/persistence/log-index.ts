@@ -16,12 +16,15 @@ interface Chunk {
   /** 0: never. */
   readonly expiresAt: Float64Array;
   readonly flags: Uint8Array;
+  readonly bytes: Uint32Array;
   readonly topics: (Topic | undefined)[];
   count: number;
+  /** Of all that were ever put into it. */
+  totalBytes: number;
 }
 
 /**
- * The messages that are in the log and in no block, in the order of their numbers: 33 bytes each, whatever their
+ * The messages that are in the log and in no block, in the order of their numbers: 37 bytes each, whatever their
  * size. The messages themselves stay in the log.
  */
 export class LogIndex {
@@ -29,9 +32,15 @@ export class LogIndex {
   /** Entries at the front of the first chunk that are gone. */
   #skip = 0;
   #size = 0;
+  #bytes = 0;
 
   get size(): number {
     return this.#size;
+  }
+
+  /** What its messages take in the log. */
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** The lowest number; Infinity when there is none. */
@@ -44,8 +53,8 @@ export class LogIndex {
     return last === undefined ? 0 : (last.seqs[last.count - 1] as number);
   }
 
-  /** Adds the newest message; `seq` and `lsn` must not be below those before it. */
-  push(seq: number, lsn: number, topic: Topic, expiresAt: number, flags: number): void {
+  /** Adds the newest message, which takes `bytes` in the log; `seq` and `lsn` must not be below those before it. */
+  push(seq: number, lsn: number, topic: Topic, expiresAt: number, flags: number, bytes: number): void {
     let chunk = this.#chunks.at(-1);
     if (chunk === undefined || chunk.count === chunkEntries) {
       chunk = {
@@ -53,8 +62,10 @@ export class LogIndex {
         lsns: new Float64Array(chunkEntries),
         expiresAt: new Float64Array(chunkEntries),
         flags: new Uint8Array(chunkEntries),
+        bytes: new Uint32Array(chunkEntries),
         topics: [],
         count: 0,
+        totalBytes: 0,
       };
       this.#chunks.push(chunk);
     }
@@ -63,9 +74,12 @@ export class LogIndex {
     chunk.lsns[at] = lsn;
     chunk.expiresAt[at] = expiresAt;
     chunk.flags[at] = flags;
+    chunk.bytes[at] = bytes;
+    chunk.totalBytes += bytes;
     chunk.topics.push(topic);
     topic.inLog++;
     this.#size++;
+    this.#bytes += bytes;
   }
 
   /** Calls `visit` for each message above `afterSeq`, in order, until it returns false. */
@@ -89,6 +103,45 @@ export class LogIndex {
     }
   }
 
+  /**
+   * Calls `visit` for each message, newest first, until it returns false. Messages that lie together are not visited one by
+   * one where `skips`, told how many they are and what they take, says so. What readers do not see yet is left out.
+   *
+   * @param syncedLsn what is in the log through it is on the disk
+   */
+  scanBack(
+    syncedLsn: number,
+    visit: (seq: number, topic: Topic, flags: number, bytes: number) => boolean,
+    skips: (count: number, bytes: number) => boolean,
+  ): void {
+    let { chunk: index, at: end } = this.#endOfSeen(syncedLsn);
+    for (; index >= 0; index--) {
+      const { seqs, flags, bytes, topics, count, totalBytes } = this.#chunks[index] as Chunk;
+      const from = index === 0 ? this.#skip : 0;
+      const isWhole = from === 0 && end >= count;
+      const start = Math.min(end, count) - 1;
+      end = Infinity;
+      if (isWhole && skips(count, totalBytes)) continue;
+      for (let at = start; at >= from; at--) {
+        if (!visit(seqs[at] as number, topics[at] as Topic, flags[at] as number, bytes[at] as number)) return;
+      }
+    }
+  }
+
+  /** Behind the last message that readers see. */
+  #endOfSeen(syncedLsn: number): { chunk: number; at: number } {
+    let end = { chunk: this.#chunks.length - 1, at: Infinity };
+    for (let index = this.#chunks.length - 1; index >= 0; index--) {
+      const { lsns, flags, count } = this.#chunks[index] as Chunk;
+      const from = index === 0 ? this.#skip : 0;
+      for (let at = count - 1; at >= from; at--) {
+        if ((lsns[at] as number) <= syncedLsn) return end;
+        if (((flags[at] as number) & indexFlag.needsSync) !== 0) end = { chunk: index, at };
+      }
+    }
+    return end;
+  }
+
   /** Forgets the messages through `seq`; returns the topics that lost messages. */
   dropThrough(seq: number): Set<Topic> {
     const touched = new Set<Topic>();
@@ -98,6 +151,7 @@ export class LogIndex {
         chunk.topics[this.#skip] = undefined;
         topic.inLog--;
         touched.add(topic);
+        this.#bytes -= chunk.bytes[this.#skip] as number;
         this.#skip++;
         this.#size--;
       }

@@ -44,6 +44,8 @@ interface Unwritten {
   readonly seq: number;
   readonly topic: string;
   readonly expiresAt: number | undefined;
+  /** What the record takes in the log. */
+  readonly bytes: number;
   readonly needsSync: boolean;
 }
 
@@ -53,9 +55,10 @@ function unwrittenOf(
   seq: number,
   topic: string,
   expiresAt: number | undefined,
+  bytes: number,
   needsSync: boolean,
 ): Unwritten {
-  return { lsn, entry, seq, topic, expiresAt, needsSync };
+  return { lsn, entry, seq, topic, expiresAt, bytes, needsSync };
 }
 
 /** What opening LevelDB takes, beyond its journal. */
@@ -68,7 +71,7 @@ export class EngineHands {
   /** In the log's buffer, in order. */
   readonly #unwritten: Unwritten[] = [];
   /** Kept, and never read: V8 throws away the code for a shape of which there is no object left at a full collection. */
-  readonly shape: Unwritten = unwrittenOf(0, null, 0, "", undefined, false);
+  readonly shape: Unwritten = unwrittenOf(0, null, 0, "", undefined, 0, false);
   onApplied: () => void = () => undefined;
   /** A write failed, and the database was not opened again since. */
   needsReopening = false;
@@ -79,13 +82,13 @@ export class EngineHands {
   }
 
   /** An entry is in the log's buffer, as the record `lsn`. */
-  willWrite(lsn: number, entry: WalEntry, needsSync: boolean): void {
-    this.#unwritten.push(unwrittenOf(lsn, entry, 0, "", undefined, needsSync));
+  willWrite(lsn: number, entry: WalEntry, bytes: number, needsSync: boolean): void {
+    this.#unwritten.push(unwrittenOf(lsn, entry, 0, "", undefined, bytes, needsSync));
   }
 
   /** The same of a message by itself that is neither delayed nor retained, and has no dedup id. */
-  willWriteMessage(lsn: number, { seq, topic, expiresAt }: MessageFacts, needsSync: boolean): void {
-    this.#unwritten.push(unwrittenOf(lsn, null, seq, topic, expiresAt, needsSync));
+  willWriteMessage(lsn: number, { seq, topic, expiresAt }: MessageFacts, bytes: number, needsSync: boolean): void {
+    this.#unwritten.push(unwrittenOf(lsn, null, seq, topic, expiresAt, bytes, needsSync));
   }
 
   /** Everything through `lsn` is in the log, but for what a full disk refused. */
@@ -95,10 +98,10 @@ export class EngineHands {
     for (; count < unwritten.length; count++) {
       const record = unwritten[count] as Unwritten;
       if (record.lsn > lsn) break;
-      const { entry, seq, topic, expiresAt, needsSync } = record;
+      const { entry, seq, topic, expiresAt, bytes, needsSync } = record;
       if (wasDropped(record.lsn)) continue;
-      if (entry === null) this.#state.applyMessage(record.lsn, seq, topic, expiresAt, needsSync);
-      else this.#state.apply(record.lsn, entry, needsSync);
+      if (entry === null) this.#state.applyMessage(record.lsn, seq, topic, expiresAt, bytes, needsSync);
+      else this.#state.apply(record.lsn, entry, bytes, needsSync);
     }
     unwritten.splice(0, count);
     // Also what changes nothing: a checkpoint's own record, and what a full disk refused.
@@ -202,7 +205,11 @@ async function joinParts(
   if (isLost && isOutOfReach && settings.recovery === "fail") throw lostDatabase(settings.path, replayer.checkpointSeq);
   const finding = isLost && opened.finding === "new" ? "missing" : opened.finding;
   if (isLost) warnings.push("the database was lost: what it had beyond the log's reach is gone");
-  const retention = new Retention(state, () => clock.now());
+  const retention = new Retention(
+    state,
+    () => clock.now(),
+    () => writer.syncedLsn,
+  );
   if (settings.retention !== "stored" && !isSameRetention(settings.retention, state.retention)) {
     state.changeRetention(settings.retention);
     writer.append(retentionEntry(settings.retention));

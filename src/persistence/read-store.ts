@@ -168,7 +168,11 @@ async function readLog(
     loaded,
     scan,
     history,
-    retention: new Retention(state, () => clock.now()),
+    retention: new Retention(
+      state,
+      () => clock.now(),
+      () => Infinity,
+    ),
     recovered: recoveredState(state, values, payloads),
     problems,
     close,

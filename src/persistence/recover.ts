@@ -79,6 +79,7 @@ export async function loadDatabase(
     }
   };
   state.raiseLastSeq(about.seq);
+  state.raiseFloor(about.floor ?? 0);
   await each(keyKind.durable, "durable", (_key, value) => {
     state.loadDurable(decodeDurable(value));
   });
@@ -146,9 +147,9 @@ export class LogReplayer {
   }
 
   take(records: readonly WalRecord[]): void {
-    for (const { lsn, entry } of records) {
+    for (const { lsn, entry, bytes } of records) {
       this.firstLsn = Math.min(this.firstLsn, lsn);
-      this.#state.apply(lsn, entry, false);
+      this.#state.apply(lsn, entry, bytes, false);
       if (entry.type !== "checkpoint") continue;
       this.checkpointSeq = Math.max(this.checkpointSeq, entry.seq);
       this.#state.raiseLastSeq(entry.seq);

@@ -24,23 +24,29 @@ export interface ReplayOptions {
   readonly limit?: number | undefined;
 }
 
+/** `history`: what the retention promises. `kept`: also what it keeps for durables alone, for an export. */
+export type ReplayScope = "history" | "kept";
+
 /** Messages that are looked up at a time. */
 const pageMessages = 1024;
 
 /**
  * History, in the order of numbers over all topics. What has expired, and what is not kept any more, is left out, whether
- * or not a checkpoint has removed it yet.
+ * or not a checkpoint has removed it yet. The limits of bytes and count are those of the moment in which it begins.
  */
 export async function* replay(
   parts: { readonly state: StoreState; readonly history: History; readonly retention: Retention },
   patterns: readonly string[],
   { from, to, limit = Infinity }: ReplayOptions,
+  scope: ReplayScope = "history",
 ): AsyncGenerator<StoredMessage[], void, undefined> {
   const { state, history, retention } = parts;
   const fromTime = from !== undefined && "time" in from ? from.time : 0;
   const toTime = to !== undefined && "time" in to ? to.time : Infinity;
   const throughSeq = Math.min(to !== undefined && "seq" in to ? to.seq : Infinity, state.lastSeq);
   let afterSeq = (from !== undefined && "seq" in from ? from.seq : 1) - 1;
+  const floor = retention.floor();
+  const isKept = scope === "kept";
   let left = limit;
   while (left > 0) {
     const {
@@ -49,7 +55,10 @@ export async function* replay(
       isEnd,
     } = history.plan({
       topics: state.topics.matching(patterns),
-      wants: (topic, seq, isUnclaimed) => retention.need(topic, seq, isUnclaimed) !== "gone",
+      wants: (topic, seq, isUnclaimed) =>
+        isKept
+          ? retention.need(topic, seq, isUnclaimed, floor) !== "gone"
+          : retention.shows(topic, seq, isUnclaimed, floor),
       skips: ({ facts }) =>
         facts.lastTimestamp < fromTime || facts.firstTimestamp > toTime || retention.isExpired(facts.expiresAt),
       afterSeq,
@@ -60,7 +69,8 @@ export async function* replay(
       const { oldestKept } = retention;
       const wanted = messages.filter(({ timestamp, expiresAt, topic, seq }) => {
         if (timestamp < fromTime || timestamp > toTime || retention.isExpired(expiresAt)) return false;
-        return timestamp >= oldestKept || isWaited(state, topic, seq, timestamp);
+        if (!retention.isTooOld(topic, seq, timestamp, oldestKept)) return true;
+        return isKept && retention.isWaited(topic, seq, timestamp);
       });
       if (wanted.length === 0) continue;
       left -= wanted.length;
@@ -69,11 +79,4 @@ export async function* replay(
     if (isEnd) return;
     afterSeq = seen;
   }
-}
-
-function isWaited(state: StoreState, topicName: string, seq: number, timestamp: number): boolean {
-  const topic = state.topics.of(topicName);
-  const found = topic.durables.some((durable) => durable.isWaiting(topic, seq, timestamp));
-  state.topics.release(topic);
-  return found;
 }

@@ -59,16 +59,15 @@ export class RetentionPass {
   async run(isThorough = false): Promise<RetentionResult> {
     const { state, retention, sealer, slices } = this.#options;
     const gone: Block[] = [];
-    const history: Block[] = [];
     const sparse: Block[] = [];
+    state.raiseFloor(retention.floor());
+    const { floor } = state;
     for (const block of [...state.blocks()]) {
-      const { need, kept } = retention.inspect(block);
-      if (need === "gone") gone.push(block);
+      const kept = retention.keptOf(block, floor);
+      if (kept === 0) gone.push(block);
       else if (!block.isDamaged && this.#isSparse(block, kept, isThorough)) sparse.push(block);
-      else if (need === "history") history.push(block);
       if (slices.isOver) await slices.next();
     }
-    gone.push(...retention.beyondLimits(state, history));
     const rewritten = isThorough ? sparse : sparse.slice(0, rewritesPerPass);
     if (gone.length + rewritten.length === 0) return { removedBlocks: 0, rewrittenBlocks: 0, freedBytes: 0 };
     // The acknowledgements that decided must be on the disk before what they settled is not.
@@ -83,7 +82,7 @@ export class RetentionPass {
       );
       for (const block of part) freedBytes += block.facts.storedBytes;
     }
-    for (const group of groupsOf(rewritten)) freedBytes += await this.#rewrite(group);
+    for (const group of groupsOf(rewritten)) freedBytes += await this.#rewrite(group, floor);
     return { removedBlocks: gone.length, rewrittenBlocks: rewritten.length, freedBytes };
   }
 
@@ -95,7 +94,7 @@ export class RetentionPass {
   }
 
   /** Writes what is kept of blocks of one topic and generation into new ones, in one batch. */
-  async #rewrite(group: readonly Block[]): Promise<number> {
+  async #rewrite(group: readonly Block[], floor: number): Promise<number> {
     const { history, retention, sealer, slices } = this.#options;
     const first = group[0] as Block;
     const { topic, generation } = first;
@@ -115,7 +114,7 @@ export class RetentionPass {
       readable.push(block);
       for (const entry of entries) {
         if (retention.isExpired(entry.expiresAt)) continue;
-        if (retention.need(topic, entry.seq, block.facts.isUnclaimed) === "gone") continue;
+        if (retention.need(topic, entry.seq, block.facts.isUnclaimed, floor) === "gone") continue;
         builder.add(entry);
         if (builder.bytes >= this.#options.blockBytes) await finish();
       }

@@ -9,6 +9,9 @@
  * | `interest`   | yes                                   | no                                              |
  * | `work-queue` | until the first durable settles it    | while no durable has asked for it               |
  * | (none)       | yes                                   | within the limits, if it came when no durable matched it |
+ *
+ * Limits count over the whole store. Under `limits` what a durable's backlog alone keeps beyond them is no history: no other
+ * reader sees it.
  */
 export type RetentionPolicy = "limits" | "interest" | "work-queue";
 

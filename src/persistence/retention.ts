@@ -1,31 +1,65 @@
 import type { Topic } from "./durable.js";
 import { needOf } from "./need.js";
 import type { Need } from "./need.js";
+import { limitFloor } from "./limit-floor.js";
 import type { RetentionSettings } from "./retention-settings.js";
 import type { StoreState } from "./state.js";
 import type { Block } from "./store/block.js";
 
 /**
- * Decides what is kept. The same answer serves readers and removal, so what a reader sees does not depend on whether
- * a checkpoint has come by yet; except that limits by bytes and count fall on whole blocks.
+ * Decides what is kept, and what of it history shows. The same answer serves readers and removal, so what a reader sees does
+ * not depend on whether a checkpoint has come by yet.
  */
 export class Retention {
-  readonly #state: Pick<StoreState, "consumed" | "retention">;
+  readonly #state: StoreState;
   readonly #now: () => number;
+  readonly #syncedLsn: () => number;
 
-  constructor(state: Pick<StoreState, "consumed" | "retention">, now: () => number) {
+  /** @param syncedLsn what is in the log through it is on the disk */
+  constructor(state: StoreState, now: () => number, syncedLsn: () => number) {
     this.#state = state;
     this.#now = now;
+    this.#syncedLsn = syncedLsn;
   }
 
   get settings(): RetentionSettings {
     return this.#state.retention;
   }
 
+  /** What bytes and count have let go of at this moment: everything through this number, but for what a durable waits for. */
+  floor(): number {
+    return limitFloor(this.#state, this.#syncedLsn());
+  }
+
   /** Whether a message that has not expired is kept, as far as its age does not matter. */
-  need(topic: Topic, seq: number, isUnclaimed: boolean): Need {
+  need(topic: Topic, seq: number, isUnclaimed: boolean, floor: number): Need {
     const { consumed, retention } = this.#state;
-    return needOf(retention.policy, consumed, topic, seq, isUnclaimed);
+    const need = needOf(retention.policy, consumed, topic, seq, isUnclaimed);
+    return need === "history" && seq <= floor ? "gone" : need;
+  }
+
+  /**
+   * Whether history shows a message that has not expired. It shows what is kept; but under the policy `limits`, which
+   * promises how much history there is, not what a durable's backlog alone keeps beyond them.
+   */
+  shows(topic: Topic, seq: number, isUnclaimed: boolean, floor: number): boolean {
+    if (this.settings.policy === "limits" && seq <= floor) return false;
+    return this.need(topic, seq, isUnclaimed, floor) !== "gone";
+  }
+
+  /** Whether a message's age keeps it out of history, where it is shown otherwise. */
+  isTooOld(topicName: string, seq: number, timestamp: number, oldestKept: number): boolean {
+    if (timestamp >= oldestKept) return false;
+    return this.settings.policy === "limits" || !this.isWaited(topicName, seq, timestamp);
+  }
+
+  /** Whether a durable has still to settle it. */
+  isWaited(topicName: string, seq: number, timestamp: number): boolean {
+    const { topics } = this.#state;
+    const topic = topics.of(topicName);
+    const found = topic.durables.some((durable) => durable.isWaiting(topic, seq, timestamp));
+    topics.release(topic);
+    return found;
   }
 
   /** What came before it is beyond the limit of age, if only history keeps it. */
@@ -38,46 +72,25 @@ export class Retention {
     return expiresAt !== undefined && expiresAt !== 0 && expiresAt <= this.#now();
   }
 
-  /** How many of a block's messages are kept, and why: at most `limit` are looked at. */
-  inspect(block: Block): { readonly need: Need; readonly kept: number } {
+  /** How many of a block's messages are kept. */
+  keptOf(block: Block, floor: number): number {
     const { topic, facts } = block;
-    if (this.isExpired(facts.expiresAt)) return { need: "gone", kept: 0 };
+    if (this.isExpired(facts.expiresAt)) return 0;
+    const { consumed } = this.#state;
     const { policy } = this.settings;
     const isOld = facts.lastTimestamp < this.oldestKept;
-    const isUntouched = policy === "limits" && this.#state.consumed.settled.size === 0;
-    if (isUntouched && topic.durables.every(({ floor }) => floor >= facts.lastSeq)) {
-      return isOld ? { need: "gone", kept: 0 } : { need: "history", kept: facts.count };
+    const isUntouched = policy === "limits" && consumed.settled.size === 0 && consumed.floor === 0;
+    if (isUntouched && topic.durables.every(({ floor: own }) => own >= facts.lastSeq)) {
+      if (isOld || facts.lastSeq <= floor) return 0;
+      if (facts.firstSeq > floor) return facts.count;
     }
-    let need: Need = "gone";
     let kept = 0;
     for (const seq of block.seqs()) {
-      const one = this.need(topic, seq, facts.isUnclaimed);
-      if (one === "gone" || (one === "history" && isOld)) continue;
+      const need = this.need(topic, seq, facts.isUnclaimed, floor);
+      if (need === "gone" || (need === "history" && isOld)) continue;
       if (isOld && !topic.durables.some((durable) => durable.isWaiting(topic, seq, facts.lastTimestamp))) continue;
       kept++;
-      if (need !== "waited") need = one;
     }
-    return { need, kept };
-  }
-
-  /** Of blocks that only history keeps, oldest first, those that are beyond the limits of bytes and count. */
-  beyondLimits(state: StoreState, history: readonly Block[]): Block[] {
-    let bytes = 0;
-    let messages = state.index.size;
-    for (const { facts } of state.blocks()) {
-      bytes += facts.storedBytes;
-      messages += facts.count;
-    }
-    const { maxBytes, maxMessages } = this.settings;
-    const beyond: Block[] = [];
-    for (const block of history) {
-      if (bytes <= maxBytes && messages <= maxMessages) break;
-      // The block that crosses the limit stays: rather a block too much than messages too few.
-      if (bytes - block.facts.storedBytes < maxBytes && messages - block.facts.count < maxMessages) break;
-      bytes -= block.facts.storedBytes;
-      messages -= block.facts.count;
-      beyond.push(block);
-    }
-    return beyond;
+    return kept;
   }
 }

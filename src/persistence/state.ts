@@ -1,6 +1,7 @@
 import { DurableTable, decodeDurable, encodeDurable } from "./durable-state.js";
 import { decodeDedup, encodeDedup, encodeMessage, extension, operationsOf, readerOf } from "./entry-mapping.js";
 import { indexFlag, LogIndex } from "./log-index.js";
+import { limitFloor } from "./limit-floor.js";
 import { isCovered, needOf, visitMessages } from "./need.js";
 import type { DurableOperation } from "./operations.js";
 import { retentionAsStored } from "./retention-settings.js";
@@ -61,6 +62,9 @@ export class StoreState {
   readonly #limits: StateLimits;
   #retention: RetentionSettings;
   #lastSeq = 0;
+  #floor = 0;
+  #blockMessages = 0;
+  #blockBytes = 0;
   /** Everything through it was applied. */
   appliedLsn = 0;
   /** The last one that changed anything: a checkpoint's own record does not. */
@@ -78,6 +82,7 @@ export class StoreState {
 
   /** From here on messages are kept by other rules. What is gone stays gone. */
   changeRetention(retention: RetentionSettings): void {
+    this.raiseFloor(limitFloor(this));
     if (retention.policy !== this.#retention.policy) {
       for (const seq of this.#goneAmong(new Set(this.topics), 0)) this.consumed.settled.add(seq);
     }
@@ -93,19 +98,35 @@ export class StoreState {
     if (seq > this.#lastSeq) this.#lastSeq = seq;
   }
 
-  /** @param needsSync its messages are not to be seen before they are on the disk */
-  apply(lsn: number, entry: WalEntry, needsSync: boolean): void {
-    if (entry.type === "publish") this.#publish(lsn, 0, entry, needsSync);
+  /** Everything through it is beyond the limits of bytes and count, also where there is room by now. */
+  get floor(): number {
+    return this.#floor;
+  }
+
+  raiseFloor(seq: number): void {
+    if (seq > this.#floor) this.#floor = seq;
+  }
+
+  /**
+   * @param bytes what the record takes in the log
+   * @param needsSync its messages are not to be seen before they are on the disk
+   */
+  apply(lsn: number, entry: WalEntry, bytes: number, needsSync: boolean): void {
+    if (entry.type === "publish") this.#publish(lsn, 0, entry, bytes, needsSync);
     else if (entry.type === "settle") this.#settle(entry);
-    else operationsOf(entry).forEach((operation, part) => this.#apply(lsn, part, operation, needsSync));
+    else {
+      const operations = operationsOf(entry);
+      const each = Math.ceil(bytes / Math.max(1, operations.length));
+      operations.forEach((operation, part) => this.#apply(lsn, part, operation, each, needsSync));
+    }
     this.appliedLsn = lsn;
     if (entry.type !== "checkpoint") this.changedLsn = lsn;
   }
 
-  #apply(lsn: number, part: number, operation: OperationEntry, needsSync: boolean): void {
+  #apply(lsn: number, part: number, operation: OperationEntry, bytes: number, needsSync: boolean): void {
     switch (operation.type) {
       case "publish":
-        this.#publish(lsn, part, operation, needsSync);
+        this.#publish(lsn, part, operation, bytes, needsSync);
         break;
       case "settle":
         this.#settle(operation);
@@ -148,7 +169,10 @@ export class StoreState {
     if (change === "deleted") this.deletedDurables.add(name);
     else this.deletedDurables.delete(name);
     this.durables.apply(operation);
-    if (gone !== undefined) this.durables.get(name)?.settled.addAll(gone);
+    if (gone === undefined) return;
+    const made = this.durables.get(name);
+    made?.settled.addAll(gone);
+    if (this.#retention.policy === "limits") made?.raiseFloor(limitFloor(this));
   }
 
   /** The messages above `afterSeq` that are gone and not removed; `isUnclaimedOnly`: of those no durable was there for. */
@@ -157,14 +181,16 @@ export class StoreState {
     const { policy } = this.#retention;
     const gone = new SeqSet();
     if (policy === "limits" && consumed.settled.size === 0) return gone;
+    const floor = isUnclaimedOnly ? 0 : limitFloor(this);
     visitMessages(this, topics, afterSeq, (topic, seq, isUnclaimed) => {
       if (isUnclaimedOnly && !isUnclaimed) return;
-      if (needOf(policy, consumed, topic, seq, isUnclaimed) === "gone") gone.add(seq);
+      const need = needOf(policy, consumed, topic, seq, isUnclaimed);
+      if (need === "gone" || (need === "history" && seq <= floor)) gone.add(seq);
     });
     return gone;
   }
 
-  #publish(lsn: number, part: number, entry: PublishEntry, needsSync: boolean): void {
+  #publish(lsn: number, part: number, entry: PublishEntry, bytes: number, needsSync: boolean): void {
     const { seq, topic: name, dedupId, expiresAt } = entry;
     this.raiseLastSeq(seq);
     if (dedupId !== undefined) {
@@ -178,24 +204,38 @@ export class StoreState {
     if (entry.retain) {
       this.retained.put(name, namedKey(keyKind.retained, this.#limits.nameInKeys(name)), encodeMessage(entry));
     }
-    this.#enterLog(lsn, seq, name, expiresAt, needsSync);
+    this.#enterLog(lsn, seq, name, expiresAt, bytes, needsSync);
   }
 
   /** The same as `apply` of a message by itself that is neither delayed nor kept by its topic, and has no dedup id. */
-  applyMessage(lsn: number, seq: number, topic: string, expiresAt: number | undefined, needsSync: boolean): void {
+  applyMessage(
+    lsn: number,
+    seq: number,
+    topic: string,
+    expiresAt: number | undefined,
+    bytes: number,
+    needsSync: boolean,
+  ): void {
     this.raiseLastSeq(seq);
-    this.#enterLog(lsn, seq, topic, expiresAt, needsSync);
+    this.#enterLog(lsn, seq, topic, expiresAt, bytes, needsSync);
     this.appliedLsn = lsn;
     this.changedLsn = lsn;
   }
 
-  #enterLog(lsn: number, seq: number, name: string, expiresAt: number | undefined, needsSync: boolean): void {
+  #enterLog(
+    lsn: number,
+    seq: number,
+    name: string,
+    expiresAt: number | undefined,
+    bytes: number,
+    needsSync: boolean,
+  ): void {
     // A log that was pieced together after damage may hold a number twice; the first one counts.
     if (seq <= this.index.lastSeq || seq <= (this.generations.at(-1)?.lastSeq ?? 0)) return;
     const topic = this.topics.of(name);
     let flags = needsSync ? indexFlag.needsSync : 0;
     if (!isCovered(topic, seq)) flags |= indexFlag.isUnclaimed;
-    this.index.push(seq, lsn, topic, expiresAt ?? 0, flags);
+    this.index.push(seq, lsn, topic, expiresAt ?? 0, flags, bytes);
   }
 
   #extension(lsn: number, part: number, { name, data }: ExtensionEntry): void {
@@ -236,7 +276,11 @@ export class StoreState {
 
   addBlocks(number: number, blocks: Block[]): void {
     if (blocks.length === 0) return;
-    for (const block of blocks) block.topic.blocks++;
+    for (const { topic, facts } of blocks) {
+      topic.blocks++;
+      this.#blockMessages += facts.count;
+      this.#blockBytes += facts.storedBytes;
+    }
     let generation = this.generations.find((one) => one.number === number);
     if (generation === undefined) {
       generation = { number, blocks: [], firstSeq: Infinity, lastSeq: 0 };
@@ -257,7 +301,11 @@ export class StoreState {
     if (generation === undefined) return;
     generation.blocks = generation.blocks.filter((block) => !gone.has(block));
     if (generation.blocks.length === 0) this.generations.splice(at, 1);
-    for (const { topic } of gone) topic.blocks--;
+    for (const { topic, facts } of gone) {
+      topic.blocks--;
+      this.#blockMessages -= facts.count;
+      this.#blockBytes -= facts.storedBytes;
+    }
     for (const { topic } of gone) this.topics.release(topic);
   }
 
@@ -269,14 +317,8 @@ export class StoreState {
   /** How many blocks there are, the messages in them, and the bytes they take in the database. */
   blockTotals(): { readonly blocks: number; readonly messages: number; readonly storedBytes: number } {
     let blocks = 0;
-    let messages = 0;
-    let storedBytes = 0;
-    for (const { facts } of this.blocks()) {
-      blocks++;
-      messages += facts.count;
-      storedBytes += facts.storedBytes;
-    }
-    return { blocks, messages, storedBytes };
+    for (const generation of this.generations) blocks += generation.blocks.length;
+    return { blocks, messages: this.#blockMessages, storedBytes: this.#blockBytes };
   }
 
   /** The durables, and what is consumed in their form. */

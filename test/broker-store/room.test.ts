@@ -134,6 +134,28 @@ describe("a long backlog", () => {
 });
 
 describe("retention", () => {
+  it("by count shows exactly the newest: in every reading, before a checkpoint, after one, and after a restart", async () => {
+    const path = temporaryFolder();
+    const store = { retention: { maxMessages: 10 } };
+    let broker = await openBroker(path, { store });
+    for (const n of range(1, 100)) await broker.publish(n % 2 === 0 ? "a.x" : "a.y", n);
+    for (const step of ["log", "checkpoint", "restart"]) {
+      if (step === "checkpoint") await broker.compact();
+      if (step === "restart") {
+        await broker.close();
+        broker = await openBroker(path, { store });
+      }
+      expect(dataOf(await historyOf(broker, "a.>")), step).toEqual(range(91, 100));
+      expect(dataOf(await broker.recoverMessages("a.x")), step).toEqual([92, 94, 96, 98, 100]);
+      const oldest = broker.subscribe("a.>", { from: "oldest", ack: "none" });
+      expect(dataOf(await fetchNow(oldest)), step).toEqual(range(91, 100));
+      await oldest.unsubscribe();
+      const durable = broker.subscribe("a.>", { ...manual, durable: `late-${step}`, from: "oldest" });
+      expect(dataOf(await fetchNow(durable)), step).toEqual(range(91, 100));
+      await durable.unsubscribe({ deleteDurable: true });
+    }
+  });
+
   it("by age, by count and by bytes lets go of the oldest, and never of what a durable waits for", async () => {
     const clock = new ManualClock();
     const limits = [{ maxAge: 1_000 }, { maxMessages: 10 }, { maxBytes: 600 }];

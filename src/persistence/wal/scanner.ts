@@ -11,6 +11,8 @@ import { FileWindow } from "./window.js";
 export interface WalRecord {
   readonly lsn: number;
   readonly entry: WalEntry;
+  /** What it takes in the file, head and all. */
+  readonly bytes: number;
 }
 
 /** Why bytes are not records: the three answers of `RecordFrame`, and what only a scan can see. */
@@ -217,7 +219,7 @@ export class SegmentScanner {
         this.#expectLsn = lsn + 1;
         return { reason: "undecodable", ...damage };
       }
-      if (entry !== undefined) records.push({ lsn, entry });
+      if (entry !== undefined) records.push({ lsn, entry, bytes: end - (this.#at - start) });
       this.#expectLsn = lsn + 1;
       this.#at = start + end;
     }

@@ -109,6 +109,8 @@ export class WalWriter {
   #state: WalState;
   #failure: Error | undefined;
   #lastLsn: number;
+  /** Of the record that was appended last, head and all. */
+  lastRecordBytes = 0;
   /** The last sync mark says that everything through this number is on the disk. */
   #markedLsn = 0;
   /** Numbers given out and not written, because the disk was full. */
@@ -221,6 +223,7 @@ export class WalWriter {
     }
     batch.add(lsn, hasMessages);
     this.#lastLsn = lsn;
+    this.lastRecordBytes = out.length - start;
     this.#groups.kick();
     return lsn;
   }

@@ -38,27 +38,98 @@ describe("retention", () => {
     expect((await store.stats()).blocks).toBe(0);
   });
 
-  it("keeps history by count and by bytes, in whole blocks, and never lets go of what a durable waits for", async () => {
-    const clock = new ManualClock(start);
-    const limits = { clock, blockBytes: 500, retention: { maxMessages: 50 } };
-    const store = await openStore(temporaryFolder(), limits);
+  it("shows exactly the newest by count, and keeps for a durable what it waits for beyond them", async () => {
+    const path = temporaryFolder();
+    const limits = { clock: new ManualClock(start), blockBytes: 500, retention: { maxMessages: 50 } };
+    let store = await openStore(path, limits);
     await fill(store, 1, 200);
+    expect(await replayed(store)).toEqual(range(151, 200));
     await store.checkpoint();
-    const kept = await replayed(store);
-    expect(kept.length).toBeGreaterThanOrEqual(50);
-    expect(kept.length).toBeLessThan(75);
-    expect(kept).toEqual(range(201 - kept.length, 200));
-    await store.append([durable("d", [">"], 201)]);
+    expect(await replayed(store)).toEqual(range(151, 200));
+    expect((await store.stats()).messagesInBlocks).toBe(50);
+    await store.append([durable("d", [">"], 190)]);
     await fill(store, 201, 400);
+    for (const step of ["log", "checkpoint", "restart"]) {
+      if (step === "checkpoint") await store.checkpoint();
+      if (step === "restart") {
+        await store.close();
+        store = await openStore(path, limits);
+      }
+      expect(await pendingSeqs(store, "d"), step).toEqual(range(190, 400));
+      expect(await replayed(store), step).toEqual(range(351, 400));
+    }
+    await store.append([durable("late", [">"], 1)]);
+    expect(await pendingSeqs(store, "late")).toEqual(range(351, 400));
+    for (const seq of range(190, 395)) await store.append([ack("d", seq), ack("late", seq)], "memory");
+    await store.compact();
+    expect((await store.stats()).messagesInBlocks).toBe(50);
+  });
+
+  it("keeps within the bytes, as stored: never more, and one message less at most", async () => {
+    const options = { clock: new ManualClock(start), blockBytes: 500, retention: { maxBytes: 2_000 } };
+    const store = await openStore(temporaryFolder(), options);
+    const data = "x".repeat(100);
+    await fill(store, 501, 600, { data });
+    await store.flush();
+    const before = (await store.stats()).log.bytes;
+    await store.append([publish(601, { data }), publish(602, { data })]);
+    const each = ((await store.stats()).log.bytes - before) / 2;
+    const kept = await replayed(store);
+    expect(kept).toEqual(range(603 - kept.length, 602));
+    expect(Math.abs(kept.length - 2_000 / each)).toBeLessThan(1);
     await store.checkpoint();
-    expect(await pendingSeqs(store, "d")).toEqual(range(201, 400));
-    expect(await replayed(store)).toEqual(range(201, 400));
-    const small = await openStore(temporaryFolder(), { clock, blockBytes: 500, retention: { maxBytes: 2_000 } });
-    await fill(small, 1, 500);
-    await small.checkpoint();
-    const { liveBytes, log } = await small.stats();
-    expect(liveBytes - log.bytes).toBeGreaterThan(1_500);
-    expect(liveBytes - log.bytes).toBeLessThan(3_000);
+    expect(await replayed(store)).toEqual(kept);
+    for (const seq of range(603, 800)) {
+      await fill(store, seq, seq, { data });
+      if (seq % 7 === 0) await store.checkpoint();
+    }
+    await store.checkpoint();
+    const { liveBytes, log } = await store.stats();
+    expect(liveBytes - log.bytes).toBeLessThanOrEqual(2_000);
+    expect(liveBytes - log.bytes).toBeGreaterThan(500);
+  });
+
+  it("keeps the newest message though it alone is beyond the bytes", async () => {
+    const store = await openStore(temporaryFolder(), { retention: { maxBytes: 50 } });
+    for (const step of ["log", "checkpoint"]) {
+      const last = store.lastSeq + 2;
+      await store.append([publish(last - 1), publish(last)]);
+      if (step === "checkpoint") await store.checkpoint();
+      expect(await replayed(store), step).toEqual([last]);
+    }
+    await store.checkpoint();
+    expect(await replayed(store)).toEqual([4]);
+  });
+
+  it("does not bring back what a limit has let go of when there is room again, by another limit or another policy", async () => {
+    const path = temporaryFolder();
+    let store = await openStore(path, { retention: { maxMessages: 3 } });
+    for (const seq of range(1, 9)) await store.append([publish(seq)]);
+    await store.close();
+    for (const retention of [{ maxMessages: 100 }, { policy: "work-queue" }, { policy: "limits" }] as const) {
+      store = await openStore(path, { retention });
+      expect(await replayed(store)).toEqual([7, 8, 9]);
+      await store.close();
+    }
+  });
+
+  it("counts in a work queue what nobody has settled", async () => {
+    const store = await openStore(temporaryFolder(), { retention: { policy: "work-queue", maxMessages: 5 } });
+    await store.append([publish(1, { topic: "unasked" }), durable("d", ["jobs"], 2)]);
+    for (const seq of range(2, 40)) {
+      await store.append([publish(seq, { topic: "jobs" })]);
+      await store.append([ack("d", seq)]);
+    }
+    expect(await replayed(store)).toEqual([1]);
+    await store.checkpoint();
+    expect(await replayed(store)).toEqual([1]);
+    for (const seq of range(41, 46)) await store.append([publish(seq, { topic: "unasked" })]);
+    expect(await replayed(store)).toEqual(range(42, 46));
+    await store.checkpoint();
+    for (const seq of range(47, 49)) await store.append([publish(seq, { topic: "jobs" })]);
+    expect(await replayed(store)).toEqual(range(45, 49));
+    for (const seq of range(50, 59)) await store.append([publish(seq, { topic: "jobs" })]);
+    expect(await replayed(store)).toEqual(range(47, 59)); // a durable waits for each of them
   });
 
   it("keeps by interest what a durable has to settle, and nothing else", async () => {
