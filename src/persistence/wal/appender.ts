@@ -16,6 +16,16 @@ export interface AppenderOptions {
   readonly cipher?: LogCipher | undefined;
 }
 
+/** The file that is written has lost its name: what goes into it is not there after the next opening. */
+export class FileGone extends Error {
+  readonly path: string;
+
+  constructor(path: string) {
+    super(`${path} is gone: somebody removed or renamed the store's folder, or this file, while it was in use`);
+    this.path = path;
+  }
+}
+
 /**
  * Appends to the last segment, and starts the next one when it is full. One call at a time.
  *
@@ -76,6 +86,13 @@ export class SegmentAppender {
     for (const { lsn, at } of marks) if (at < end) notePlace(active, lsn, offset + at - start);
     active.bytes = offset + length;
     active.lastLsn = lastLsn;
+  }
+
+  /** Rejects with `FileGone` where the last segment is not under its name any more: writing to it would go on all the same. */
+  async requireFile(): Promise<void> {
+    const { fileSystem, directory } = this.#options;
+    const path = `${directory}/${this.#active.name}`;
+    if ((await fileSystem.stat(path)) === undefined) throw new FileGone(path);
   }
 
   /** Resolves when everything appended is on the disk. */

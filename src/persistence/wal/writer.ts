@@ -2,6 +2,7 @@ import { brokerError } from "../../errors.js";
 import type { Checksum } from "../../platform/checksum.js";
 import type { Clock } from "../../platform/clock.js";
 import type { FileSystem } from "../../platform/file-system.js";
+import { FileGone } from "./appender.js";
 import type { SegmentAppender } from "./appender.js";
 import type { Batch } from "./batch.js";
 import { encodeSyncMark, encodeVoid } from "./batch.js";
@@ -126,6 +127,8 @@ export class WalWriter {
   #lastSyncMs = 0;
   #longestSyncMs = 0;
   #totalSyncMs = 0;
+  /** When the last look was whether the file has its name. */
+  #lookedAt: number;
 
   /**
    * @param segments every segment, oldest first; the last is the appender's. All of it is on the disk.
@@ -146,6 +149,7 @@ export class WalWriter {
     this.#segments = segments;
     this.#salt = options.salt;
     this.#lastLsn = lastLsn;
+    this.#lookedAt = options.clock.monotonic();
     const steps = {
       write: (batch: Batch) => this.#write(batch),
       written: (lsn: number) => options.onWritten?.(lsn),
@@ -344,6 +348,7 @@ export class WalWriter {
 
   async #write(batch: Batch): Promise<void> {
     this.#groupCount++;
+    if (this.#options.clock.monotonic() - this.#lookedAt >= lookMs) await this.#requireFile();
     if (this.#state === "full" && !this.#dropMessages(batch)) return;
     try {
       // A full disk has no room for a new segment; what may still be written goes on in the old one.
@@ -364,6 +369,12 @@ export class WalWriter {
       }
     }
     this.#dropAll(batch);
+  }
+
+  /** Files that were removed take writes and syncs as before: nobody would notice until the next opening. */
+  async #requireFile(): Promise<void> {
+    await this.#appender.requireFile();
+    this.#lookedAt = this.#options.clock.monotonic();
   }
 
   /** Appends the group, with a sync mark and what is void before it. */
@@ -410,7 +421,9 @@ export class WalWriter {
   #fail(cause: unknown): Error {
     const failure = brokerError(
       "ERR_STORE_FAILED",
-      "The log could not be written, and takes no more, since what the disk holds is not known. Reads go on. Close the store and open it again to recover",
+      cause instanceof FileGone
+        ? `${cause.message}. The store takes no more, and what it has taken since then is lost. Close it; open it again for an empty one, or put a backup in its place`
+        : "The log could not be written, and takes no more, since what the disk holds is not known. Reads go on. Close the store and open it again to recover",
       { directory: this.#options.directory },
       cause,
     );
@@ -517,6 +530,9 @@ export class WalWriter {
     );
   }
 }
+
+/** Between two looks at whether the file that is written has its name, while the log is in use. */
+const lookMs = 1000;
 
 const done: Promise<void> = Promise.resolve();
 

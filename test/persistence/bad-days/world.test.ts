@@ -145,6 +145,27 @@ describe("the world around a store", () => {
     await again.append([publish(1)]);
   });
 
+  it.each(["folder", "segment"])(
+    "a %s that is removed while it is open: publishes are refused within a second of use",
+    async (what) => {
+      const path = join(temporaryFolder(), "data");
+      const clock = new ManualClock();
+      const store = await openStore(path, { clock, checkpointInterval: 1e9 });
+      await store.append([publish(1)]);
+      if (what === "folder") fs.rmSync(path, { recursive: true });
+      else fs.rmSync(join(path, "wal", "0000000000000001.wal"));
+      await clock.advance(999);
+      await store.append([publish(2)]);
+      await clock.advance(1);
+      const error: unknown = await store.append([publish(3)], "os").catch((refusal: unknown) => refusal);
+      expect(error).toMatchObject({ code: "ERR_STORE_FAILED" });
+      expect(String(error)).toMatch(/is gone: somebody removed or renamed the store's folder/);
+      expect(store.state).toBe("failed");
+      expect(await outcomeOf(store.append([publish(4)]))).toBe("ERR_STORE_FAILED");
+      await store.close().catch(() => undefined);
+    },
+  );
+
   it("a wall clock that is set back: times go back with it, numbers and order do not", async () => {
     const path = temporaryFolder();
     const clock = new ManualClock(1_700_000_000_000);

@@ -341,6 +341,35 @@ describe("the log's writer", () => {
     });
   });
 
+  it("notices that its file has lost its name within a second of use, and looks no more often, nor while idle", async () => {
+    const disk = new FaultyFileSystem();
+    const { writer, segments, clock } = await openWal(disk);
+    let looks = 0;
+    const stat = disk.stat.bind(disk);
+    disk.stat = (path) => {
+      looks++;
+      return stat(path);
+    };
+    clock.advance(3_600_000);
+    await turn();
+    expect(looks).toBe(0);
+    for (let n = 1; n <= 20; n++) {
+      await writer.commit(writer.append(publishEntry(n)), "group");
+      clock.advance(200);
+    }
+    expect(looks).toBe(4);
+    disk.lose(`${directory}/${segments.at(-1)?.name ?? ""}`);
+    const outcomes = new Set<string>();
+    for (let n = 21; n <= 26; n++) {
+      outcomes.add(
+        await outcomeOf(Promise.resolve().then(() => writer.commit(writer.append(publishEntry(n)), "group"))),
+      );
+      clock.advance(200);
+    }
+    expect([...outcomes].at(-1)).toBe("ERR_STORE_FAILED");
+    expect(writer.state).toBe("failed");
+  });
+
   it("writes nothing under names that are not its own", async () => {
     const disk = new FaultyFileSystem();
     disk.put(`${directory}/notes.txt`, Buffer.from("mine"));
