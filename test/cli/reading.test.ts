@@ -48,6 +48,14 @@ function flip(file: string, at: number): void {
   fs.writeFileSync(file, bytes);
 }
 
+/** Every key in a value, but those that are a message's own: its headers, its payload, and the durables that wait for it. */
+function keysOf(value: unknown): string[] {
+  if (Array.isArray(value)) return value.flatMap(keysOf);
+  if (typeof value !== "object" || value === null) return [];
+  const own = ["headers", "data", "waiting"];
+  return Object.entries(value).flatMap(([key, inner]) => [key, ...(own.includes(key) ? [] : keysOf(inner))]);
+}
+
 const { TMPDIR } = process.env;
 afterEach(() => {
   if (TMPDIR === undefined) delete process.env.TMPDIR;
@@ -115,6 +123,40 @@ describe("the reading commands", () => {
         .split("\n")
         .map((line) => (JSON.parse(line) as { seq: number }).seq),
     ).toEqual([25, 26]);
+  });
+
+  it("and all others have keys that are identifiers in what --json prints, errors too", async () => {
+    const folder = temporaryFolder();
+    const [path, other] = [join(folder, "data"), join(folder, "other")];
+    await fullStore(path);
+    const file = join(folder, "all.ndjson");
+    const runs = [
+      ["inspect", path],
+      ...["topics", "durables", "dead-letters", "delayed", "retained"].map((what) => ["ls", path, what]),
+      ["peek", path],
+      ["verify", path],
+      ["export", path, file],
+      ["export", path],
+      ["import", other, file],
+      ["backup", path, join(folder, "copy")],
+      ["restore", join(folder, "copy"), join(folder, "again")],
+      ["compact", other],
+      ["verify", join(folder, "nowhere")],
+      ["ls", path, "nothing"],
+    ];
+    for (const args of runs) {
+      const { out, err } = await command([...args, "--json"]);
+      const printed = (out + err).trim();
+      const values = out.startsWith("{") && out.trim().includes("\n{") ? printed.split("\n") : [printed];
+      const keys = values.flatMap((text) => keysOf(JSON.parse(text)));
+      expect(keys.length, args.join(" ")).toBeGreaterThan(0);
+      expect(
+        keys.filter((key) => !/^[a-z][a-zA-Z0-9]*$/.test(key)),
+        args.join(" "),
+      ).toEqual([]);
+    }
+    const [first] = JSON.parse((await command(["ls", path, "durables", "--json"])).out) as object[];
+    expect(first).toHaveProperty("settledThrough", 12);
   });
 
   it("read a store in use, say so, and see all that was on the disk before", async () => {

@@ -62,12 +62,17 @@ export const ls: Command = {
     return withInspector(context, async (inspector) => {
       const { head } = list;
       const rows = list.rows(inspector);
-      const objects = rows.map((row) => Object.fromEntries(head.map((name, column) => [name, row[column]])));
+      const objects = rows.map((row) => Object.fromEntries(head.map((name, column) => [keyOf(name), row[column]])));
       await context.result(objects, rows.length === 0 ? `no ${what.replace("-", " ")}\n` : tableText(head, rows));
       return exitCode.ok;
     });
   },
 };
+
+/** A column's heading as a key: `settled through` is `settledThrough`. */
+function keyOf(heading: string): string {
+  return heading.replace(/ ([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
 
 function reasonOf(facts: unknown): string {
   try {
