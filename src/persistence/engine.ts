@@ -7,7 +7,7 @@ import type { CheckpointResult } from "./checkpoint.js";
 import type { PayloadCodec } from "./codec.js";
 import { toLogEntry } from "./entry-mapping.js";
 import type { History } from "./history.js";
-import { openParts } from "./open-engine.js";
+import { openStore } from "./open-store.js";
 import type { EngineHands, EngineParts } from "./open-engine.js";
 import type {
   DurableOperation,
@@ -106,37 +106,21 @@ export class StoreEngine {
    * Opens the store in a folder, repairing what a crash left; makes it when there is none.
    *
    * Throws `ERR_STORE_LOCKED` (naming the process that has it), `ERR_WRONG_KEY`, `ERR_STORE_FAILED` (a newer version's
-   * store; a folder that cannot be written), `ERR_STORE_FULL` (no room for a log), `ERR_INVALID_OPTION`, and
+   * store; a folder that cannot be written), `ERR_STORE_FULL` (no room, even without the reserve), `ERR_INVALID_OPTION`, and
    * `ERR_STORE_CORRUPT` under the recovery policy `fail`. Under the other policies damage is set aside and reported.
    */
   static async open(options: StoreOptions): Promise<StoreEngine> {
     const settings = resolveOptions(options);
-    const { path, machine } = settings;
-    await machine.fileSystem.makeDirectory(path);
-    const lock = await machine.fileSystem.lock(`${path}/lock`);
-    if (!lock.acquired) {
-      const { pid, host } = lock.holder;
-      throw brokerError(
-        "ERR_STORE_LOCKED",
-        `The store in ${path} is open in process ${pid} on ${host}; close it there, or give this broker a folder of its own`,
-        { path, pid, host },
-      );
+    const { parts, release } = await openStore(settings);
+    const engine = new StoreEngine(parts, release);
+    // A database that was lost must not look like one that never had anything.
+    if (parts.isRebuilt) {
+      await engine.checkpoint().catch(async (error: unknown) => {
+        await engine.close().catch(() => undefined);
+        throw error;
+      });
     }
-    try {
-      const parts = await openParts(settings);
-      const engine = new StoreEngine(parts, () => lock.release());
-      // A database that was lost must not look like one that never had anything.
-      if (parts.isRebuilt) {
-        await engine.checkpoint().catch(async (error: unknown) => {
-          await engine.close().catch(() => undefined);
-          throw error;
-        });
-      }
-      return engine;
-    } catch (error) {
-      await lock.release();
-      throw error;
-    }
+    return engine;
   }
 
   /** Lets go of the recovered state, which may be large. */

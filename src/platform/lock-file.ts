@@ -54,7 +54,8 @@ function take(path: string): LockResult {
   const us: LockContent = { pid: process.pid, host: hostname(), started: processStart(process.pid) };
   if (held.has(identity)) return { acquired: false, holder: { pid: us.pid, host: us.host } };
   for (let attempt = 0; attempt < 10; attempt++) {
-    if (createLock(path, us)) {
+    const made = tryToCreateLock(path, us);
+    if (made === true) {
       held.add(identity);
       return { acquired: true, release: () => release(path, identity) };
     }
@@ -63,6 +64,8 @@ function take(path: string): LockResult {
     if (holder !== undefined && isAlive(holder)) {
       return { acquired: false, holder: { pid: holder.pid, host: holder.host } };
     }
+    // A full disk, and nobody who has the lock.
+    if (made !== false) throw made;
     if (text !== undefined) clearLock(path, text);
   }
   const text = `The lock file ${path} cannot be cleared, or comes back each time; remove it if no process uses the folder`;
@@ -75,11 +78,20 @@ function lockIdentity(path: string): string {
   return `${fs.realpathSync(cut > 0 ? path.slice(0, cut) : ".")}/${path.slice(cut + 1)}`;
 }
 
+/** True when it was made, false when there is one; an error, for instance where the disk has no room for it. */
+function tryToCreateLock(path: string, content: LockContent): boolean | Error {
+  try {
+    return createLock(path, content);
+  } catch (error) {
+    return error as Error;
+  }
+}
+
 /** Creates the lock with its content in one step, so that no one ever reads half of it. False when it exists. */
 function createLock(path: string, content: LockContent): boolean {
   const draft = `${path}.${content.pid}`;
-  fs.writeFileSync(draft, JSON.stringify(content));
   try {
+    fs.writeFileSync(draft, JSON.stringify(content));
     fs.linkSync(draft, path);
     return true;
   } catch (error) {

@@ -96,8 +96,8 @@ const defaultLimits: QuarantineLimits = { maxBytes: 256 * 2 ** 20, maxFiles: 64 
  * What it hands out is on the disk when it resolves, also what was only in the page cache when a process was
  * killed or a sync had failed: unless the log was closed in order, its last segment is written anew, and that before
  * anything is read from it. Throws `ERR_STORE_CORRUPT` under the policy `fail`, `ERR_STORE_FAILED` for a log of a newer version
- * or a directory that cannot be written, `ERR_STORE_FULL` when there is no room for the first segment or a copy of
- * the last, and `ERR_WRONG_KEY` for an encrypted log.
+ * or a directory that cannot be written, `ERR_STORE_FULL` when there is no room for an empty segment, and
+ * `ERR_WRONG_KEY` for an encrypted log.
  */
 export async function openWal(options: WalOptions): Promise<Wal> {
   const { fileSystem, directory, clock, onRecords, checkpointLsn, cipher } = options;
@@ -125,7 +125,7 @@ export async function openWal(options: WalOptions): Promise<Wal> {
     repair = await repairLog(fileSystem, directory, scan, options.quarantine ?? defaultLimits);
     // A process may have died between naming a segment and syncing the name.
     await fileSystem.syncDirectory(directory);
-    file = await openLastSegment(options, scan, segmentBytes, salt, crc32, reserve);
+    file = await openLastSegment(options, scan, renewed.mayContinue ? segmentBytes : 0, salt, crc32, reserve);
   } catch (cause) {
     throw openFailure(directory, cause);
   }
@@ -180,16 +180,24 @@ async function wasClosedInOrder({ fileSystem, directory }: WalOptions, { segment
   return wasClosed(fileSystem, directory, { name: last.name, bytes: last.bytes, salt: last.header.salt });
 }
 
-/** Writes the last segment anew, unless the log was closed in order. */
+interface RenewalResult {
+  /** Bytes written anew. */
+  readonly bytes: number;
+  readonly warnings: readonly string[];
+  /** Whether the last segment may be appended to. */
+  readonly mayContinue: boolean;
+}
+
+/** Writes the last segment anew, unless the log was closed in order. Where there is no room, it is left, and ended. */
 async function renewLast(
   { fileSystem, directory }: WalOptions,
   { segments }: FoundLog,
   isClosed: boolean,
   reserve: Reserve,
   beforeWriting: () => Promise<void>,
-): Promise<{ readonly bytes: number; readonly warnings: readonly string[] }> {
+): Promise<RenewalResult> {
   const last = segments.at(-1);
-  if (last === undefined || isClosed) return { bytes: 0, warnings: [] };
+  if (last === undefined || isClosed) return { bytes: 0, warnings: [], mayContinue: true };
   const { bytes } = last;
   await beforeWriting();
   try {
@@ -198,9 +206,17 @@ async function renewLast(
       await reserve.release();
       return renewSegment(fileSystem, directory, last);
     });
-    return warning === undefined ? { bytes, warnings: [] } : { bytes: 0, warnings: [warning] };
+    return warning === undefined
+      ? { bytes, warnings: [], mayContinue: true }
+      : { bytes: 0, warnings: [warning], mayContinue: true };
   } catch (cause) {
-    throw openFailure(directory, cause);
+    if (!(cause instanceof DiskFull)) throw openFailure(directory, cause);
+    // A store that opens is worth more than a copy: what was acknowledged has been synced once already.
+    await syncFile(fileSystem, `${directory}/${last.name}`).catch((error: unknown) => {
+      throw openFailure(directory, error);
+    });
+    const warning = `${last.name} could not be written anew, since the disk is full: what of it was never acknowledged may be gone after the next power cut`;
+    return { bytes: 0, warnings: [warning], mayContinue: false };
   }
 }
 

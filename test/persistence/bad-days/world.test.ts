@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
@@ -96,6 +97,60 @@ describe("the world around a store", () => {
     expect(await pendingSeqs(again, "d")).toEqual([next]);
     await again.close();
   });
+
+  it.for(["closed", "killed"])(
+    "a disk without a byte left: a store that was %s opens even so, reads and settles, and takes messages once there is room",
+    async (how, context) => {
+      const folder = smallDisk("24m");
+      if (folder === undefined)
+        return context.skip("mounting takes a privilege; the same by injection is in store/bad-days.test.ts");
+      const clock = new ManualClock();
+      const path = join(folder, "data");
+      // Under the default a segment may be larger than the reserve.
+      const options = { clock, reserveBytes: 1024 * 1024, retention: { policy: "interest" } } as const;
+      const home = how === "closed" ? path : join(temporaryFolder(), "data");
+      const first = await openStore(home, options);
+      await first.append([durable("d", [">"])]);
+      const payload = (seq: number): Uint8Array => randomBytes(20_000).fill(seq, 0, 10);
+      for (const seq of range(1, 50)) await first.append([publish(seq, { data: payload(seq) })], "os");
+      await first.checkpoint();
+      for (const seq of range(51, 150)) await first.append([publish(seq, { data: payload(seq) })], "os");
+      await first.flush();
+      if (how === "closed") await first.close();
+      else {
+        fs.cpSync(home, path, { recursive: true });
+        fs.rmSync(join(path, "lock"));
+      }
+      const filler = fs.openSync(join(folder, "filler"), "w");
+      for (let size = 1024 * 1024; size >= 1;) {
+        try {
+          fs.writeSync(filler, Buffer.alloc(size, 1));
+        } catch {
+          size = Math.floor(size / 2);
+        }
+      }
+      expect(() => fs.writeFileSync(join(folder, "one more"), "x")).toThrow(/ENOSPC/);
+      const store = await openStore(path, options);
+      expect(await pendingSeqs(store, "d")).toEqual(range(1, 150));
+      expect(await outcomeOf(store.append([publish(151, { data: payload(151) })]))).toBe("ERR_STORE_FULL");
+      for (const seq of range(1, 149)) expect(await outcomeOf(store.append([ack("d", seq)], "os"))).toBe("ok");
+      expect(await pendingSeqs(store, "d")).toEqual([150]);
+      fs.ftruncateSync(filler, 0);
+      fs.closeSync(filler);
+      for (let round = 0; round < 200 && store.state === "full"; round++) {
+        await clock.advance(100);
+        await store.stats();
+      }
+      await store.append([publish(store.lastSeq + 1, { data: payload(1) })]);
+      const left = [150, store.lastSeq];
+      expect(await pendingSeqs(store, "d")).toEqual(left);
+      await store.close();
+      const again = await openStore(path, options);
+      expect(again.recoveryReport).toMatchObject({ database: "opened", damaged: [], discrepancies: [] });
+      expect(await pendingSeqs(again, "d")).toEqual(left);
+      await again.close();
+    },
+  );
 
   it("a small disk that the store alone has filled: checkpoints leave the reserve to settles, and what these free ends it", async (context) => {
     // Checkpoints used to fill the reserve with what they moved: settles were refused, and then the store did not open.

@@ -45,6 +45,28 @@ describe("bad days", () => {
     await again.close();
   });
 
+  it("a full disk lets a store open that was killed: it reads and settles on what the reserve gives up", async () => {
+    const disk = new FaultyFileSystem();
+    const database = new MemoryDatabase();
+    const clock = new ManualClock(1_700_000_000_000);
+    const options = { clock, reserveBytes: 3_000 };
+    const killed = await StoreEngine.open({ ...memoryOptions(disk, database), ...options });
+    await killed.append([durable("d", [">"])]);
+    for (const seq of range(1, 20)) await killed.append([publish(seq, { data: "x".repeat(500) })]);
+    const left = disk.crash({ keep: "none" });
+    left.capacityBytes = left.usedBytes;
+    const store = await StoreEngine.open({ ...memoryOptions(left, database), ...options });
+    expect(await pendingSeqs(store, "d")).toEqual(range(1, 20));
+    expect(await outcomeOf(store.append([publish(21, { data: "x".repeat(500) })]))).toBe("ERR_STORE_FULL");
+    for (const seq of range(1, 19)) await store.append([ack("d", seq)]);
+    expect(await pendingSeqs(store, "d")).toEqual([20]);
+    left.capacityBytes = Infinity;
+    await clock.advance(2_000);
+    await store.stats();
+    expect(await outcomeOf(store.append([publish(22)]))).toBe("ok");
+    await store.close();
+  });
+
   it("a full disk is full no longer a moment after what fills it was settled, though nobody makes room", async () => {
     // It took until the next checkpoint by the clock, which is half a minute.
     const disk = new FaultyFileSystem({ capacityBytes: 30_000 });

@@ -4,7 +4,7 @@ import { ByteWriter } from "../../../src/persistence/wal/byte-writer.js";
 import { beginRecord, endRecord, recordFlag } from "../../../src/persistence/wal/record.js";
 import { encodeSegmentHeader, nameOfSegment, segmentHeaderBytes } from "../../../src/persistence/wal/segment.js";
 import { FaultyFileSystem } from "../../support/faulty-file-system.js";
-import { directory, openTestWal, outcomeOf, publishEntry } from "./fixture.js";
+import { directory, openTestWal, outcomeOf, publishEntry, settleEntry } from "./fixture.js";
 
 const segmentPath = (id: number): string => `${directory}/${nameOfSegment(id)}`;
 
@@ -463,11 +463,26 @@ describe("the last segment", () => {
     expect(disk.paths).toEqual([segmentPath(1)]);
   });
 
-  it("that has no room for its copy is ERR_STORE_FULL, and is opened once there is room", async () => {
+  it("that has no room for its copy is read as it is, with a warning, and the log goes on in another", async () => {
     const disk = new FaultyFileSystem();
     const { writer } = await openTestWal(disk);
     await writer.commit(writer.append(publishEntry(1, { data: Buffer.alloc(5000, 1) })), "group");
     disk.capacityBytes = disk.usedBytes + 500;
+    const again = await openTestWal(disk);
+    expect(again.records).toHaveLength(1);
+    expect(again.report).toMatchObject({ renewedBytes: 0, segments: 2 });
+    expect(again.report.warnings.join()).toMatch(/could not be written anew, since the disk is full/);
+    await again.writer.commit(again.writer.append(settleEntry(1)), "group");
+    const crashed = await openTestWal(disk.crash({ keep: "none" }));
+    expect(crashed.records).toHaveLength(2);
+    expect(crashed.report).toMatchObject({ quarantined: [], cutBytes: 0 });
+  });
+
+  it("that has no room even for an empty one behind it is ERR_STORE_FULL, and is opened once there is room", async () => {
+    const disk = new FaultyFileSystem();
+    const { writer } = await openTestWal(disk);
+    await writer.commit(writer.append(publishEntry(1, { data: Buffer.alloc(5000, 1) })), "group");
+    disk.capacityBytes = disk.usedBytes + 100;
     expect(await outcomeOf(openTestWal(disk))).toBe("ERR_STORE_FULL");
     expect(disk.paths).toEqual([segmentPath(1)]);
     disk.capacityBytes = Infinity;
