@@ -21,6 +21,8 @@ interface Chunk {
   count: number;
   /** Of all that were ever put into it. */
   totalBytes: number;
+  /** The highest of those that need a sync; 0: none does. */
+  needsSyncLsn: number;
 }
 
 /**
@@ -66,6 +68,7 @@ export class LogIndex {
         topics: [],
         count: 0,
         totalBytes: 0,
+        needsSyncLsn: 0,
       };
       this.#chunks.push(chunk);
     }
@@ -76,6 +79,7 @@ export class LogIndex {
     chunk.flags[at] = flags;
     chunk.bytes[at] = bytes;
     chunk.totalBytes += bytes;
+    if ((flags & indexFlag.needsSync) !== 0) chunk.needsSyncLsn = lsn;
     chunk.topics.push(topic);
     topic.inLog++;
     this.#size++;
@@ -132,8 +136,9 @@ export class LogIndex {
   #endOfSeen(syncedLsn: number): { chunk: number; at: number } {
     let end = { chunk: this.#chunks.length - 1, at: Infinity };
     for (let index = this.#chunks.length - 1; index >= 0; index--) {
-      const { lsns, flags, count } = this.#chunks[index] as Chunk;
+      const { lsns, flags, count, needsSyncLsn } = this.#chunks[index] as Chunk;
       const from = index === 0 ? this.#skip : 0;
+      if (needsSyncLsn <= syncedLsn && (lsns[from] as number) > syncedLsn) continue;
       for (let at = count - 1; at >= from; at--) {
         if ((lsns[at] as number) <= syncedLsn) return end;
         if (((flags[at] as number) & indexFlag.needsSync) !== 0) end = { chunk: index, at };

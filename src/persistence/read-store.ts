@@ -149,6 +149,7 @@ async function readLog(
       crc32,
       chunkBytes,
       cipher: keys,
+      known: scan.damage,
       onDamage: ({ file, offset }) => problems.push(`${file} cannot be read at byte ${offset}`),
     },
     scan.segments,

@@ -55,7 +55,7 @@ export interface WalOptions {
   readonly onWritten?: ((lsn: number) => void) | undefined;
   /** Encrypts the bodies of records. A log that has encrypted records cannot be opened without it. */
   readonly cipher?: LogCipher | undefined;
-  /** Told of damage that reading comes upon after recovery. */
+  /** Told, once, of damage that reading comes upon after recovery, and that recovery did not report. */
   readonly onDamage?: ((damage: Damage & { readonly file: string }) => void) | undefined;
 }
 
@@ -169,7 +169,7 @@ export async function openWal(options: WalOptions): Promise<Wal> {
     hasReserve,
   );
   const onDamage = options.onDamage ?? (() => undefined);
-  const readerOptions = { fileSystem, directory, crc32, chunkBytes, onDamage, cipher };
+  const readerOptions = { fileSystem, directory, crc32, chunkBytes, onDamage, cipher, known: scan.damage };
   const reader = new WalReader(readerOptions, segments, () => writer.writtenLsn);
   return { writer, reader, report, segments };
 }

@@ -12,13 +12,25 @@ export interface WalReaderOptions {
   readonly crc32: Checksum;
   /** How much of a file is in memory at a time. */
   readonly chunkBytes: number;
-  /** Told of bytes that cannot be read; the reader goes on with the next valid record. */
+  /** Told, once, of bytes that cannot be read; the reader goes on with the next valid record. */
   readonly onDamage: (damage: Damage & { readonly file: string }) => void;
+  /** Damage that was told already. */
+  readonly known?: readonly FileRange[] | undefined;
   readonly cipher?: LogCipher | undefined;
+}
+
+/** Bytes of a segment. */
+interface FileRange {
+  readonly file: string;
+  readonly offset: number;
+  readonly bytes: number;
 }
 
 /** A gap of so many stretches costs as much to read as opening the file again does. */
 const stretchesReadOn = 4;
+
+/** Damage that is remembered as told. */
+const toldRanges = 1000;
 
 /**
  * Reads an open log, while it is written, and after it failed. Any number of reads at once; each holds one
@@ -28,12 +40,14 @@ export class WalReader {
   readonly #options: WalReaderOptions;
   readonly #segments: readonly Segment[];
   readonly #writtenLsn: () => number;
+  readonly #told: FileRange[];
 
   /** @param segments the writer's own list, which grows and shrinks */
   constructor(options: WalReaderOptions, segments: readonly Segment[], writtenLsn: () => number) {
     this.#options = options;
     this.#segments = segments;
     this.#writtenLsn = writtenLsn;
+    this.#told = [...(options.known ?? [])];
   }
 
   /** The lowest number that is still in the log. */
@@ -110,7 +124,7 @@ export class WalReader {
     throughLsn: number,
     wants: ((lsn: number) => boolean) | undefined,
   ): AsyncGenerator<readonly WalRecord[], void, undefined> {
-    const { fileSystem, directory, crc32, chunkBytes, onDamage, cipher } = this.#options;
+    const { fileSystem, directory, crc32, chunkBytes, cipher } = this.#options;
     const place = segment.places[firstBeyond(segment.places, fromLsn) - 1];
     const beyond = segment.places[firstBeyond(segment.places, throughLsn)];
     const lastLsn = beyond === undefined ? segment.lastLsn : beyond.lsn - 1;
@@ -135,10 +149,10 @@ export class WalReader {
         wants,
       });
       for await (const item of scanner.items()) {
-        if (item.kind === "damage") onDamage({ ...item.damage, file: segment.name });
+        if (item.kind === "damage") this.#tell({ ...item.damage, file: segment.name });
         if (item.kind === "tail" && item.bytes > 0) {
           const { offset, reason } = item;
-          onDamage({
+          this.#tell({
             file: segment.name,
             reason: reason === "clean" ? "checksum" : reason,
             offset,
@@ -165,6 +179,18 @@ export class WalReader {
     } finally {
       await file.close();
     }
+  }
+
+  /** Once, however often it is read. Where a read begins or ends inside of it, it seems smaller than it is. */
+  #tell(damage: Damage & { readonly file: string }): void {
+    const { file, offset, bytes } = damage;
+    const isKnown = this.#told.some(
+      (told) => told.file === file && offset <= told.offset + told.bytes && told.offset <= offset + bytes,
+    );
+    if (isKnown) return;
+    this.#told.push({ file, offset, bytes });
+    if (this.#told.length > toldRanges) this.#told.shift();
+    this.#options.onDamage(damage);
   }
 }
 

@@ -7,7 +7,7 @@ import { imprint } from "../../cli/fixture.js";
 import { memoryOptions } from "../../crash/store-workload.js";
 import { FaultyFileSystem } from "../../support/faulty-file-system.js";
 import { MemoryDatabase } from "../../support/memory-database.js";
-import { ack, durable, openStore, pendingSeqs, publish, range, temporaryFolder } from "../store/fixture.js";
+import { ack, durable, openStore, pendingSeqs, publish, range, replayed, temporaryFolder } from "../store/fixture.js";
 import { outcomeOf } from "../wal/fixture.js";
 
 const segment = (path: string): string => {
@@ -46,6 +46,23 @@ describe("a damaged log", () => {
     expect(fs.readFileSync(segment(path))).toEqual(before);
     const again = await openStore(path);
     expect(again.recoveryReport.log.quarantined).toMatchObject([{ wasSynced: true }]);
+  });
+
+  it("is told once an opening: by the report what opening found, by a problem what comes later, however often it is read", async () => {
+    const path = temporaryFolder();
+    await makeStore(path);
+    harm(segment(path), (bytes) => bytes.length - 300);
+    const problems: string[] = [];
+    const store = await openStore(path, { onProblem: ({ message }) => problems.push(message) });
+    expect(store.recoveryReport.log.quarantined).toHaveLength(1);
+    for (let round = 0; round < 3; round++) await replayed(store);
+    expect(problems).toEqual([]);
+    for (const seq of range(21, 40)) await store.append([publish(seq, { data: "y".repeat(100) })]);
+    harm(segment(path), (bytes) => bytes.length - 500);
+    for (let round = 0; round < 3; round++) await replayed(store);
+    for (let round = 0; round < 3; round++) await pendingSeqs(store, "d");
+    expect(problems).toHaveLength(1);
+    expect(problems.join()).toMatch(/cannot be read at byte/);
   });
 
   it("that ends in the middle of a record is cut there, and says so", async () => {
