@@ -44,9 +44,10 @@ export async function* replay(
   const fromTime = from !== undefined && "time" in from ? from.time : 0;
   const toTime = to !== undefined && "time" in to ? to.time : Infinity;
   const throughSeq = Math.min(to !== undefined && "seq" in to ? to.seq : Infinity, state.lastSeq);
-  let afterSeq = (from !== undefined && "seq" in from ? from.seq : 1) - 1;
   const floor = retention.floor();
   const isKept = scope === "kept";
+  const firstSeq = from !== undefined && "seq" in from ? from.seq : 1;
+  let afterSeq = Math.max(firstSeq - 1, isKept ? 0 : retention.hiddenThrough(floor));
   let left = limit;
   while (left > 0) {
     const {

@@ -43,8 +43,13 @@ export class Retention {
    * promises how much history there is, not what a durable's backlog alone keeps beyond them.
    */
   shows(topic: Topic, seq: number, isUnclaimed: boolean, floor: number): boolean {
-    if (this.settings.policy === "limits" && seq <= floor) return false;
+    if (seq <= this.hiddenThrough(floor)) return false;
     return this.need(topic, seq, isUnclaimed, floor) !== "gone";
+  }
+
+  /** Through it history shows nothing, so that there is nothing to look at. */
+  hiddenThrough(floor: number): number {
+    return this.settings.policy === "limits" ? floor : 0;
   }
 
   /** Whether a message's age keeps it out of history, where it is shown otherwise. */
