@@ -1,5 +1,5 @@
-// The n-th operation on the disk fails, for n = 0, 1, 2, … until none is left; then the power goes, and what a new broker has
-// is compared with what the old one acknowledged.
+// The n-th sync fails, for n = 0, 1, 2, … until none is left; the store is opened again on what the system still shows, then the
+// power goes. What a new broker has is compared with what was acknowledged, and with what was shown. Any other failure: broker.test.ts.
 import { describe, expect, it } from "vitest";
 import { InProcBroker } from "inproc-broker";
 import { levelPersistence } from "inproc-broker/persistence";
@@ -7,7 +7,7 @@ import { FaultyFileSystem } from "../support/faulty-file-system.js";
 import { fetchNow, takeOne } from "../support/manual-broker.js";
 import { ManualClock } from "../support/manual-clock.js";
 import { MemoryDatabase } from "../support/memory-database.js";
-import { historyOf } from "./fixture.js";
+import { historyOf } from "../broker-store/fixture.js";
 
 const manual = { durable: "work", ack: "manual", maxInFlight: 1_000 } as const;
 
@@ -95,29 +95,6 @@ async function compare(files: FaultyFileSystem, database: MemoryDatabase, ledger
 }
 
 describe("a broker whose disk fails", () => {
-  it.each(["none", "random", "all"] as const)(
-    "at any operation has what it acknowledged, and nothing half, when the power cut keeps %s of the rest",
-    async (keep) => {
-      let failures = 0;
-      for (let failAt = 0; ; failAt += 1) {
-        const files = new FaultyFileSystem({ failAt, staysBroken: failAt % 2 === 0, seed: failAt + 1 });
-        const database = new MemoryDatabase();
-        const ledger: Ledger = { published: [], acked: [], committed: [] };
-        await work(files, database, ledger);
-        if (!files.hasFailed) {
-          expect(ledger.published.length).toBe(12);
-          expect(ledger.committed.length).toBe(2);
-          break;
-        }
-        failures += 1;
-        const after = files.crash({ keep, seed: failAt + 1 });
-        await compare(after, database.copy(), ledger, `failAt ${failAt}, ${files.failedKind ?? ""}`);
-      }
-      expect(failures).toBeGreaterThan(20);
-    },
-    60_000,
-  );
-
   it("at a sync has what it acknowledged, before it was opened again and after, when power goes then", async () => {
     let failedSyncs = 0;
     for (let failAt = 0; ; failAt += 1) {

@@ -143,6 +143,7 @@ async function useBroker(
   await call({ publishes: batch }, () =>
     broker.publishBatch(batch.map((id) => ({ topic: "a.y", data: data(), id, durability: "group" }))),
   );
+  await Promise.all((["group", "always", "os", "group"] as const).map((durability) => publish("a.x", { durability })));
   await publish("a.z", { delay: 10 });
   await publish("a.z", { retain: true });
   const acked = await takeOne();

@@ -17,7 +17,7 @@ describe("a broker on a store, cut off at any point", () => {
   it("does its workload when nothing fails", async () => {
     const run = await runBrokerWorkload({}, true);
     expect(run.steps.map(({ outcome }) => outcome)).toEqual(run.steps.map(() => "resolved"));
-    expect(run.steps).toHaveLength(26);
+    expect(run.steps).toHaveLength(34);
     expect(run.seen).toBeGreaterThan(26);
     await checkCrashes(run, "no failure");
   });
