@@ -201,7 +201,7 @@ export class Durables {
     const { writer, now, afterTurn, accepts, giveUp, giveUpUnreadable, failed } = this.#host;
     return {
       page: async (afterSeq, limit, maxBytes) => {
-        const { messages, throughSeq, hasMore } = await writer.store.pending(durable, afterSeq, limit, maxBytes);
+        const { messages, throughSeq, hasMore } = await writer.store.pending(durable, afterSeq, limit, maxBytes, true);
         const items: BacklogItem[] = [];
         for (const { message, deliveryCount, retryAt } of messages) {
           const found = this.#itemOf(message, durable, name);

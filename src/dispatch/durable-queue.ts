@@ -342,12 +342,28 @@ export class DurableQueue extends DeliveryQueue {
       void this.#settle(message, "ack", true);
       return;
     }
+    if (message.expiresAtMs !== 0 && message.expiresAtMs <= this.#backlog.now()) {
+      this.#expireStored(message, deliveryCount);
+      return;
+    }
     if (deliveryCount >= this.settings.maxDeliveries) {
       this.#giveUp(message, deliveryCount);
       return;
     }
     if (deliveryCount === 0) super.offerExtra(message);
     else this.restore(message, deliveryCount + 1, retryAt === undefined ? 0 : retryAt - this.#backlog.now());
+  }
+
+  /** Its time to live ended while it was in the store. */
+  #expireStored(message: PublishedMessage, deliveryCount: number): void {
+    const delivery = new Delivery(message, this, message.data, deliveryCount + 1, null);
+    delivery.moveTo("dropped");
+    this.counters.routed += 1;
+    this.counters.expired += 1;
+    this.#backlog.together(() => {
+      this.#dispatch.expired(this, delivery);
+      void this.#settle(delivery, "expired", true);
+    });
   }
 
   /** A payload that cannot be decoded: a dead letter, or told and left in the store until the durable comes by again. */

@@ -472,6 +472,35 @@ describe("what was settled before a durable was made", () => {
 });
 
 describe("a backlog larger than the queue", () => {
+  it("tells of what expired in the store when it comes upon it, and keeps it as a dead letter", async () => {
+    const clock = new ManualClock();
+    const path = temporaryFolder();
+    const options = { clock, deadLetter: {} };
+    const first = await openBroker(path, options);
+    first.subscribe("a", { ...manual, maxMessages: 2 });
+    for (const data of range(1, 4)) await first.publish("a", data, { ttl: 100 });
+    await clock.advance(150);
+    await until(() => first.metrics.snapshot().expired === 4);
+    expect(first.deadLetters.stats().byReason).toEqual({ expired: 4 });
+    await first.idle();
+    balanced(first);
+    for (const data of range(5, 7)) await first.publish("a", data, { ttl: data === 6 ? 10_000 : 100 });
+    const broker = await openBroker(crash(path), options);
+    await clock.advance(150);
+    const told: unknown[] = [];
+    broker.on("expire", ({ message, subscription }) => told.push([message.data, message.deliveryCount, subscription]));
+    const filter = ({ data }: Message): boolean => data !== 7;
+    expect(dataOf(await fetchNow(broker.subscribe("a", { ...manual, filter })))).toEqual([6]);
+    expect(told).toEqual([[5, 1, "d"]]);
+    const { items } = await broker.deadLetters.list();
+    expect(items.map(({ message, reason }) => [message.data, reason])).toEqual(
+      [1, 2, 3, 4, 5].map((data) => [data, "expired"]),
+    );
+    balanced(broker);
+    await broker.flush();
+    expect(broker.subscriptions()).toMatchObject([{ backlog: 1 }]);
+  });
+
   it("is paged in, in order, with bounded memory, while new messages come", async () => {
     const broker = await openBroker(temporaryFolder());
     const sub = broker.subscribe("a", { ...manual, maxMessages: 16, maxInFlight: 8 });
