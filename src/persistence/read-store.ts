@@ -84,7 +84,7 @@ async function readOnce(given: StoreSettings): Promise<ReadableStore> {
       // Not a second name: LevelDB writes when it opens, and removes what it finds.
       if (!isOwnNotes(name)) await folders.copy(`${path}/level/${name}`, `${copy}/level/${name}`);
     }
-    const store = await loadStore({ ...given, path: copy, recovery: "quarantine" }, false);
+    const store = await loadStore({ ...given, path: copy, shownPath: path, recovery: "quarantine" }, false);
     loaded = store;
     return await readLog(given, store, async () => {
       await store.opened.database.close();

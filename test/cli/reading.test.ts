@@ -170,6 +170,8 @@ describe("the reading commands", () => {
       code: 4,
       err: expect.stringMatching(/key 1.*\n.*--key ID=FILE/),
     });
+    // The folder that was given, not the copy that is looked at.
+    expect((await command(["ls", path])).err).toContain(`The store in ${path} is encrypted`);
     expect(await command(["ls", path, "--key", `1=${"ab".repeat(32)}`])).toMatchObject({ code: 4 });
     expect(await command(["ls", path, "--key", `2=${key.toString("hex")}`])).toMatchObject({ code: 4 });
     const file = join(temporaryFolder(), "key");
@@ -185,7 +187,7 @@ describe("the reading commands", () => {
     await fullStore(plain);
     expect(await command(["ls", plain, "--key", `1=${file}`])).toMatchObject({
       code: 2,
-      err: expect.stringMatching(/is not encrypted/),
+      err: expect.stringContaining(`The store in ${plain} is not encrypted`),
     });
   });
 });
