@@ -139,6 +139,17 @@ describe("the store", () => {
     await expect(openStore(path)).rejects.toThrow(new RegExp(`process ${process.pid}`));
   });
 
+  it("says what its codec cannot carry, where it is, and what to do", async () => {
+    const store = await openStore(temporaryFolder(), old);
+    const texts: [unknown, string][] = [
+      [{ a: [new Map()] }, 'data.a[0]: a Map; publish plain data, or use the codec "v8"'],
+      [{ n: 1n }, 'BigInt); publish plain data, or use the codec "v8"'],
+      [{ later: Promise.resolve() }, "data.later: a Promise; await it first"],
+      [{ toJSON: () => undefined }, "data whose toJSON returns nothing"],
+    ];
+    for (const [data, text] of texts) await expect(store.append([publish(1, { data })])).rejects.toThrow(text);
+  });
+
   it("refuses what its codec cannot carry before anything changes", async () => {
     const store = await openStore(temporaryFolder(), old);
     const cycle: Record<string, unknown> = {};
