@@ -30,7 +30,7 @@ const damages: Record<string, { harm: (path: string) => void; code: number }> = 
     harm: (path) => flip(join(path, "level", named(path, /^MANIFEST/)), 20),
     code: 1,
   },
-  "no log": { harm: (path) => fs.rmSync(join(path, "wal"), { recursive: true }), code: 0 },
+  "no log": { harm: (path) => fs.rmSync(join(path, "wal"), { recursive: true }), code: 1 },
 };
 
 const named = (path: string, pattern: RegExp): string =>
