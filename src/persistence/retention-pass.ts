@@ -68,7 +68,7 @@ export class RetentionPass {
       else if (need === "history") history.push(block);
       if (slices.isOver) await slices.next();
     }
-    for (const block of retention.beyondLimits(state, history)) gone.push(block);
+    gone.push(...retention.beyondLimits(state, history));
     const rewritten = isThorough ? sparse : sparse.slice(0, rewritesPerPass);
     if (gone.length + rewritten.length === 0) return { removedBlocks: 0, rewrittenBlocks: 0, freedBytes: 0 };
     // The acknowledgements that decided must be on the disk before what they settled is not.
