@@ -157,7 +157,7 @@ export class Durables {
         if (this.#known.get(durable) === mine) this.#known.delete(durable);
         this.#host.closeBehind(queue, error);
       });
-      if (from === "last") this.#host.offerRetained(queue);
+      if (from === "last" && queue.consumers.length > 0) this.#host.offerRetained(queue);
       queue.start(Math.min(position - 1, lastSeq), writer.lastSeq);
     };
     if (typeof from === "object" && "time" in from) {
@@ -165,6 +165,7 @@ export class Durables {
       const stand = this.newHistoryName();
       const leave: StoreStep = { type: "durable", change: "deleted", name: stand, patterns: [], position: 0 };
       this.#tell(this.#created(stand, patterns, lastSeq + 1), queue.name);
+      queue.seek();
       this.#positionAt(storePoint("from", from), patterns, lastSeq + 1).then(
         (position) => {
           // It may have been deleted meanwhile, and made anew.
@@ -200,7 +201,7 @@ export class Durables {
     const { writer, now, afterTurn, accepts, giveUp, giveUpUnreadable, failed } = this.#host;
     return {
       page: async (afterSeq, limit, maxBytes) => {
-        const { messages, throughSeq, hasMore } = await writer.store.pending(durable, afterSeq, limit, maxBytes);
+        const { messages, throughSeq, hasMore } = await writer.store.pending(durable, afterSeq, limit, maxBytes, true);
         const items: BacklogItem[] = [];
         for (const { message, deliveryCount, retryAt } of messages) {
           const found = this.#itemOf(message, durable, name);

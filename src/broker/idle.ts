@@ -21,10 +21,6 @@ export interface IdleOptions {
 }
 
 const optionNames = ["topic", "timeout", "scheduled", "retries", "signal"];
-interface WaitOptions extends IdleOptions {
-  /** What a store keeps, and nobody goes on taking, is not waited for. */
-  readonly isClosing?: boolean;
-}
 
 interface WaitOptions extends IdleOptions {
   /** What a store keeps, and nobody goes on taking, is not waited for. */

@@ -89,8 +89,8 @@ export class StoreLine {
   close(error: unknown): void {
     this.#refusal = { error };
     for (const submission of this.#entrance) this.#host.memory.unreserve(submission.bytes);
-    const submissions = [...this.#line].flatMap((group) => group.submissions.slice(group.next));
-    submissions.push(...this.#entrance);
+    const inLine = [...this.#line].flatMap((group) => group.submissions.slice(group.next));
+    const submissions = [...inLine, ...this.#entrance];
     this.#line.clear();
     this.#last = null;
     this.#entrance.clear();

@@ -269,7 +269,14 @@ export interface Store {
   /** Undefined while `append` takes messages; else a promise to wait for before asking again. */
   ready(): Promise<void> | undefined;
   flush(): Promise<void>;
-  pending(durable: string, afterSeq: number, limit: number, maxBytes?: number): Promise<BacklogPage>;
+  /** The next of a durable's backlog; with `withExpired` what has expired too, as far as it is still there. */
+  pending(
+    durable: string,
+    afterSeq: number,
+    limit: number,
+    maxBytes?: number,
+    withExpired?: boolean,
+  ): Promise<BacklogPage>;
   backlog(durable: string): { readonly messages: number };
   replayPages(
     patterns: readonly string[],

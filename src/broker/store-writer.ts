@@ -52,7 +52,7 @@ export class StoreWriter {
     for (const step of steps) if (step.type === "publish") this.lastSeq = Math.max(this.lastSeq, step.message.seq);
     const collection = this.#collection;
     if (collection === null) return this.#append(steps, level);
-    collection.steps.push(...steps);
+    for (const step of steps) collection.steps.push(step);
     collection.level = highest(collection.level, level ?? this.store.durability);
     return collection.promise;
   }

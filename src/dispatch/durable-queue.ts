@@ -83,6 +83,8 @@ export class DurableQueue extends DeliveryQueue {
   readonly #dispatch: DispatchHost;
   readonly #filter: QueueSettings["filter"];
   #isStarted = false;
+  /** Its place is being looked for: `start` comes when it is found. */
+  #isSeeking = false;
   #isDraining = false;
   /** Everything through this number has been in the queue, or was never meant for it. */
   #cursor = 0;
@@ -122,6 +124,11 @@ export class DurableQueue extends DeliveryQueue {
   }
 
   override get isBehind(): boolean {
+    return (this.#isSeeking && !this.#isDraining) || this.#hasMore;
+  }
+
+  /** The store has more to bring in. */
+  get #hasMore(): boolean {
     return this.#isStarted && !this.#isDraining && this.#cursor < this.#known;
   }
 
@@ -145,13 +152,20 @@ export class DurableQueue extends DeliveryQueue {
     return true;
   }
 
-  /** Begins to bring in what lies above `cursor`; the store has messages through `lastSeq`. */
+  /** Its place in history is being looked for; until `start` says which it is, nobody knows what it has to do. */
+  seek(): void {
+    this.#isSeeking = true;
+  }
+
+  /** Begins to bring in what lies above `cursor`, if somebody is still there; the store has messages through `lastSeq`. */
   start(cursor: number, lastSeq: number): void {
+    this.#isSeeking = false;
+    if (this.consumers.length === 0) return;
     this.#isStarted = true;
     this.#epoch += 1;
     this.#cursor = Math.max(this.#cursor, cursor);
     this.#known = Math.max(this.#known, lastSeq);
-    if (this.isBehind) this.#top();
+    if (this.#hasMore) this.#top();
     else this.settled();
   }
 
@@ -163,6 +177,7 @@ export class DurableQueue extends DeliveryQueue {
   /** The last consumer has gone: what waits stays in the store. Returns what of it was here. */
   park(): (PublishedMessage | Delivery)[] {
     this.#isStarted = false;
+    this.#isSeeking = false;
     this.#epoch += 1;
     const items = this.takeAll();
     this.counters.routed -= items.length;
@@ -265,7 +280,7 @@ export class DurableQueue extends DeliveryQueue {
 
   /** Has the next page brought in, where there is one and half the queue is free for it. */
   #top(): void {
-    if (this.#filling !== null || !this.isBehind || this.consumers.length === 0) return;
+    if (this.#filling !== null || !this.#hasMore || this.consumers.length === 0) return;
     if (this.queued + this.delayed > this.settings.maxMessages / 2) return;
     if (this.queuedBytes > this.settings.maxBytes / 2) return;
     this.#filling = this.#fill()
@@ -286,7 +301,7 @@ export class DurableQueue extends DeliveryQueue {
 
   async #fill(): Promise<void> {
     await this.#backlog.flush();
-    while (this.isBehind) {
+    while (this.#hasMore) {
       const limit = this.#room();
       if (limit <= 0) return;
       const { memory } = this.#dispatch;
@@ -327,12 +342,28 @@ export class DurableQueue extends DeliveryQueue {
       void this.#settle(message, "ack", true);
       return;
     }
+    if (message.expiresAtMs !== 0 && message.expiresAtMs <= this.#backlog.now()) {
+      this.#expireStored(message, deliveryCount);
+      return;
+    }
     if (deliveryCount >= this.settings.maxDeliveries) {
       this.#giveUp(message, deliveryCount);
       return;
     }
     if (deliveryCount === 0) super.offerExtra(message);
     else this.restore(message, deliveryCount + 1, retryAt === undefined ? 0 : retryAt - this.#backlog.now());
+  }
+
+  /** Its time to live ended while it was in the store. */
+  #expireStored(message: PublishedMessage, deliveryCount: number): void {
+    const delivery = new Delivery(message, this, message.data, deliveryCount + 1, null);
+    delivery.moveTo("dropped");
+    this.counters.routed += 1;
+    this.counters.expired += 1;
+    this.#backlog.together(() => {
+      this.#dispatch.expired(this, delivery);
+      void this.#settle(delivery, "expired", true);
+    });
   }
 
   /** A payload that cannot be decoded: a dead letter, or told and left in the store until the durable comes by again. */

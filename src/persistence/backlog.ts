@@ -18,9 +18,11 @@ export interface BacklogParts {
 
 /**
  * The next messages that a durable has to settle, above `afterSeq`, in the order of their numbers. Memory is bounded
- * by the page. Messages whose retry is not due are in it, with their `retryAt`. Expired ones are not.
+ * by the page. Messages whose retry is not due are in it, with their `retryAt`. Expired ones are not, unless they are asked
+ * for.
  *
  * @param maxBytes the page ends when its payloads reach this
+ * @param withExpired expired ones too, as far as they have not been removed; who only reads history never gets them
  */
 export async function pendingPage(
   parts: BacklogParts,
@@ -28,6 +30,7 @@ export async function pendingPage(
   afterSeq: number,
   limit: number,
   maxBytes: number,
+  withExpired: boolean,
 ): Promise<PendingPage> {
   const { state, history, retention, requireOpen } = parts;
   const messages: PendingMessage[] = [];
@@ -37,10 +40,12 @@ export async function pendingPage(
     requireOpen();
     const durable = state.durables.get(name);
     if (durable === undefined) throw unknownDurable(name);
+    const isLeftOut = (expiresAt: number | undefined): boolean =>
+      (durable.isReader || !withExpired) && retention.isExpired(expiresAt);
     const plan = history.plan({
       topics: durable.topics,
       wants: (topic, seq) => durable.isPending(topic, seq) && !isConsumed(state.consumed, seq),
-      skips: ({ facts }) => retention.isExpired(facts.expiresAt),
+      skips: ({ facts }) => isLeftOut(facts.expiresAt),
       afterSeq: Math.max(throughSeq, durable.floor),
       throughSeq: Infinity,
       limit: Math.min(limit - messages.length, 1024),
@@ -48,7 +53,7 @@ export async function pendingPage(
     for await (const found of history.fetch(plan.places)) {
       for (const message of found) {
         // It may have been settled while it was read.
-        if (retention.isExpired(message.expiresAt) || durable.settled.has(message.seq)) continue;
+        if (isLeftOut(message.expiresAt) || durable.settled.has(message.seq)) continue;
         if (message.timestamp < durable.notBefore) continue;
         const attempt = durable.attempts.get(message.seq);
         messages.push({ message, deliveryCount: attempt?.deliveryCount ?? 0, retryAt: attempt?.retryAt });

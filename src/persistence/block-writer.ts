@@ -9,6 +9,8 @@ import type { PublishEntry } from "./wal/entries.js";
 
 /** Changes that go into the database together, in bytes. */
 const batchBytes = 1024 * 1024;
+/** Blocks that go into the database together, however small they are. */
+const batchBlocks = 512;
 
 export interface BlockWriterOptions {
   readonly database: () => KeyValueStore;
@@ -50,13 +52,20 @@ export function removalOf(block: Block, sealer: Sealer): Change[] {
   ];
 }
 
+/** Of one topic: the blocks that are not full. */
+interface Builders {
+  claimed?: BlockBuilder | undefined;
+  unclaimed?: BlockBuilder | undefined;
+}
+
 /** Sorts messages by topic into blocks, and writes these to the database in batches. Memory is bounded. */
 export class BlockWriter {
   readonly #options: BlockWriterOptions;
   readonly #generation: number;
   readonly #written: (keys: readonly Buffer[]) => void;
   readonly #nextOrdinal: () => number;
-  readonly #builders = new Map<Topic, { claimed: BlockBuilder; unclaimed: BlockBuilder }>();
+  readonly #builders = new Map<Topic, Builders>();
+  /** Memory of the blocks that are not sealed. */
   #buffered = 0;
   readonly #blocks: Block[] = [];
   #pending: Promise<{ block: Block; changes: Change[] }>[] = [];
@@ -76,34 +85,39 @@ export class BlockWriter {
 
   async add(topic: Topic, isUnclaimed: boolean, entry: PublishEntry): Promise<void> {
     let builders = this.#builders.get(topic);
-    if (builders === undefined) {
-      builders = { claimed: new BlockBuilder(false), unclaimed: new BlockBuilder(true) };
-      this.#builders.set(topic, builders);
-    }
-    const builder = isUnclaimed ? builders.unclaimed : builders.claimed;
-    const before = builder.bytes;
+    if (builders === undefined) this.#builders.set(topic, (builders = {}));
+    const which = isUnclaimed ? "unclaimed" : "claimed";
+    const before = builders[which]?.memory ?? 0;
+    const builder = (builders[which] ??= new BlockBuilder(isUnclaimed));
     builder.add(entry);
-    this.#buffered += builder.bytes - before;
-    if (builder.bytes >= this.#options.blockBytes) this.#seal(topic, builder);
-    if (this.#buffered >= this.#options.bufferBytes) this.#sealAll();
+    this.#buffered += builder.memory - before;
+    if (builder.bytes >= this.#options.blockBytes) {
+      this.#seal(topic, builder);
+      builders[which] = undefined;
+    }
+    if (this.#buffered >= this.#options.bufferBytes) await this.#sealAll();
     if (this.#pendingBytes >= batchBytes) await this.#write();
   }
 
   async finish(): Promise<Block[]> {
-    this.#sealAll();
+    await this.#sealAll();
     await this.#write();
     return this.#blocks;
   }
 
-  #sealAll(): void {
+  /** Many topics with a message each are many blocks: they are written in parts too. */
+  async #sealAll(): Promise<void> {
     for (const [topic, { claimed, unclaimed }] of this.#builders) {
-      for (const builder of [claimed, unclaimed]) if (builder.count > 0) this.#seal(topic, builder);
+      for (const builder of [claimed, unclaimed]) {
+        if (builder !== undefined) this.#seal(topic, builder);
+      }
+      this.#builders.delete(topic);
+      if (this.#pendingBytes >= batchBytes || this.#pending.length >= batchBlocks) await this.#write();
     }
-    this.#builders.clear();
   }
 
   #seal(topic: Topic, builder: BlockBuilder): void {
-    this.#buffered -= builder.bytes;
+    this.#buffered -= builder.memory;
     this.#pendingBytes += builder.bytes;
     const sealing = sealBlock(this.#options.sealer, builder, topic, this.#generation, this.#nextOrdinal());
     sealing.catch(() => undefined); // seen when it is written

@@ -269,7 +269,9 @@ export class Checkpointer {
     const writer = new BlockWriter(
       this.#options,
       generation,
-      (keys) => this.#leftovers.push(...keys),
+      (keys) => {
+        for (const key of keys) this.#leftovers.push(key);
+      },
       () => this.#nextOrdinal++,
     );
     for (let afterSeq = 0; ;) {

@@ -142,12 +142,15 @@ function encodeJson(data: unknown): Uint8Array {
     // First: it finds cycles and bigints, so that the walk need not.
     text = JSON.stringify(data);
   } catch (cause) {
-    throw refused(`JSON cannot carry it (${errorText(cause).split("\n")[0] ?? ""})`, cause);
+    throw refused(`JSON cannot carry it (${errorText(cause).split("\n")[0] ?? ""}); ${instead}`, cause);
   }
-  const problem = text === undefined ? `JSON cannot carry ${quote(data)}` : lossOf(data, "data");
+  const problem = lossOf(data, "data");
   if (problem !== undefined) throw refused(problem, undefined);
+  if (text === undefined) throw refused("JSON cannot carry data whose toJSON returns nothing", undefined);
   return Buffer.from(text, "utf8");
 }
+
+const instead = 'publish plain data, or use the codec "v8"';
 
 /** What JSON would lose of a value, or undefined. The value has no cycle. */
 function lossOf(value: unknown, path: string): string | undefined {
@@ -170,7 +173,8 @@ function lossOf(value: unknown, path: string): string | undefined {
   }
   if (value instanceof Error) return `JSON cannot carry ${path}: an error; publish its message and code`;
   if (value instanceof Map || value instanceof Set || value instanceof RegExp || value instanceof Promise) {
-    return `JSON cannot carry ${path}: a ${value.constructor.name}`;
+    const advice = value instanceof Promise ? "await it first" : instead;
+    return `JSON cannot carry ${path}: a ${value.constructor.name}; ${advice}`;
   }
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) {
     return `JSON cannot carry ${path}: bytes inside an object; publish the bytes themselves, or use the codec "v8"`;

@@ -247,12 +247,20 @@ export class StoreEngine {
 
   /**
    * The next messages that a durable has to settle, above `afterSeq`, in the order of their numbers. Memory is bounded
-   * by the page. Messages whose retry is not due are in it, with their `retryAt`. Expired ones are not.
+   * by the page. Messages whose retry is not due are in it, with their `retryAt`. Expired ones are not, unless they
+   * are asked for.
    *
    * @param maxBytes the page ends when its payloads reach this
+   * @param withExpired expired ones too, as far as they have not been removed
    */
-  pending(name: string, afterSeq: number, limit: number, maxBytes = 4 * 2 ** 20): Promise<PendingPage> {
-    return pendingPage(this.#backlog, name, afterSeq, limit, maxBytes);
+  pending(
+    name: string,
+    afterSeq: number,
+    limit: number,
+    maxBytes = 4 * 2 ** 20,
+    withExpired = false,
+  ): Promise<PendingPage> {
+    return pendingPage(this.#backlog, name, afterSeq, limit, maxBytes, withExpired);
   }
 
   /** How much a durable has still to settle. Costs by the number of its messages; expired ones count until they are removed. */

@@ -18,7 +18,7 @@ export interface EncryptionKey {
  */
 export type KeyProvider = (id?: number) => GivenKey | undefined | Promise<GivenKey | undefined>;
 
-/** A key with its id; or 32 bytes alone, for a store that has one key and never another: that is key 1. */
+/** A key with its id; or 32 bytes alone: the key that was asked for, or without an id key 1. */
 export type GivenKey = EncryptionKey | Uint8Array;
 
 /**
@@ -44,7 +44,7 @@ export class KeyRing implements LogCipher {
 
   /** Throws `ERR_INVALID_OPTION` when the provider gives no usable key. */
   static async open(cipher: Cipher, provider: KeyProvider): Promise<KeyRing> {
-    const current = withId(await provider());
+    const current = withId(1, await provider());
     if (current === undefined || !isKey(current)) {
       throw brokerError(
         "ERR_INVALID_OPTION",
@@ -105,12 +105,19 @@ export class KeyRing implements LogCipher {
   async #key(keyId: number, where: string): Promise<Uint8Array> {
     const known = this.#keys.get(keyId);
     if (known !== undefined) return known;
-    const found = withId(await this.#provider(keyId));
-    if (found === undefined || !isKey(found) || found.id !== keyId) {
-      throw wrongKey(keyId, where, "was not given by the keyProvider");
+    const given = await this.#provider(keyId);
+    const found = withId(keyId, given);
+    const isSame = given instanceof Uint8Array && this.#isKnown(given);
+    if (found === undefined || !isKey(found) || found.id !== keyId || isSame) {
+      throw wrongKey(keyId, where, `was not given by the keyProvider: keyProvider(${keyId}) must return it`);
     }
     this.#keys.set(keyId, found.key);
     return found.key;
+  }
+
+  /** A provider that has one key, and gives it whatever it is asked for. */
+  #isKnown(key: Uint8Array): boolean {
+    return [...this.#keys.values()].some((known) => Buffer.compare(known, key) === 0);
   }
 
   #check(key: Uint8Array): Uint8Array {
@@ -118,9 +125,8 @@ export class KeyRing implements LogCipher {
   }
 }
 
-/** A provider that gives bytes alone gives the same ones for every id: it has one key, and that is the first. */
-function withId(given: GivenKey | undefined): EncryptionKey | undefined {
-  return given instanceof Uint8Array ? { id: 1, key: given } : given;
+function withId(id: number, given: GivenKey | undefined): EncryptionKey | undefined {
+  return given instanceof Uint8Array ? { id, key: given } : given;
 }
 
 function isKey(value: unknown): value is EncryptionKey {

@@ -46,7 +46,7 @@ export async function loadStore(settings: StoreSettings, mayWrite: boolean): Pro
 }
 
 async function load(settings: StoreSettings, opened: OpenedDatabase, mayWrite: boolean): Promise<LoadedStore> {
-  const { machine, clock, path, recovery } = settings;
+  const { machine, clock, shownPath: path, recovery } = settings;
   const { crc32, gzip } = machine;
   const keys = await openKeys(settings, opened.about);
   const sealer = new Sealer(settings.compressor, { crc32, keys, gzip });

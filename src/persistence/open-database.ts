@@ -85,7 +85,10 @@ export function deepestText(error: unknown): string {
   return error instanceof Error && error.cause !== undefined ? deepestText(error.cause) : errorText(error);
 }
 
-async function readAbout(database: KeyValueStore, { path, machine }: StoreSettings): Promise<About | undefined> {
+async function readAbout(
+  database: KeyValueStore,
+  { shownPath: path, machine }: StoreSettings,
+): Promise<About | undefined> {
   const value = await database.get(aboutKey);
   if (value === undefined) {
     for await (const entries of database.entries({ gte: Buffer.from([0]), lt: Buffer.from([255]) })) {
@@ -119,7 +122,7 @@ async function moveAside({ path, machine, clock }: StoreSettings, levelPath: str
 
 /** The keys of an encrypted store, checked against the database; undefined for a plain one. */
 export async function openKeys(settings: StoreSettings, about: About | undefined): Promise<KeyRing | undefined> {
-  const { keyProvider, machine, path } = settings;
+  const { keyProvider, machine, shownPath: path } = settings;
   if (keyProvider === undefined) {
     if (about?.key === undefined) return undefined;
     const text = `The store in ${path} is encrypted with key ${about.key.id}, and no encryption.keyProvider was given`;

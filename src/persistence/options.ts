@@ -123,6 +123,8 @@ export interface Machine {
 /** The options with every default in place. */
 export interface StoreSettings {
   readonly path: string;
+  /** The folder as errors name it: where a copy is looked at, the original. */
+  readonly shownPath: string;
   readonly durability: Durability;
   readonly intervalMs: number;
   readonly retention: RetentionSettings | "stored";
@@ -177,6 +179,7 @@ export function resolveOptions(options: StoreOptions): StoreSettings {
   const machine = typeof options.machine === "function" ? options.machine(real) : { ...real, ...options.machine };
   return {
     path,
+    shownPath: path,
     durability,
     intervalMs: finite("interval", options.interval, 100),
     retention: retentionOf(retention),

@@ -10,7 +10,7 @@ import type { StoreSettings } from "./options.js";
 import { LogReplayer, recoveredState } from "./recover.js";
 import { Retention } from "./retention.js";
 import { WalReader } from "./wal/reader.js";
-import { findLog, scanLog } from "./wal/recovery.js";
+import { findLog, missingOf, scanLog } from "./wal/recovery.js";
 import type { LogScan, ScanLogOptions } from "./wal/recovery.js";
 
 /** A store as it was found, readable until `close`. */
@@ -84,7 +84,7 @@ async function readOnce(given: StoreSettings): Promise<ReadableStore> {
       // Not a second name: LevelDB writes when it opens, and removes what it finds.
       if (!isOwnNotes(name)) await folders.copy(`${path}/level/${name}`, `${copy}/level/${name}`);
     }
-    const store = await loadStore({ ...given, path: copy, recovery: "quarantine" }, false);
+    const store = await loadStore({ ...given, path: copy, shownPath: path, recovery: "quarantine" }, false);
     loaded = store;
     return await readLog(given, store, async () => {
       await store.opened.database.close();
@@ -120,7 +120,10 @@ async function readLog(
     onRecords: (records) => replayer.take(records),
     cipher: keys,
   };
-  const scan = await scanLog(scanOptions, await findLog(scanOptions));
+  const found = await findLog(scanOptions);
+  const missing = await missingOf(scanOptions, found);
+  if (missing !== undefined) problems.push(missing);
+  const scan = await scanLog(scanOptions, found);
   const isLost = opened.about === undefined && (replayer.checkpointSeq > 0 || (scan.segments[0]?.firstLsn ?? 1) > 1);
   if (opened.finding === "broken") problems.push(`the database cannot be read: ${deepestText(opened.cause)}`);
   else if (isLost) problems.push("the database is missing");

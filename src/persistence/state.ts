@@ -287,7 +287,7 @@ export class StoreState {
       this.generations.push(generation);
       this.generations.sort((a, b) => a.number - b.number);
     }
-    generation.blocks.push(...blocks);
+    generation.blocks = generation.blocks.concat(blocks);
     generation.blocks.sort((a, b) => a.firstSeq - b.firstSeq);
     for (const { firstSeq, lastSeq } of blocks) {
       generation.firstSeq = Math.min(generation.firstSeq, firstSeq);

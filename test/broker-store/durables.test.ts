@@ -419,6 +419,43 @@ describe("what was settled before a durable was made", () => {
     expect(await historyOf(broker)).toEqual([]);
   });
 
+  it("is waited for by idle while the place of a time is looked up, also without a durable", async () => {
+    const broker = await openBroker(temporaryFolder(), { store: { retention: { maxMessages: 100 } } });
+    await broker.publishBatch(range(1, 3).map((data) => ({ topic: "a", data })));
+    for (const durable of ["d", undefined]) {
+      const seen = collect(broker, "a", { durable, from: { time: 0 } });
+      await broker.idle({ topic: "a" });
+      expect(dataOf(seen)).toEqual([1, 2, 3]);
+    }
+  });
+
+  it("stays in the store where whoever asked has left before the store was open, or the place of a time found", async () => {
+    const path = temporaryFolder();
+    const keeping = { store: { retention: { maxMessages: 100 } } };
+    const first = await openBroker(path, keeping);
+    await first.publishBatch(range(1, 3).map((data) => ({ topic: "a", data })));
+    await first.close();
+    const broker = makeBroker(path, keeping);
+    const asked = [
+      { durable: "early", from: "oldest" },
+      { durable: "early, by time", from: { time: 0 } },
+    ] as const;
+    for (const options of asked) void broker.subscribe("a", () => undefined, options).unsubscribe();
+    await broker.ready();
+    void broker.subscribe("a", () => undefined, { durable: "late", from: { time: 0 } }).unsubscribe();
+    void broker.subscribe("a", () => undefined, { from: { time: 0 } }).unsubscribe();
+    await until(() => broker.subscriptions().every(({ backlog }) => backlog === 3));
+    await broker.idle({ timeout: 0 });
+    await broker.publish("a", 4);
+    expect(broker.metrics.snapshot()).toMatchObject({ queued: 0, memoryBytes: 0, store: { durables: 3 } });
+    for (const durable of ["early", "early, by time", "late"]) {
+      const seen = collect(broker, "a", { durable });
+      await broker.idle();
+      expect(dataOf(seen)).toEqual([1, 2, 3, 4]);
+    }
+    balanced(broker);
+  });
+
   it("is what was too old by then, too", async () => {
     const clock = new ManualClock();
     const broker = await openBroker(temporaryFolder(), { clock, store: { retention: { maxAge: 100 } } });
@@ -439,6 +476,35 @@ describe("what was settled before a durable was made", () => {
 });
 
 describe("a backlog larger than the queue", () => {
+  it("tells of what expired in the store when it comes upon it, and keeps it as a dead letter", async () => {
+    const clock = new ManualClock();
+    const path = temporaryFolder();
+    const options = { clock, deadLetter: {} };
+    const first = await openBroker(path, options);
+    first.subscribe("a", { ...manual, maxMessages: 2 });
+    for (const data of range(1, 4)) await first.publish("a", data, { ttl: 100 });
+    await clock.advance(150);
+    await until(() => first.metrics.snapshot().expired === 4);
+    expect(first.deadLetters.stats().byReason).toEqual({ expired: 4 });
+    await first.idle();
+    balanced(first);
+    for (const data of range(5, 7)) await first.publish("a", data, { ttl: data === 6 ? 10_000 : 100 });
+    const broker = await openBroker(crash(path), options);
+    await clock.advance(150);
+    const told: unknown[] = [];
+    broker.on("expire", ({ message, subscription }) => told.push([message.data, message.deliveryCount, subscription]));
+    const filter = ({ data }: Message): boolean => data !== 7;
+    expect(dataOf(await fetchNow(broker.subscribe("a", { ...manual, filter })))).toEqual([6]);
+    expect(told).toEqual([[5, 1, "d"]]);
+    const { items } = await broker.deadLetters.list();
+    expect(items.map(({ message, reason }) => [message.data, reason])).toEqual(
+      [1, 2, 3, 4, 5].map((data) => [data, "expired"]),
+    );
+    balanced(broker);
+    await broker.flush();
+    expect(broker.subscriptions()).toMatchObject([{ backlog: 1 }]);
+  });
+
   it("is paged in, in order, with bounded memory, while new messages come", async () => {
     const broker = await openBroker(temporaryFolder());
     const sub = broker.subscribe("a", { ...manual, maxMessages: 16, maxInFlight: 8 });

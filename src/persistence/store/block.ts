@@ -124,8 +124,9 @@ export function decodeFacts(bytes: Uint8Array): { readonly topic: string; readon
 
 /** Gathers messages of one topic, in ascending order, until they make a block. */
 export class BlockBuilder {
-  readonly #out = new ByteWriter(4096);
-  readonly #seqs = new ByteWriter(64);
+  // There may be as many of them as topics.
+  readonly #out = new ByteWriter(512);
+  readonly #seqs = new ByteWriter(16);
   readonly isUnclaimed: boolean;
   #count = 0;
   #firstSeq = 0;
@@ -147,6 +148,11 @@ export class BlockBuilder {
 
   get bytes(): number {
     return this.#out.length;
+  }
+
+  /** Bytes of memory that it holds. */
+  get memory(): number {
+    return this.#out.bytes.length + this.#seqs.bytes.length;
   }
 
   add(entry: PublishEntry): void {

@@ -7,7 +7,7 @@ import type { AppendFile, FileSystem } from "../../platform/file-system.js";
 import { SegmentAppender } from "./appender.js";
 import { keyOf } from "./log-cipher.js";
 import type { LogCipher } from "./log-cipher.js";
-import { findLog, scanLog } from "./recovery.js";
+import { findLog, missingOf, scanLog } from "./recovery.js";
 import type { Cut, FoundLog, LogScan, RecoveryPolicy } from "./recovery.js";
 import { WalReader } from "./reader.js";
 import { forgetClosed, renewSegment, wasClosed } from "./renewal.js";
@@ -110,6 +110,8 @@ export async function openWal(options: WalOptions): Promise<Wal> {
   const reserve = new Reserve(fileSystem, directory, options.reserveBytes ?? 4 * 2 ** 20);
   const found = await findLog(scanOptions);
   const isClosed = await wasClosedInOrder(options, found);
+  const missing = await missingOf(scanOptions, found);
+  if (missing !== undefined && policy === "fail") throw incomplete(missing, directory);
   const renewed = await renewLast(options, found, isClosed, reserve, async () => {
     // What is refused is left as it was: look before anything is written.
     if (policy === "fail") await scanLog({ ...scanOptions, onRecords: () => undefined }, found);
@@ -130,6 +132,11 @@ export async function openWal(options: WalOptions): Promise<Wal> {
     throw openFailure(directory, cause);
   }
   const warnings = [...renewed.warnings, ...scan.warnings, ...repair.warnings];
+  if (missing !== undefined) warnings.unshift(missing);
+  for (const { file, offset, reason, fromLsn, toLsn } of repair.quarantined) {
+    const lost = toLsn < fromLsn ? "no record is lost" : `records ${fromLsn} to ${toLsn} are lost`;
+    warnings.push(`${file} is damaged at byte ${offset} (${reason}): ${lost}`);
+  }
   const hasReserve = await reserve.fill().catch((error: unknown) => {
     warnings.push(`there is no reserve for a full disk: ${String(error)}`);
     return true;
@@ -172,6 +179,11 @@ export async function openWal(options: WalOptions): Promise<Wal> {
   const readerOptions = { fileSystem, directory, crc32, chunkBytes, onDamage, cipher, known: scan.damage };
   const reader = new WalReader(readerOptions, segments, () => writer.writtenLsn);
   return { writer, reader, report, segments };
+}
+
+function incomplete(missing: string, directory: string): Error {
+  const text = `${missing}. Nothing was changed. Open with recovery "quarantine" to go on with what is there, or restore a backup`;
+  return brokerError("ERR_STORE_CORRUPT", text, { path: directory });
 }
 
 async function wasClosedInOrder({ fileSystem, directory }: WalOptions, { segments }: FoundLog): Promise<boolean> {

@@ -6,6 +6,7 @@ import type { LogCipher } from "./log-cipher.js";
 import { maxLsn, recordHeadBytes } from "./record.js";
 import { SegmentScanner } from "./scanner.js";
 import type { Damage, DamageReason, WalRecord } from "./scanner.js";
+import { lossSinceClosed } from "./renewal.js";
 import { decodeSegmentHeader, idOfSegment, placeBytes, segmentHeaderBytes } from "./segment.js";
 import type { ReadHeader, Segment } from "./segment.js";
 
@@ -116,6 +117,19 @@ export async function findLog(
     await options.cipher.prepare(header.keyId, header.keyCheck, name);
   }
   return { segments: found, leftovers: names.filter((name) => name.endsWith(".wal.tmp")) };
+}
+
+/**
+ * What is missing of a log as a whole, in words; undefined where nothing is, as far as that can be told. Every store has a log.
+ */
+export async function missingOf(
+  { fileSystem, directory, checkpointLsn }: Pick<ScanLogOptions, "fileSystem" | "directory" | "checkpointLsn">,
+  { segments }: FoundLog,
+): Promise<string | undefined> {
+  if (checkpointLsn !== undefined && segments.length === 0) {
+    return `the log in ${directory} is gone: what no checkpoint has of it is lost`;
+  }
+  return lossSinceClosed(fileSystem, directory, segments);
 }
 
 /**

@@ -7,7 +7,7 @@
  * order, the last segment is copied, the copy is synced, and takes the segment's name, before anything is read from it.
  */
 import type { FileSystem } from "../../platform/file-system.js";
-import { DiskFull, isDiskFull, segmentHeaderBytes, syncFile, writeAll } from "./segment.js";
+import { DiskFull, idOfSegment, isDiskFull, segmentHeaderBytes, syncFile, writeAll } from "./segment.js";
 import type { Segment } from "./segment.js";
 
 /** A file that is there while nobody has the log open and all of it is on the disk. It names the segment that it speaks of. */
@@ -54,6 +54,42 @@ export async function wasClosed(fileSystem: FileSystem, directory: string, last:
     }
   } catch {
     return false;
+  }
+}
+
+/**
+ * What a log has lost since it was closed in order, in words: a segment that is gone, or shorter than it was, looks like one
+ * whose last write was cut short otherwise. A note that is older than the log says nothing.
+ */
+export async function lossSinceClosed(
+  fileSystem: FileSystem,
+  directory: string,
+  segments: readonly { readonly name: string; readonly bytes: number }[],
+): Promise<string | undefined> {
+  const note = await readNote(fileSystem, `${directory}/${closedName}`);
+  const [, name = "", bytes = ""] = /^(\S+) (\d+) \d+\n$/.exec(note) ?? [];
+  const id = idOfSegment(name);
+  if (id === undefined) return undefined;
+  const last = segments.at(-1);
+  if (last === undefined || (idOfSegment(last.name) ?? 0) < id) {
+    return `${name} was there when the log was closed, and is gone: what no checkpoint has of it is lost`;
+  }
+  if (last.name !== name || last.bytes >= Number(bytes)) return undefined;
+  return `${name} had ${bytes} bytes when the log was closed, and has ${last.bytes}: what no checkpoint has of the rest is lost`;
+}
+
+/** Nothing where there is none. */
+async function readNote(fileSystem: FileSystem, path: string): Promise<string> {
+  try {
+    const file = await fileSystem.openForRead(path);
+    try {
+      const bytes = Buffer.alloc(Math.min(file.size, 256));
+      return bytes.toString("latin1", 0, await file.read(bytes, 0, bytes.length, 0));
+    } finally {
+      await file.close();
+    }
+  } catch {
+    return "";
   }
 }
 

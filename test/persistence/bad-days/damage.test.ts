@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { StoreEngine } from "../../../src/persistence/engine.js";
 import { openLevelStore } from "../../../src/persistence/store/level-store.js";
-import { imprint } from "../../cli/fixture.js";
+import { command, imprint } from "../../cli/fixture.js";
 import { memoryOptions } from "../../crash/store-workload.js";
 import { FaultyFileSystem } from "../../support/faulty-file-system.js";
 import { MemoryDatabase } from "../../support/memory-database.js";
@@ -77,6 +77,33 @@ describe("a damaged log", () => {
     await store.append([publish(21)]);
     await store.close();
     expect(await pendingSeqs(await openStore(path), "d")).toEqual([...found, 21]);
+  });
+
+  it.each<[string, (path: string) => void, RegExp]>([
+    ["whose file was cut short", (path) => fs.truncateSync(segment(path), 600), /had \d+ bytes .* and has 600/],
+    ["whose file was emptied", (path) => fs.truncateSync(segment(path), 0), /had \d+ bytes .* and has 0/],
+    ["whose file is gone", (path) => fs.rmSync(segment(path)), /the log in .* is gone/],
+    ["that is gone", (path) => fs.rmSync(join(path, "wal"), { recursive: true }), /the log in .* is gone/],
+  ])("%s after it was closed is told, shown, and refused under fail", async (_, harmIt, text) => {
+    const path = temporaryFolder();
+    await makeStore(path);
+    expect((await command(["verify", path])).code).toBe(0);
+    harmIt(path);
+    const logOf = (): string[] => imprint(path).filter((line) => /^wal[^ ]*[^/] /.test(line));
+    const before = logOf();
+    expect(await command(["verify", path])).toMatchObject({ code: 1, out: expect.stringMatching(text) });
+    const refused = openStore(path, { recovery: "fail" });
+    await expect(refused).rejects.toMatchObject({ code: "ERR_STORE_CORRUPT" });
+    await expect(refused).rejects.toThrow(text);
+    expect(logOf()).toEqual(before);
+    const store = await openStore(path);
+    expect(store.recoveryReport.warnings).toMatchObject([expect.stringMatching(text)]);
+    expect(await pendingSeqs(store, "d")).toEqual(expect.arrayContaining(range(2, 10)));
+    await store.append([publish(21)]);
+    await store.close();
+    const again = await openStore(path, { recovery: "fail" });
+    expect(again.recoveryReport.warnings.join("; ")).not.toMatch(text);
+    expect(await pendingSeqs(again, "d")).toContain(21);
   });
 
   const middle = (bytes: Buffer): number => bytes.indexOf("message-14") + 3;

@@ -77,6 +77,22 @@ describe("keys", () => {
     }
   });
 
+  it("rotation: bytes alone are the key that was asked for, and the one key of a provider is no other", async () => {
+    const path = temporaryFolder();
+    const bytes = (id: number): Uint8Array => new Uint8Array(32).fill(id);
+    for (const current of range(1, 3)) {
+      const keyProvider: KeyProvider = (id) => (id === undefined ? { id: current, key: bytes(current) } : bytes(id));
+      const store = await openStore(path, { encryption: { keyProvider } });
+      await store.append(current === 1 ? [durable("d", [">"]), publish(1)] : [publish(current)]);
+      if (current === 2) await store.checkpoint();
+      expect(await pendingSeqs(store, "d")).toEqual(range(1, current));
+      await store.close();
+    }
+    const always = openStore(path, { encryption: { keyProvider: () => bytes(1) } });
+    await expect(always).rejects.toMatchObject({ code: "ERR_WRONG_KEY" });
+    await expect(always).rejects.toThrow(/keyProvider\(2\) must return it/);
+  });
+
   it("rotation: each opening may have a new key; the old ones are asked for while something of theirs is there", async () => {
     const path = temporaryFolder();
     for (const current of range(1, 5)) {

@@ -2,6 +2,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
+import type { Change, KeyValueStore } from "../../../src/persistence/store/level-store.js";
+import { MemoryDatabase } from "../../support/memory-database.js";
 import { ack, durable, message, openStore, pendingSeqs, publish, range, replayed, temporaryFolder } from "./fixture.js";
 
 const old = { retention: { maxAge: 100 * 365 * 24 * 3_600_000 } };
@@ -78,6 +80,28 @@ describe("the store", () => {
     expect(await pendingSeqs(store, "audit")).toEqual(range(1, 100));
   });
 
+  it("goes into the database in parts, however many topics have a message or two each", async () => {
+    const database = new MemoryDatabase();
+    const sizes: number[] = [];
+    const openDatabase = async (): Promise<KeyValueStore> => {
+      const store = await database.open();
+      const batch = (changes: readonly Change[]): Promise<void> => {
+        sizes.push(changes.length);
+        return store.batch(changes);
+      };
+      return { ...store, batch };
+    };
+    const store = await openStore(temporaryFolder(), { ...old, machine: { openDatabase } });
+    for (const first of [0, 3000]) {
+      await store.append(range(1, 3000).map((at) => publish(first + at, { topic: `topic.${at}` })));
+    }
+    await store.checkpoint();
+    expect((await store.stats()).blocks).toBe(3000);
+    // Two changes for each block.
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(1100);
+    expect(await replayed(store, ["topic.7", "topic.3000"])).toEqual([7, 3000, 3007, 6000]);
+  });
+
   it("keeps attempts and their deadlines", async () => {
     const path = temporaryFolder();
     let store = await openStore(path);
@@ -113,6 +137,17 @@ describe("the store", () => {
     await openStore(path);
     await expect(openStore(path)).rejects.toMatchObject({ code: "ERR_STORE_LOCKED", facts: { pid: process.pid } });
     await expect(openStore(path)).rejects.toThrow(new RegExp(`process ${process.pid}`));
+  });
+
+  it("says what its codec cannot carry, where it is, and what to do", async () => {
+    const store = await openStore(temporaryFolder(), old);
+    const texts: [unknown, string][] = [
+      [{ a: [new Map()] }, 'data.a[0]: a Map; publish plain data, or use the codec "v8"'],
+      [{ n: 1n }, 'BigInt); publish plain data, or use the codec "v8"'],
+      [{ later: Promise.resolve() }, "data.later: a Promise; await it first"],
+      [{ toJSON: () => undefined }, "data whose toJSON returns nothing"],
+    ];
+    for (const [data, text] of texts) await expect(store.append([publish(1, { data })])).rejects.toThrow(text);
   });
 
   it("refuses what its codec cannot carry before anything changes", async () => {
