@@ -1,4 +1,4 @@
-import type { BrokerOptions } from "../index.js";
+import type { BrokerOptions, Clock } from "../index.js";
 import { InvalidArgumentError } from "../index.js";
 import type { LevelPersistenceOptions } from "../persistence/index.js";
 import { Disk } from "./disk.js";
@@ -18,6 +18,8 @@ type Recovered = Store["recovered"];
 export interface KitStoreHost extends DiskHost {
   /** It was opened, knows messages up to `lastSeq`, and these of them to be scheduled. */
   opened(lastSeq: number, scheduled: ReadonlySet<number>): void;
+  /** The broker's clock as the store gets it: what it schedules is told as its own. */
+  clock(clock: Clock): Clock;
 }
 
 /** Room kept back in memory for acknowledgements on a full disk: tests have small messages. */
@@ -76,7 +78,7 @@ export class KitStore {
     return {
       topics: persistence.topics,
       open: async (host) => {
-        const store = this.#view(await persistence.open(host));
+        const store = this.#view(await persistence.open({ ...host, clock: this.#host.clock(host.clock) }));
         this.#open = store;
         this.#host.opened(store.lastSeq, new Set(store.recovered.delayed.map(({ seq }) => seq)));
         return store;

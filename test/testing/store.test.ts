@@ -291,7 +291,8 @@ describe("crash and restart", () => {
     await t.broker.publish("lost", 1, { delay: 1_000 });
     await t.crash();
     await t.restart();
-    expect(t.clock.pending().map(({ what }) => what)).toEqual(["the scheduled message on kept is delivered"]);
+    const told = t.clock.pending().map(({ what }) => what);
+    expect(told.filter((what) => what.includes("scheduled"))).toEqual(["the scheduled message on kept is delivered"]);
     const session = await t.track(() => undefined, { includeScheduled: true });
     expect(session.published().data()).toEqual([1]);
   });
