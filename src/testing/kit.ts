@@ -48,6 +48,8 @@ export class Kit {
   readonly #strikes: FaultPlugin;
   /** What faults hold back until time moves. */
   readonly #waits: FaultWaits;
+  /** What a fault that cuts the power does; the test broker's. */
+  powerWent: () => void = () => undefined;
   /** True while somebody of the application listens for errors. */
   hasErrorListener = false;
   #life: Life = { isOver: true, isSteady: false };
@@ -69,6 +71,7 @@ export class Kit {
             faults: this.faults.disk,
             wait: (ms, what) => this.#waits.wait(ms, what, true),
             struck: (what) => void this.recorder.event("fault", what),
+            powerWent: () => this.powerWent(),
             clock: (clock) => this.times.storeClock(clock),
             opened: (lastSeq, scheduled) => {
               this.#life.isSteady = true;

@@ -214,6 +214,53 @@ describe.each(Object.entries(places))("a test broker with a store %s", (_where, 
     expect(await stored(t)).toEqual([1]);
   });
 
+  it("the power goes in the middle of the n-th write: what publish resolved for is there after it, and its torn end is not", async () => {
+    for (let write = 1; ; write += 1) {
+      await using t = create({ seed: write });
+      await t.broker.ready();
+      const torn = t.fault.store({ tearWriteAt: write });
+      const kept: number[] = [];
+      for (const data of [1, 2, 3])
+        await t.broker.publish("a", data).then(
+          () => kept.push(data),
+          () => undefined,
+        );
+      if (torn.count === 0) {
+        expect(write).toBeGreaterThan(3);
+        break;
+      }
+      expect(t.broker.state).toBe("closed");
+      expect(await rejectionCode(t.broker.publish("a", 4))).toBe("ERR_BROKER_CLOSED");
+      await t.crash();
+      await t.restart();
+      expect(await stored(t)).toEqual(kept);
+      await published(t, 5);
+      expect(await stored(t)).toEqual([...kept, 5]);
+      const told = t.history().filter(({ kind }) => ["fault", "crashed", "restarted"].includes(kind));
+      expect(told.map(({ kind }) => kind)).toEqual(["fault", "crashed", "restarted"]);
+      expect(told[0]?.reason).toMatch(/^the power went in the middle of a write: \d+ of \d+ bytes are on the disk$/);
+      expect(told[2]?.reason).toMatch(/\d+ bytes cut off the log/);
+    }
+  });
+
+  it('"random" tears one of the next ten writes, by the seed', async () => {
+    const tornAt = async (seed: number): Promise<number> => {
+      await using t = create({ seed });
+      await t.broker.ready();
+      const torn = t.fault.store({ tearWriteAt: "random" });
+      let written = 0;
+      while (torn.count === 0) await t.broker.publish("a", (written += 1)).catch(() => undefined);
+      await t.restart();
+      expect(await stored(t)).toHaveLength(written - 1);
+      return written;
+    };
+    const places = [];
+    for (const seed of [1, 2, 3, 4, 5]) places.push(await tornAt(seed));
+    expect(new Set(places).size).toBeGreaterThan(1);
+    expect(Math.max(...places)).toBeLessThanOrEqual(10);
+    expect(await tornAt(3)).toBe(places[2]);
+  });
+
   it("a slow disk is slow by the broker's clock", async () => {
     await using t = create();
     await t.broker.ready();
@@ -321,6 +368,7 @@ describe("crash and restart", () => {
     await expect(t.crash({ lose: "all" as "nothing" })).rejects.toThrow("lose must be one of");
     expect(() => t.fault.store({ failRead: 1 } as object)).toThrow('no fault "failRead"');
     expect(() => t.fault.store({ failSync: -1 })).toThrow("failSync must be a probability");
+    expect(() => t.fault.store({ tearWriteAt: 0 })).toThrow('tearWriteAt must be "random", or which write');
     expect(() => createTestBroker().fault.store({ full: true })).toThrow("fault.store needs a store");
     const unknown = createTestBroker({ persistence: { wallBytes: 1 } as object });
     await expect(unknown.broker.ready()).rejects.toThrow("wallBytes");
