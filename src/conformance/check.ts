@@ -4,6 +4,9 @@ export class ConformanceError extends Error {
   override readonly name = "ConformanceError";
 }
 
+/** What a case throws that has waited, long enough for any machine, for what does not happen. */
+export class NotHappened extends ConformanceError {}
+
 /** Throws unless `claim` is true. */
 export function check(claim: boolean, text: string): asserts claim {
   if (!claim) throw new ConformanceError(text);
@@ -43,7 +46,8 @@ export function isSame(a: unknown, b: unknown): boolean {
   );
 }
 
-function show(value: unknown): string {
+/** A value in a failure's text. */
+export function show(value: unknown): string {
   try {
     const text = JSON.stringify(value) as string | undefined;
     return text === undefined ? String(value) : text.length > 300 ? `${text.slice(0, 297)}...` : text;

@@ -4,19 +4,21 @@ import { check, equal, refused } from "../check.js";
 
 export const idleCases = cases("idle", {
   "idle resolves once nothing is queued, in flight or in backoff, and not before": async (c) => {
-    const t = await c.open({ ack: { backoff: () => 100 } });
+    const t = await c.open({ ack: { backoff: () => 500 } });
     const idle = t.part("idle");
     await idle();
+    const backoff = t.window(500);
     t.broker.subscribe("a", ({ deliveryCount }) => {
       if (deliveryCount === 1) boom();
     });
     await t.broker.publish("a", 1);
     let isIdle = false;
     const wait = idle().then(() => (isIdle = true));
-    await t.advance(99);
+    await backoff.near();
     check(!isIdle, "it resolved while a message was in backoff");
-    await t.advance(1);
-    await wait;
+    backoff.seen();
+    await backoff.end();
+    await t.outcome("it resolves after that", wait);
   },
   "idle for a topic does not wait for others": async (c) => {
     const t = await c.open();
@@ -220,8 +222,10 @@ export const closeCases = cases("close", {
   "no handler is called after close": async (c) => {
     const t = await c.open({ ack: { timeout: 100 } });
     const seen = t.collect("a");
-    await t.broker.publish("a", 1, { delay: 50 });
+    const delay = t.window(500);
+    await t.broker.publish("a", 1, { delay: 500 });
     await t.broker.close({ drain: false });
+    delay.seen();
     await t.advance(1_000);
     equal(seen.data, [], "received");
   },

@@ -115,7 +115,7 @@ export const crashCases = cases(
       for (const data of [1, 2]) await t.broker.publish("a", data);
       await (await take(t, sub, 1))[0]?.ack();
       t = await crash(c, t);
-      equal(dataOf(await t.broker.subscribe("a", durable("d")).fetch(2, { timeout: 0 })), [2], "received");
+      equal(dataOf(await take(t, t.broker.subscribe("a", durable("d")), 2)), [2], "received");
     },
     "a committed transaction is there as a whole, an open one not at all": async (c) => {
       let t = await c.open({ ack: {}, transactions: {} });
@@ -126,7 +126,7 @@ export const crashCases = cases(
       });
       void t.part("beginTransaction")().publish("a", 3);
       t = await crash(c, t);
-      equal(dataOf(await t.broker.subscribe("*", durable("d")).fetch(3, { timeout: 0 })), [1, 2], "received");
+      equal(dataOf(await take(t, t.broker.subscribe("*", durable("d")), 3)), [1, 2], "received");
     },
   },
   ["durables"],
