@@ -34,6 +34,15 @@ export async function refused(
   throw new ConformanceError(`${what}: expected ${code}, and it resolved to ${show(result)}`);
 }
 
+/**
+ * What a case waits for further down. Where it does not get there, since it has failed before, nobody hears of how this ends: a
+ * rejection that nobody handles would end the process.
+ */
+export function later<Result>(promise: Promise<Result>): Promise<Result> {
+  promise.catch(() => undefined);
+  return promise;
+}
+
 /** True where both are equal, all the way down. */
 export function isSame(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;

@@ -1,5 +1,5 @@
 import { cases, dataOf } from "../case.js";
-import { check, equal, refused } from "../check.js";
+import { check, equal, later, refused } from "../check.js";
 
 export const groupCases = cases("groups", {
   "each message goes to one member of the group": async (c) => {
@@ -173,7 +173,7 @@ export const flowCases = cases("flow-control", {
       if (data === 1 && deliveryCount === 1) throw new Error("once");
     });
     for (const data of [1, 2]) await t.broker.publish("a", data);
-    const drained = sub.drain();
+    const drained = later(sub.drain());
     equal((await t.broker.publish("a", 3)).matched, 0, "matched while draining");
     await t.settle();
     await t.advance(100);
@@ -279,14 +279,14 @@ export const iteratorCases = cases("iterators", {
   "an iterator that waits gets the next message": async (c) => {
     const t = await c.open();
     const sub = t.broker.subscribe("a");
-    const next = sub.next();
+    const next = later(sub.next());
     await t.broker.publish("a", "now");
     equal((await next).value?.data, "now", "next");
   },
   "unsubscribe ends an iterator that waits, without an error": async (c) => {
     const t = await c.open();
     const sub = t.broker.subscribe("a");
-    const next = sub.next();
+    const next = later(sub.next());
     await sub.unsubscribe();
     equal(await next, { value: undefined, done: true }, "next");
     equal((await sub.next()).done, true, "next after the end");
@@ -295,9 +295,9 @@ export const iteratorCases = cases("iterators", {
     const t = await c.open();
     const stop = new AbortController();
     const sub = t.broker.subscribe("a", { signal: stop.signal });
-    const next = sub.next();
+    const next = later(sub.next());
     stop.abort();
-    equal((await next).done, true, "next");
+    equal((await t.outcome("the iteration ends", next)).done, true, "next");
   },
   'ack "auto": asking for the next message acknowledges the one before': async (c) => {
     const t = await c.open({ ack: {} });
@@ -328,7 +328,7 @@ export const fetchCases = cases("fetch", {
     const t = await c.open();
     const sub = t.broker.subscribe("a");
     await t.broker.publish("a", 1);
-    const batch = sub.fetch(3, { timeout: 100 });
+    const batch = later(sub.fetch(3, { timeout: 100 }));
     await t.settle();
     await t.advance(100);
     equal((await batch).length, 1, "messages");
@@ -336,12 +336,12 @@ export const fetchCases = cases("fetch", {
   "fetch with timeout 0 does not wait": async (c) => {
     const t = await c.open();
     const sub = t.broker.subscribe("a");
-    equal(await sub.fetch(3, { timeout: 0 }), [], "messages");
+    equal(await t.outcome("it resolves at once", sub.fetch(3, { timeout: 0 })), [], "messages");
   },
   "fetch fills up with what comes while it waits": async (c) => {
     const t = await c.open();
     const sub = t.broker.subscribe("a");
-    const batch = sub.fetch(2, { timeout: 60_000 });
+    const batch = later(sub.fetch(2, { timeout: 60_000 }));
     await t.broker.publish("a", 1);
     await t.broker.publish("a", 2);
     equal(dataOf(await batch), [1, 2], "messages");
@@ -350,7 +350,8 @@ export const fetchCases = cases("fetch", {
     const t = await c.open({ ack: {} });
     const sub = t.broker.subscribe("a", { ack: "manual", maxInFlight: 2 });
     for (let index = 0; index < 4; index += 1) await t.broker.publish("a", index);
-    equal((await sub.fetch(4, { timeout: 60_000 })).length, 2, "messages");
+    const batch = sub.fetch(4, { timeout: 60_000 });
+    equal((await t.outcome("it resolves at once", batch)).length, 2, "messages");
   },
   "fetch refuses a count below 1": async (c) => {
     const t = await c.open();

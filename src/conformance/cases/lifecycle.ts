@@ -1,6 +1,6 @@
 import type { PublishOptions, SubscribeOptions } from "../../index.js";
 import { boom, cases, dataOf } from "../case.js";
-import { check, equal, refused } from "../check.js";
+import { check, equal, later, refused } from "../check.js";
 
 export const idleCases = cases("idle", {
   "idle resolves once nothing is queued, in flight or in backoff, and not before": async (c) => {
@@ -13,7 +13,7 @@ export const idleCases = cases("idle", {
     });
     await t.broker.publish("a", 1);
     let isIdle = false;
-    const wait = idle().then(() => (isIdle = true));
+    const wait = later(idle().then(() => (isIdle = true)));
     await backoff.near();
     check(!isIdle, "it resolved while a message was in backoff");
     backoff.seen();
@@ -24,13 +24,13 @@ export const idleCases = cases("idle", {
     const t = await c.open();
     t.broker.subscribe("stuck");
     await t.broker.publish("stuck", 1);
-    await t.part("idle")({ topic: "other" });
+    await t.outcome("it is idle", t.part("idle")({ topic: "other" }));
   },
   "idle rejects with ERR_TIMEOUT": async (c) => {
     const t = await c.open();
     t.broker.subscribe("stuck");
     await t.broker.publish("stuck", 1);
-    const outcome = refused(t.part("idle")({ timeout: 100 }), "ERR_TIMEOUT", "idle");
+    const outcome = later(refused(t.part("idle")({ timeout: 100 }), "ERR_TIMEOUT", "idle"));
     await t.advance(100);
     await outcome;
   },
@@ -143,7 +143,7 @@ export const closeCases = cases("close", {
       seen.push(data);
     });
     for (const data of [1, 2, 3]) await t.broker.publish("a", data);
-    const closing = t.broker.close({ timeout: 5_000 });
+    const closing = later(t.broker.close({ timeout: 5_000 }));
     await t.settle();
     await t.advance(100);
     equal(await closing, { undelivered: [], unacked: [] }, "result");
@@ -154,7 +154,7 @@ export const closeCases = cases("close", {
     const sub = t.broker.subscribe("a", { ack: "manual" });
     for (const data of [1, 2, 3]) await t.broker.publish("a", data);
     await sub.fetch(1);
-    const closing = t.broker.close({ timeout: 500 });
+    const closing = later(t.broker.close({ timeout: 500 }));
     await t.settle();
     await t.advance(500);
     const { undelivered, unacked } = await closing;
@@ -204,8 +204,10 @@ export const closeCases = cases("close", {
     t.broker.subscribe("full", { maxMessages: 1 });
     await t.broker.publish("full", 1);
     t.broker.subscribe("silent", () => undefined);
-    const held = refused(t.broker.publish("full", 2), "ERR_BROKER_CLOSED", "the held publish");
-    const asked = refused(t.broker.request("silent", 1, { timeout: 60_000 }), "ERR_BROKER_CLOSED", "the request");
+    const held = later(refused(t.broker.publish("full", 2), "ERR_BROKER_CLOSED", "the held publish"));
+    const asked = later(
+      refused(t.broker.request("silent", 1, { timeout: 60_000 }), "ERR_BROKER_CLOSED", "the request"),
+    );
     await t.settle();
     await t.broker.close({ drain: false });
     await Promise.all([held, asked]);
@@ -216,7 +218,7 @@ export const closeCases = cases("close", {
     t.broker.on("closed", () => (told += 1));
     const sub = t.broker.subscribe("a", () => undefined);
     await t.broker.close();
-    await sub.closed;
+    await t.outcome("the subscription ends", sub.closed);
     equal([told, sub.state], [1, "closed"], "told and state");
   },
   "no handler is called after close": async (c) => {

@@ -1,7 +1,7 @@
 import type { BrokerSubscription, Message, SubscribeOptions } from "../../index.js";
 import type { CaseContext, Opened } from "../case.js";
 import { cases, dataOf } from "../case.js";
-import { check, equal } from "../check.js";
+import { check, equal, later } from "../check.js";
 
 const durable = (name: string, more: object = {}): SubscribeOptions =>
   ({ durable: name, ack: "manual", ...more }) as unknown as SubscribeOptions;
@@ -18,7 +18,7 @@ async function crash(c: CaseContext, t: Opened): Promise<Opened> {
 
 /** What comes to a subscription, up to so many: a message that never comes fails the case, and does not hang it. */
 async function take(t: Opened, subscription: BrokerSubscription, count: number): Promise<Message[]> {
-  const fetched = subscription.fetch(count, { timeout: 1_000 });
+  const fetched = later(subscription.fetch(count, { timeout: 1_000 }));
   await t.settle();
   await t.advance(1_000);
   return fetched;
