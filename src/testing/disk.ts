@@ -84,6 +84,11 @@ export class Disk {
     return new Promise((resolve) => this.#whenAtRest.push(resolve));
   }
 
+  /** Something of the store that is none of the disk's operations, as its opening: there is no rest before it has ended. */
+  during<Result>(work: Promise<Result>): Promise<Result> {
+    return this.#count(work);
+  }
+
   /** The machine as a store sees it. */
   machineFor(user: DiskUser, real: StoreMachine): StoreMachine {
     const memory = this.#memory;

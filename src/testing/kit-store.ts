@@ -12,6 +12,7 @@ export interface KitStoreOptions extends Omit<LevelPersistenceOptions, "path" | 
 
 type Persistence = NonNullable<BrokerOptions["persistence"]>;
 type Store = Awaited<ReturnType<Persistence["open"]>>;
+type StoreHost = Parameters<Persistence["open"]>[0];
 type Recovered = Store["recovered"];
 
 /** What the kit's store tells the kit. */
@@ -50,21 +51,22 @@ export class KitStore {
     this.disk = disk;
     this.#make = (user) => ({
       topics: settings.topics ?? [">"],
-      open: async (storeHost) => {
-        // Loaded here and not above: whoever needs no store does not load LevelDB.
-        const { levelPersistence } = await import("../persistence/index.js");
-        const persistence = levelPersistence({
-          path: path ?? "/store",
-          ...(disk.isInMemory ? { compression: "none", reserveBytes: reserveInMemory } : {}),
-          ...settings,
-          machine: <Machine extends StoreMachine>(real: Machine): Machine => ({
-            ...real,
-            ...disk.machineFor(user, real),
-          }),
-        });
-        return persistence.open(storeHost);
-      },
+      open: (storeHost) => disk.during(open(user, storeHost)),
     });
+    const open = async (user: DiskUser, storeHost: StoreHost): Promise<Store> => {
+      // Loaded here and not above: whoever needs no store does not load LevelDB.
+      const { levelPersistence } = await import("../persistence/index.js");
+      const persistence = levelPersistence({
+        path: path ?? "/store",
+        ...(disk.isInMemory ? { compression: "none", reserveBytes: reserveInMemory } : {}),
+        ...settings,
+        machine: <Machine extends StoreMachine>(real: Machine): Machine => ({
+          ...real,
+          ...disk.machineFor(user, real),
+        }),
+      });
+      return persistence.open(storeHost);
+    };
   }
 
   /** What the last opening found. */

@@ -78,9 +78,9 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
     return this.#broker;
   }
 
-  /** What happened since the broker was made or reset, in causal order: a copy. */
+  /** What happened since the broker was made or reset, in causal order: a copy, payloads included. */
   history(): readonly HistoryEntry[] {
-    return this.#kit.history.slice();
+    return this.#kit.history.copies();
   }
 
   /**
@@ -121,7 +121,7 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
     if (kit.settings.mode === "manual") while (await kit.subscriptions.deliverOne());
     if (kit.clock.mode === "manual") await this.#playUntilIdle(options);
     else await whenIdle(kit, options);
-    return new Session(result, kit.history.slice(begin));
+    return new Session(result, kit.history.copies(begin));
   }
 
   /**

@@ -391,6 +391,18 @@ describe("many of them", () => {
     );
   });
 
+  it("open their store before time moves on, also the first of a process, which loads it", async () => {
+    const script = `
+      import { createTestBroker } from "inproc-broker/testing";
+      const t = createTestBroker({ persistence: "memory" });
+      void t.broker.publish("a", 1);
+      await t.clock.advance(1_000);
+      console.log(t.history().map(({ kind, at }) => kind + " " + (at - Date.UTC(2030, 0))).join());
+      await t[Symbol.asyncDispose]();`;
+    const { stdout } = await runNode(["--input-type=module"], script);
+    expect(stdout.trim()).toBe("published 0");
+  });
+
   it("load LevelDB only where a test asks for a store", async () => {
     const script = `
       import { createTestBroker } from "inproc-broker/testing";
