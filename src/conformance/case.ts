@@ -1,7 +1,8 @@
 import type { BrokerSubscription, Message, SubscribeOptions, SubscriptionStats } from "../index.js";
-import { InProcBroker } from "../index.js";
-import { check, ConformanceError, equal, isSame } from "./check.js";
+import { check, equal, isSame, NotHappened, show } from "./check.js";
 import type { ConformanceOptions, ConformantBroker, Feature, Implementation } from "./contract.js";
+import type { Passing } from "./moment.js";
+import { Stopwatch, Window } from "./moment.js";
 
 /** One promise of the contract, and how it is checked. */
 export interface Case {
@@ -21,6 +22,8 @@ export function cases(
   return Object.entries(checks).map(([promise, run]) => ({ feature, needs, promise, run }));
 }
 
+/** Milliseconds by which a real timer may be early. */
+const timerGrain = 2;
 /** Times that a broker is given to do what is ready, before a wait counts as failed. */
 const patience = 2_000;
 /** The same, before it counts as quiet. */
@@ -30,15 +33,41 @@ const quiet = 5;
 export class Opened {
   readonly broker: ConformantBroker;
   readonly implementation: Implementation;
+  readonly #passing: Passing;
+  readonly #windows: Set<Window>;
+  /** By how much time was moved. */
+  #moved = 0;
 
-  constructor(implementation: Implementation) {
+  constructor(implementation: Implementation, stopwatch: Stopwatch, windows: Set<Window>) {
+    const { broker, advance } = implementation;
     this.implementation = implementation;
-    this.broker = implementation.broker;
+    this.broker = broker;
+    this.#windows = windows;
+    this.#passing =
+      advance === undefined
+        ? { stopwatch, advance: (ms) => stopwatch.wait(ms) }
+        : { stopwatch: undefined, advance: (ms) => advance.call(implementation, ms) };
   }
 
   /** Moves time on. */
   advance(ms: number): Promise<void> {
-    return this.implementation.advance(ms);
+    this.#moved += ms;
+    return this.#passing.advance(ms);
+  }
+
+  /** Milliseconds since some moment, for differences. Within a call of `advance` on a clock that is moved: where it goes. */
+  elapsed(): number {
+    return this.#passing.stopwatch?.elapsed() ?? this.#moved;
+  }
+
+  /** The time until a deadline that is set after this; for checks of what is before it. */
+  window(ms: number): Window {
+    return new Window(ms, this, this.#windows);
+  }
+
+  /** Real time, where the case does not move it. */
+  get stopwatch(): Stopwatch | undefined {
+    return this.#passing.stopwatch;
   }
 
   /** Resolves once the condition holds, without time moving on. */
@@ -47,7 +76,7 @@ export class Opened {
       if (condition()) return;
       await this.advance(0);
     }
-    throw new ConformanceError(`it did not happen: ${what}`);
+    throw new NotHappened(`it did not happen: ${what}`);
   }
 
   /** What the promise resolves to, without time moving on: one that stays open fails the case, and does not hang it. */
@@ -59,6 +88,25 @@ export class Opened {
     promise.then(over, over);
     await this.until(what, () => !isOpen);
     return promise;
+  }
+
+  /** The next message for a subscription without a handler, without time moving on. */
+  async arrival(what: string, subscription: BrokerSubscription): Promise<Message> {
+    for (let turn = 0; turn < patience; turn += 1) {
+      const [message] = await subscription.fetch(1, { timeout: 0 });
+      if (message !== undefined) return message;
+      await this.advance(0);
+    }
+    throw new NotHappened(`it did not happen: ${what}`);
+  }
+
+  /** Checks when things happened, by `elapsed` from before what set them off. On real time they may be late, not early. */
+  equalTimes(actual: readonly number[], expected: readonly number[], what: string): void {
+    if (this.stopwatch === undefined) equal(actual, expected, what);
+    else {
+      const isKept = actual.every((ms, index) => ms >= (expected[index] ?? 0) - timerGrain);
+      check(isKept && actual.length === expected.length, `${what}: expected ${show(expected)}, got ${show(actual)}`);
+    }
   }
 
   /** Has happen what is ready; for checks that something does not. */
@@ -117,6 +165,8 @@ export type BrokerFactory = (
 export class CaseContext {
   readonly #factory: BrokerFactory;
   readonly #opened: Implementation[] = [];
+  readonly #stopwatch = new Stopwatch();
+  readonly #windows = new Set<Window>();
 
   constructor(factory: BrokerFactory) {
     this.#factory = factory;
@@ -131,7 +181,12 @@ export class CaseContext {
     this.#opened.push(implementation);
     // Failures that cases bring about on purpose are no news.
     implementation.broker.on("error", () => undefined);
-    return new Opened(implementation);
+    return new Opened(implementation, this.#stopwatch, this.#windows);
+  }
+
+  /** Whether what the case found, or waited for, may be so because the machine was too slow for it. */
+  get isTooLate(): boolean {
+    return [...this.#windows].some(({ isOver }) => isOver);
   }
 
   /** Ends what the case opened. */
@@ -143,19 +198,12 @@ export class CaseContext {
   }
 }
 
-/** A broker alone has no time that could be moved: cases wait. */
+/** A broker alone has no time that could be moved. */
 function implementationOf(made: Implementation | ConformantBroker): Implementation {
   const { broker, publish } = (made as Partial<Implementation & ConformantBroker> | undefined) ?? {};
   if (broker !== undefined) return made as Implementation;
-  if (typeof publish === "function") return { broker: made as ConformantBroker, advance: realTime };
+  if (typeof publish === "function") return { broker: made as ConformantBroker };
   throw new TypeError("conformance: the factory must return a broker, or { broker, advance }");
-}
-
-/** Waits as long as a fetch that finds nothing does: timers are the broker's own business, here as for its users. */
-async function realTime(ms: number): Promise<void> {
-  const broker = new InProcBroker();
-  await broker.subscribe("nothing").fetch(1, { timeout: ms + 1 });
-  await broker.close();
 }
 
 /** The payloads of some messages. */

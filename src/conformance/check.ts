@@ -4,6 +4,9 @@ export class ConformanceError extends Error {
   override readonly name = "ConformanceError";
 }
 
+/** What a case throws that has waited, long enough for any machine, for what does not happen. */
+export class NotHappened extends ConformanceError {}
+
 /** Throws unless `claim` is true. */
 export function check(claim: boolean, text: string): asserts claim {
   if (!claim) throw new ConformanceError(text);
@@ -31,6 +34,15 @@ export async function refused(
   throw new ConformanceError(`${what}: expected ${code}, and it resolved to ${show(result)}`);
 }
 
+/**
+ * What a case waits for further down. Where it does not get there, since it has failed before, nobody hears of how this ends: a
+ * rejection that nobody handles would end the process.
+ */
+export function later<Result>(promise: Promise<Result>): Promise<Result> {
+  promise.catch(() => undefined);
+  return promise;
+}
+
 /** True where both are equal, all the way down. */
 export function isSame(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;
@@ -43,7 +55,8 @@ export function isSame(a: unknown, b: unknown): boolean {
   );
 }
 
-function show(value: unknown): string {
+/** A value in a failure's text. */
+export function show(value: unknown): string {
   try {
     const text = JSON.stringify(value) as string | undefined;
     return text === undefined ? String(value) : text.length > 300 ? `${text.slice(0, 297)}...` : text;

@@ -63,9 +63,9 @@ export interface Implementation {
   readonly broker: ConformantBroker;
   /**
    * Moves the broker's time on by so many milliseconds, and has happen what comes due; 0: has happen what is ready.
-   * An implementation without a clock of its own to move waits that long.
+   * Absent: its time is the machine's. Cases wait, and one that was too slow to look before a deadline is run again.
    */
-  advance(ms: number): Promise<void>;
+  readonly advance?: (ms: number) => Promise<void>;
   /** Timers that the broker has armed; for the feature `timers`. */
   readonly pendingTimers?: () => number;
   /** Closes the broker and opens it again over the same store; for the features `durables` and `replay`. */

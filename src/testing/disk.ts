@@ -23,6 +23,8 @@ export interface DiskHost {
   wait(ms: number, what: string): Promise<void>;
   /** Something was done to the store that the test asked for. */
   struck(what: string): void;
+  /** The power has gone: nothing reaches the disk any more, and what is there stays. */
+  powerWent(): void;
 }
 
 /** What a power cut leaves of what was written and not synced. */
@@ -80,6 +82,11 @@ export class Disk {
   atRest(): Promise<void> | undefined {
     if (this.#underWay === this.#held) return undefined;
     return new Promise((resolve) => this.#whenAtRest.push(resolve));
+  }
+
+  /** Something of the store that is none of the disk's operations, as its opening: there is no rest before it has ended. */
+  during<Result>(work: Promise<Result>): Promise<Result> {
+    return this.#count(work);
   }
 
   /** The machine as a store sees it. */
@@ -207,6 +214,15 @@ export class Disk {
         change(async () => {
           const failure = faults.failure("failWrite", path);
           const room = this.#room(end - start, path);
+          if (faults.isTorn()) {
+            const part = Math.min(room, 1 + faults.part(end - start - 1));
+            await file.write(bytes, start, start + part);
+            this.#host.struck(
+              `the power went in the middle of a write: ${part} of ${end - start} bytes are on the disk`,
+            );
+            this.#host.powerWent();
+            throw crashed();
+          }
           if (failure === undefined) return file.write(bytes, start, start + room);
           const part = faults.part(room);
           if (part > 0) await file.write(bytes, start, start + part);

@@ -50,6 +50,7 @@ export class FaultPlugin {
         draft.priority = this.#parts.faults.shuffledPriority(topic) ?? draft.priority;
       },
       onDeliver: (message, subscription) => {
+        this.#parts.subscriptions.handedOver(subscription);
         if (!this.#parts.subscriptions.factsOf(subscription).acknowledges) return;
         this.#byDeliveryId.set(message.deliveryId, { message, subscription });
         // The consumer's own hand: what it calls is this object's, whoever passes it on.

@@ -1,5 +1,6 @@
 import type { Headers } from "../index.js";
 import { matchesPattern } from "../index.js";
+import { copyOf } from "./copy.js";
 
 /**
  * What happened to a message.
@@ -127,6 +128,11 @@ export class History {
     return this.#entries
       .slice(Math.max(0, begin - this.#gone), Math.max(0, end - this.#gone))
       .map((one) => ({ ...one }));
+  }
+
+  /** The same for users: with payloads of their own, so that what they change is not what happened. */
+  copies(begin = 0): readonly HistoryEntry[] {
+    return this.slice(begin).map((one) => Object.assign(one, { data: copyOf(one.data) }));
   }
 
   /** Calls `watcher` for each entry to come, until the returned function is called. */

@@ -4,17 +4,21 @@ import type {
   CloseOptions,
   CloseResult,
   DataOf,
+  DeadLetters,
   Handler,
   IdleOptions,
   MessageOf,
   PublishOptions,
   Receipt,
+  ReplayMessagesOptions,
   RequestManyOptions,
   RequestOptions,
   SubscribeOptions,
   Subscription,
   SubscriptionEntry,
   TopicName,
+  Transaction,
+  TransactionOptions,
 } from "../index.js";
 import { InProcBroker } from "../index.js";
 import { afterRealTime } from "../platform/real-time.js";
@@ -32,6 +36,8 @@ export class KitBroker<Topics> extends InProcBroker<Topics> {
   readonly #onDispose: () => Promise<void>;
   readonly #listeners = new WeakMap<object, object>();
   #errorListeners = 0;
+  /** The broker's, once the kit looks into them. */
+  #deadLetters: DeadLetters | null = null;
 
   constructor(kit: Kit, life: Life, onDispose: () => Promise<void>) {
     super(kit.optionsFor(life));
@@ -99,6 +105,45 @@ export class KitBroker<Topics> extends InProcBroker<Topics> {
         return timeWaits.watch({ what: `requestMany on ${topic}`, then: "ends", ms }, next());
       },
     });
+  }
+
+  override beginTransaction(options: TransactionOptions = {}): Transaction<Topics> {
+    const { brokerOptions, times } = this.#kit;
+    const tx = super.beginTransaction(options);
+    times.transaction(tx.id, options.timeout ?? brokerOptions.transactions?.timeout ?? 30_000);
+    const dispose = tx[Symbol.asyncDispose].bind(tx);
+    return Object.assign(tx, {
+      [Symbol.asyncDispose]: () => {
+        times.transactionOver(tx.id);
+        return dispose();
+      },
+    });
+  }
+
+  override commitTransaction(id: string): Promise<void> {
+    this.#kit.times.transactionOver(id);
+    return super.commitTransaction(id);
+  }
+
+  override rollbackTransaction(id: string): Promise<void> {
+    this.#kit.times.transactionOver(id);
+    return super.rollbackTransaction(id);
+  }
+
+  override replayMessages(pattern: string | readonly string[], options: ReplayMessagesOptions = {}): Promise<number> {
+    const what = `replayMessages on ${[pattern].flat().join(", ")} goes on`;
+    return this.#kit.times.rated(what, options.rate, super.replayMessages(pattern, options));
+  }
+
+  override get deadLetters(): DeadLetters {
+    const letters = super.deadLetters;
+    if (this.#deadLetters !== letters) {
+      const redrive = letters.redrive.bind(letters);
+      letters.redrive = (filter, options) =>
+        this.#kit.times.rated("deadLetters.redrive goes on", options?.rate, redrive(filter, options));
+      this.#deadLetters = letters;
+    }
+    return letters;
   }
 
   override idle(options: IdleOptions = {}): Promise<void> {
@@ -173,9 +218,11 @@ export class KitBroker<Topics> extends InProcBroker<Topics> {
   override async close(options: CloseOptions = {}): Promise<CloseResult> {
     const { clock, settings } = this.#kit;
     if (options.drain === false) this.#kit.closing();
+    const { timeout = 5_000 } = options;
     const closing = super.close(options);
+    if (options.drain !== false) void this.#kit.times.ends("close ends with what is left by then", timeout, closing);
     if (clock.mode !== "manual" || options.drain === false) return closing;
-    const cancel = afterRealTime(settings.timeoutMs, () => void clock.advance(options.timeout ?? 5_000));
+    const cancel = afterRealTime(settings.timeoutMs, () => void clock.advance(timeout));
     try {
       return await closing;
     } finally {

@@ -1,4 +1,4 @@
-import type { BrokerOptions } from "../index.js";
+import type { BrokerOptions, Clock } from "../index.js";
 import { InvalidArgumentError } from "../index.js";
 import type { LevelPersistenceOptions } from "../persistence/index.js";
 import { Disk } from "./disk.js";
@@ -12,12 +12,15 @@ export interface KitStoreOptions extends Omit<LevelPersistenceOptions, "path" | 
 
 type Persistence = NonNullable<BrokerOptions["persistence"]>;
 type Store = Awaited<ReturnType<Persistence["open"]>>;
+type StoreHost = Parameters<Persistence["open"]>[0];
 type Recovered = Store["recovered"];
 
 /** What the kit's store tells the kit. */
 export interface KitStoreHost extends DiskHost {
   /** It was opened, knows messages up to `lastSeq`, and these of them to be scheduled. */
   opened(lastSeq: number, scheduled: ReadonlySet<number>): void;
+  /** The broker's clock as the store gets it: what it schedules is told as its own. */
+  clock(clock: Clock): Clock;
 }
 
 /** Room kept back in memory for acknowledgements on a full disk: tests have small messages. */
@@ -48,21 +51,22 @@ export class KitStore {
     this.disk = disk;
     this.#make = (user) => ({
       topics: settings.topics ?? [">"],
-      open: async (storeHost) => {
-        // Loaded here and not above: whoever needs no store does not load LevelDB.
-        const { levelPersistence } = await import("../persistence/index.js");
-        const persistence = levelPersistence({
-          path: path ?? "/store",
-          ...(disk.isInMemory ? { compression: "none", reserveBytes: reserveInMemory } : {}),
-          ...settings,
-          machine: <Machine extends StoreMachine>(real: Machine): Machine => ({
-            ...real,
-            ...disk.machineFor(user, real),
-          }),
-        });
-        return persistence.open(storeHost);
-      },
+      open: (storeHost) => disk.during(open(user, storeHost)),
     });
+    const open = async (user: DiskUser, storeHost: StoreHost): Promise<Store> => {
+      // Loaded here and not above: whoever needs no store does not load LevelDB.
+      const { levelPersistence } = await import("../persistence/index.js");
+      const persistence = levelPersistence({
+        path: path ?? "/store",
+        ...(disk.isInMemory ? { compression: "none", reserveBytes: reserveInMemory } : {}),
+        ...settings,
+        machine: <Machine extends StoreMachine>(real: Machine): Machine => ({
+          ...real,
+          ...disk.machineFor(user, real),
+        }),
+      });
+      return persistence.open(storeHost);
+    };
   }
 
   /** What the last opening found. */
@@ -76,7 +80,7 @@ export class KitStore {
     return {
       topics: persistence.topics,
       open: async (host) => {
-        const store = this.#view(await persistence.open(host));
+        const store = this.#view(await persistence.open({ ...host, clock: this.#host.clock(host.clock) }));
         this.#open = store;
         this.#host.opened(store.lastSeq, new Set(store.recovered.delayed.map(({ seq }) => seq)));
         return store;

@@ -1,5 +1,6 @@
 import type { BrokerOptions, InProcBroker, SubscribeOptions, Subscription } from "../index.js";
 import { nextTurn } from "../platform/real-time.js";
+import type { BrokerTimes } from "./broker-times.js";
 import type { KitSettings } from "./options.js";
 import type { SubscriptionFacts } from "./recorder.js";
 import type { TestClock } from "./test-clock.js";
@@ -12,6 +13,7 @@ export interface KitSubscriptionsHost {
   readonly ack: BrokerOptions["ack"];
   readonly clock: TestClock;
   readonly timeWaits: TimeWaits;
+  readonly times: BrokerTimes;
   broker(): InProcBroker<never>;
 }
 
@@ -32,6 +34,11 @@ export class KitSubscriptions {
 
   hasHandler(name: string): boolean {
     return (this.#handlers.get(name)?.size ?? 0) > 0;
+  }
+
+  /** A subscription got a message. */
+  handedOver(name: string): void {
+    this.#host.times.handedOver(name);
   }
 
   /** Has the handlers of a subscription take nothing more. */
@@ -57,6 +64,7 @@ export class KitSubscriptions {
       isAuto: mode === "auto",
       ackTimeoutMs: options.ackTimeout ?? brokerAck?.timeout ?? 30_000,
     });
+    this.#host.times.subscribed(subscription, options);
     if (!isPush) {
       this.#watchPulls(subscription);
       return;

@@ -1,5 +1,6 @@
 import type { BrokerOptions, Clock, InProcBroker } from "../index.js";
 import { asyncContext } from "../platform/async-context.js";
+import { BrokerTimes } from "./broker-times.js";
 import { FaultPlugin } from "./fault-plugin.js";
 import { FaultRules } from "./faults.js";
 import { FaultWaits } from "./fault-waits.js";
@@ -36,6 +37,8 @@ export class Kit {
   readonly clock: TestClock;
   /** Calls of the application that wait while time stands still. */
   readonly timeWaits: TimeWaits;
+  /** What of the broker's own waits for time. */
+  readonly times: BrokerTimes;
   /** The options of every broker, without what is made for each. */
   readonly brokerOptions: BrokerOptions;
   /** What the brokers keep their messages in; null: they do not. */
@@ -45,6 +48,8 @@ export class Kit {
   readonly #strikes: FaultPlugin;
   /** What faults hold back until time moves. */
   readonly #waits: FaultWaits;
+  /** What a fault that cuts the power does; the test broker's. */
+  powerWent: () => void = () => undefined;
   /** True while somebody of the application listens for errors. */
   hasErrorListener = false;
   #life: Life = { isOver: true, isSteady: false };
@@ -66,6 +71,8 @@ export class Kit {
             faults: this.faults.disk,
             wait: (ms, what) => this.#waits.wait(ms, what, true),
             struck: (what) => void this.recorder.event("fault", what),
+            powerWent: () => this.powerWent(),
+            clock: (clock) => this.times.storeClock(clock),
             opened: (lastSeq, scheduled) => {
               this.#life.isSteady = true;
               this.ledger.begin(lastSeq, scheduled);
@@ -90,12 +97,13 @@ export class Kit {
       brokerClock = this.clock;
     }
     this.#waits = new FaultWaits(brokerClock);
+    this.times = new BrokerTimes(this.clock);
     this.timeWaits = new TimeWaits({
       standsStill: settings.clock !== "real",
       patienceMs: settings.timeoutMs,
       now: () => this.clock.now(),
       progress: () => `${this.history.added} ${this.clock.monotonic()}`,
-      needsTime: () => !this.#isAtWork() && (this.clock.pending().length > 0 || this.#isHeldUp()),
+      needsTime: () => !this.#isAtWork() && (this.clock.pending().length > this.ownAgenda().length || this.#isHeldUp()),
       bringsMessages: () => {
         const { scheduled, delayed } = this.broker.metrics.snapshot();
         return scheduled + delayed > 0 || this.#isHeldUp();
@@ -115,6 +123,7 @@ export class Kit {
       ack: broker.ack,
       clock: this.clock,
       timeWaits: this.timeWaits,
+      times: this.times,
       broker: () => this.broker,
     });
     const { faults, recorder, ledger, subscriptions } = this;
@@ -184,6 +193,7 @@ export class Kit {
     this.subscriptions.clear();
     this.#strikes.clear();
     this.timeWaits.end();
+    this.times.end();
     this.publishing.end();
     this.#waits.release("all");
   }
@@ -191,7 +201,12 @@ export class Kit {
   /** What waits for time. */
   agenda(): PendingTimer[] {
     const now = this.clock.now();
-    return [...this.ledger.agenda(now), ...this.#waits.agenda(now), ...this.timeWaits.agenda(now)];
+    return [...this.ledger.agenda(now), ...this.#waits.agenda(now), ...this.timeWaits.agenda(now), ...this.ownAgenda()];
+  }
+
+  /** Of that: what nobody waits for, and no test leaves behind: the broker's own deadlines. */
+  ownAgenda(): PendingTimer[] {
+    return [...this.ledger.expiries(this.clock.now()), ...this.times.agenda()];
   }
 
   /** Milliseconds until the next timer on a manual clock; undefined where none is known. */

@@ -29,6 +29,8 @@ export interface TrackedMessage {
   readonly topic: string;
   /** A copy from the time of publishing. */
   readonly data: unknown;
+  /** In milliseconds since 1970; Infinity: never. */
+  readonly expiresAt: number;
   /** When it is due, in milliseconds since 1970, while it is scheduled. */
   scheduledFor: number | undefined;
   /** Subscriptions and groups it went to; undefined while it is scheduled. */
@@ -67,6 +69,7 @@ export class Ledger {
       id,
       topic,
       data,
+      expiresAt: message.expiresAt ?? Infinity,
       scheduledFor: undefined,
       matched: undefined,
       deliveries: new Map(),
@@ -132,6 +135,23 @@ export class Ledger {
         if (where === "in backoff") add(dueAt, `delivery ${attempts + 1} of ${topic} to ${subscription}${why}`);
         else add(dueAt, `the ack timeout of ${topic} in ${subscription}`);
       }
+    }
+    return agenda;
+  }
+
+  /** What expires where nothing takes it in time: what waits for a consumer, or in a backoff. */
+  expiries(now: number): PendingTimer[] {
+    const agenda: PendingTimer[] = [];
+    for (const { topic, expiresAt, matched = 0, deliveries } of this.#bySeq.values()) {
+      if (expiresAt === Infinity || expiresAt < now) continue;
+      const isQueued = deliveries.size < matched;
+      const isLate = [...deliveries.values()].some(({ where, dueAt }) => where === "in backoff" && dueAt > expiresAt);
+      if (!isQueued && !isLate) continue;
+      agenda.push({
+        at: expiresAt,
+        inMs: expiresAt - now,
+        what: `the message on ${topic} expires where it still waits`,
+      });
     }
     return agenda;
   }

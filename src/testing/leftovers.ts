@@ -19,9 +19,9 @@ export function leftovers(kit: Kit, strict: Readonly<Record<keyof StrictOptions,
   }
   if (strict.timers) {
     const { scheduled, delayed, pendingRequests, transactions } = figures;
-    // Calls that wait are said below, or end with the broker.
-    const calls = new Set(kit.timeWaits.agenda(clock.now()).map(({ what }) => what));
-    const pending = clock.pending().filter(({ what }) => !what.startsWith("the ack timeout") && !calls.has(what));
+    // Calls that wait, and the broker's own deadlines, are said elsewhere, or end with the broker.
+    const others = new Set([...kit.timeWaits.agenda(clock.now()), ...kit.ownAgenda()].map(({ what }) => what));
+    const pending = clock.pending().filter(({ what }) => !what.startsWith("the ack timeout") && !others.has(what));
     if (pending.length === 0 && scheduled > 0) lines.push(`${scheduled} messages are scheduled`);
     if (pending.length === 0 && delayed > 0) lines.push(`${delayed} messages are in backoff`);
     for (const { inMs, what } of pending) lines.push(`a timer is pending: in ${inMs} ms, ${what}`);

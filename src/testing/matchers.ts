@@ -11,10 +11,10 @@ export interface MatcherResult {
 }
 
 /** A matcher of this kit: for `t`, a session of `t.track`, or anything else that has a history. */
-export type HistoryMatcher = (received: unknown, pattern: string, expectation?: Expectation<never>) => MatcherResult;
+export type HistoryMatcher = (received: unknown, pattern?: string, expectation?: Expectation<never>) => MatcherResult;
 
 /**
- * The matchers' types, for the runner's own: `Result` is what its `expect` returns.
+ * The matchers' types, for the runner's own: `Result` is what its `expect` returns. Without a pattern, every topic is meant.
  *
  * @example
  * ```ts
@@ -27,23 +27,23 @@ export type HistoryMatcher = (received: unknown, pattern: string, expectation?: 
  */
 export interface BrokerMatchers<Result = void> {
   /** Published on a topic that matches: at least once, or `times`. */
-  toHavePublished(pattern: string, expectation?: Expectation<never>): Result;
+  toHavePublished(pattern?: string, expectation?: Expectation<never>): Result;
   /** Published with a `delay` or `deliverAt`. */
-  toHaveScheduled(pattern: string, expectation?: Expectation<never>): Result;
+  toHaveScheduled(pattern?: string, expectation?: Expectation<never>): Result;
   /** Handed to a consumer. */
-  toHaveDelivered(pattern: string, expectation?: Expectation<never>): Result;
+  toHaveDelivered(pattern?: string, expectation?: Expectation<never>): Result;
   /** Settled: done. */
-  toHaveAcked(pattern: string, expectation?: Expectation<never>): Result;
+  toHaveAcked(pattern?: string, expectation?: Expectation<never>): Result;
   /** Given back, by the consumer or the ack timeout. */
-  toHaveNacked(pattern: string, expectation?: Expectation<never>): Result;
+  toHaveNacked(pattern?: string, expectation?: Expectation<never>): Result;
   /** Given up by its consumer. */
-  toHaveRejected(pattern: string, expectation?: Expectation<never>): Result;
+  toHaveRejected(pattern?: string, expectation?: Expectation<never>): Result;
   /** Given up on, and kept as a dead letter. */
-  toHaveDeadLettered(pattern: string, expectation?: Expectation<never>): Result;
+  toHaveDeadLettered(pattern?: string, expectation?: Expectation<never>): Result;
   /** Will not reach a subscription that it matched. */
-  toHaveDropped(pattern: string, expectation?: Expectation<never>): Result;
+  toHaveDropped(pattern?: string, expectation?: Expectation<never>): Result;
   /** Its time to live was over. */
-  toHaveExpired(pattern: string, expectation?: Expectation<never>): Result;
+  toHaveExpired(pattern?: string, expectation?: Expectation<never>): Result;
 }
 
 /**
@@ -56,7 +56,7 @@ export interface BrokerMatchers<Result = void> {
  * expect.extend(matchers);
  *
  * expect(t).toHavePublished("order.*", { times: 2, match: { total: 10 } });
- * expect(t).not.toHaveDeadLettered(">");
+ * expect(t).not.toHaveDeadLettered();
  * ```
  */
 export const matchers: Record<keyof BrokerMatchers, HistoryMatcher> = {
@@ -72,7 +72,7 @@ export const matchers: Record<keyof BrokerMatchers, HistoryMatcher> = {
 };
 
 function matcher(name: string, kind: HistoryKind): HistoryMatcher {
-  return (received, pattern, expectation) => {
+  return (received, pattern = ">", expectation) => {
     if (typeof (received as Partial<HistoryView> | null)?.history !== "function") {
       return {
         pass: false,

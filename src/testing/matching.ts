@@ -10,7 +10,7 @@ export interface Expectation<Data = unknown> {
    * What the data looks like: an object whose properties must be there and be equal (others may be there too), a value, a
    * runner's asymmetric matcher, or a function that says so.
    */
-  readonly match?: unknown;
+  readonly match?: ((data: Data) => boolean) | object | string | number | bigint | boolean | null | undefined;
   /** Headers that must be there and be equal. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Its key. */

@@ -25,9 +25,7 @@ export function standstill({ clock, nextTimerInMs }: Standing): string[] {
     for (const { inMs, what } of agenda.slice(0, listed)) lines.push(`    in ${durationText(inMs)}: ${what}`);
     if (agenda.length > listed) lines.push(`    and ${agenda.length - listed} more`);
   } else if (nextTimerInMs !== undefined) {
-    lines.push(
-      `  a timer of the broker is due in ${durationText(nextTimerInMs)} (${how(nextTimerInMs)}): a rate limit, a transaction, a retention.`,
-    );
+    lines.push(`  a timer of the broker is due in ${durationText(nextTimerInMs)} (${how(nextTimerInMs)}).`);
   } else lines.push("  nothing waits for time; a handler has not come back, or nobody reads.");
   return lines;
 }

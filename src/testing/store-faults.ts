@@ -17,7 +17,13 @@ export interface StoreFault {
   readonly failSync?: Share | undefined;
   /** A write of the database, which a checkpoint makes, fails. The store tries it again. Not while it is opened or closed. */
   readonly failCheckpoint?: Share | undefined;
-  /** For each of the three: so many go well before the first that fails; default 0. `{ failSync: 1, after: 2 }`: the third fails. */
+  /**
+   * In the middle of the n-th write to a file from now on (1: the next one) the power goes, as by `t.crash({ lose: "nothing" })`: a part of
+   * that write is on the disk, the rest and everything after it are not, and `t.restart()` finds a torn end. `"random"`: one of the
+   * next ten writes. Which one, and how much of it, is drawn from the seed. It strikes once.
+   */
+  readonly tearWriteAt?: number | "random" | undefined;
+  /** For each of the three shares: so many go well before the first that fails; default 0. `{ failSync: 1, after: 2 }`: the third fails. */
   readonly after?: number | undefined;
   /** The disk is full (`ENOSPC`), until this fault is stopped. What the store removes makes room. */
   readonly full?: boolean | undefined;
@@ -29,13 +35,17 @@ export interface StoreFault {
 export type StoreOperation = "failWrite" | "failSync" | "failCheckpoint";
 
 const shares: readonly StoreOperation[] = ["failWrite", "failSync", "failCheckpoint"];
-const known = [...shares, "after", "full", "slow"];
+const known = [...shares, "tearWriteAt", "after", "full", "slow"];
+/** Of so many writes one is torn at random. */
+const randomWrites = 10;
 
 interface Rule extends FaultHandle {
   readonly fault: StoreFault;
   count: number;
   /** What still passes, and what is then left, of each share. */
   readonly left: Record<StoreOperation, { passing: number; striking: number }>;
+  /** Writes until one is torn, it included; Infinity: none is. */
+  untilTear: number;
 }
 
 /** The faults of a store's disk that are in force. */
@@ -66,7 +76,9 @@ export class StoreFaults {
     const left = Object.fromEntries(
       shares.map((name) => [name, { passing: after, striking: fault[name] ?? 0 }]),
     ) as Rule["left"];
-    const rule: Rule = { fault, left, count: 0, stop: () => void this.#rules.delete(rule) };
+    const { tearWriteAt: tear = Infinity } = fault;
+    const untilTear = tear === "random" ? 1 + Math.floor(this.#random() * randomWrites) : tear;
+    const rule: Rule = { fault, left, untilTear, count: 0, stop: () => void this.#rules.delete(rule) };
     if (fault.full === true && !this.isFull) this.#room = 0;
     this.#rules.add(rule);
     return rule;
@@ -93,6 +105,18 @@ export class StoreFaults {
       return systemError("EIO", `injected fault: ${words[operation]} of ${path} fails`);
     }
     return undefined;
+  }
+
+  /** Counts a write; true where the power goes in the middle of it. */
+  isTorn(): boolean {
+    let isTorn = false;
+    for (const rule of this.#rules) {
+      rule.untilTear -= 1;
+      if (rule.untilTear !== 0) continue;
+      rule.count += 1;
+      isTorn = true;
+    }
+    return isTorn;
   }
 
   /** Milliseconds that a write or a sync takes longer. */
@@ -144,6 +168,9 @@ function check(name: string, value: unknown): void {
   if (name === "slow") durationMs("slow", value as Duration);
   else if (name === "full") {
     if (typeof value !== "boolean") throw invalid(`full must be true or false; got ${show(value)}`);
+  } else if (name === "tearWriteAt") {
+    if (value !== "random" && !(Number.isInteger(value) && (value as number) >= 1))
+      throw invalid(`tearWriteAt must be "random", or which write from 1 on; got ${show(value)}`);
   } else if (typeof value !== "number" || !(value >= 0)) {
     throw invalid(
       name === "after"

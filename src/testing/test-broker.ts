@@ -56,11 +56,14 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
   readonly fault: Faults;
   readonly #kit: Kit;
   #broker: KitBroker<Topics>;
+  /** The end of the last crash: the files are as they will be found. */
+  #crashed: Promise<void> = Promise.resolve();
 
   /** @internal */
   constructor(options: TestBrokerOptions) {
     const kit = new Kit(kitSettings(options));
     this.#kit = kit;
+    kit.powerWent = () => void (this.#crashed = this.#crash("nothing"));
     this.#broker = this.#begin();
     this.clock = kit.clock;
     this.seed = kit.settings.seed;
@@ -75,9 +78,9 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
     return this.#broker;
   }
 
-  /** What happened since the broker was made or reset, in causal order: a copy. */
+  /** What happened since the broker was made or reset, in causal order: a copy, payloads included. */
   history(): readonly HistoryEntry[] {
-    return this.#kit.history.slice();
+    return this.#kit.history.copies();
   }
 
   /**
@@ -118,7 +121,7 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
     if (kit.settings.mode === "manual") while (await kit.subscriptions.deliverOne());
     if (kit.clock.mode === "manual") await this.#playUntilIdle(options);
     else await whenIdle(kit, options);
-    return new Session(result, kit.history.slice(begin));
+    return new Session(result, kit.history.copies(begin));
   }
 
   /**
@@ -253,12 +256,17 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
         'crash needs a store that the kit made: createTestBroker({ persistence: "memory" }) or { path }',
       );
     }
-    if (kit.life.isOver) return;
+    if (!kit.life.isOver) this.#crashed = this.#crash(lose);
+    await this.#crashed;
+  }
+
+  async #crash(lose: NonNullable<CrashOptions["lose"]>): Promise<void> {
+    const kit = this.#kit;
     const entry = kit.recorder.event("crashed", "");
     kit.endLife();
     await this.#broker.close({ drain: false }).catch(() => undefined);
-    await kit.store?.disk.atRest();
-    const lost = await kit.store?.disk.cut(lose, kit.faults.random);
+    await kit.store?.disk?.atRest();
+    const lost = await kit.store?.disk?.cut(lose, kit.faults.random);
     kit.history.amend(entry, { reason: lost ?? "there is no store: everything is lost" });
   }
 
@@ -271,6 +279,7 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
    */
   async restart(): Promise<InProcBroker<Topics>> {
     const kit = this.#kit;
+    await this.#crashed;
     if (!kit.life.isOver) {
       await this.#broker.close({ drain: false });
       kit.endLife();
@@ -291,6 +300,7 @@ export class TestBroker<Topics = AnyTopics> implements HistoryView, AsyncDisposa
   async [Symbol.asyncDispose](): Promise<void> {
     const { clock, settings } = this.#kit;
     const broker = this.#broker;
+    await this.#crashed;
     try {
       if (settings.isStrict && broker.state !== "closed") this.assertClean();
     } finally {

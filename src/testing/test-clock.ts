@@ -36,7 +36,11 @@ export interface TestClock extends Clock {
    * can follow a period thing by thing, and do in between what the clock does not know of: wait for a worker thread, or for I/O.
    */
   runNext(within?: Duration): Promise<number | undefined>;
-  /** What waits for time, soonest first: scheduled messages, redeliveries, ack timeouts, expiry, the application's timers. */
+  /**
+   * What waits for time, soonest first, in words: scheduled messages, redeliveries, ack timeouts and expiry; fetches, requests, confirms
+   * and other calls that end by themselves; transactions, rate limits, the `ttl` of subscriptions; what a store does by itself; what
+   * faults hold back; and the application's timers on this clock.
+   */
   pending(): PendingTimer[];
   /** Sets the wall clock alone, as an administrator or NTP does: dates move, timeouts and delays do not. */
   jump(ms: number): void;

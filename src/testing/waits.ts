@@ -1,5 +1,6 @@
 import { InProcBroker, TimeoutError } from "../index.js";
 import { afterRealTime } from "../platform/real-time.js";
+import { copyOf } from "./copy.js";
 import type { HistoryEntry, HistoryKind } from "./history.js";
 import { isEntry } from "./history.js";
 import type { Kit } from "./kit.js";
@@ -57,7 +58,7 @@ export async function whenEntry(
 ): Promise<HistoryEntry> {
   const isWanted = (entry: HistoryEntry): boolean => isEntry(entry, kind, pattern) && predicate(entry);
   const past = kit.history.slice().find(isWanted);
-  if (past !== undefined) return past;
+  if (past !== undefined) return { ...past, data: copyOf(past.data) };
   return new Promise((resolve, reject) => {
     const cancel = afterRealTime(timeoutMs, () => {
       stopWatching();
@@ -69,7 +70,7 @@ export async function whenEntry(
       if (!isWanted(entry)) return;
       cancel();
       stopWatching();
-      resolve({ ...entry });
+      resolve({ ...entry, data: copyOf(entry.data) });
     });
   });
 }

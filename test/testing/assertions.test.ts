@@ -93,3 +93,28 @@ describe("the application's clock", () => {
     expect(await clock.runNext()).toBeUndefined();
   });
 });
+
+it("what a test does to the history it was given is not what happened", async () => {
+  const t = createTestBroker();
+  await using broker = t.broker;
+  const session = await t.track(() => broker.publish("a", { tags: ["x"] }));
+  const waited = await t.waitFor<{ tags: string[] }>("a");
+  for (const { data } of [
+    session.published<{ tags: string[] }>().one(),
+    waited,
+    ...t.expectPublished<{ tags: string[] }>("a"),
+  ]) {
+    data.tags.push("y");
+  }
+  expect(t.history()[0]?.data).toEqual({ tags: ["x"] });
+});
+
+it("matchers mean every topic where none is given; match takes a typed function", async () => {
+  const t = createTestBroker();
+  await using broker = t.broker;
+  expect(matchers.toHaveDeadLettered(t).pass).toBe(false);
+  await broker.publish("a", { id: 7 });
+  expect(matchers.toHavePublished(t).pass).toBe(true);
+  t.expectPublished<{ id: number }>("a", { match: (data) => data.id === 7 });
+  expect(() => t.expectPublished<{ id: number }>("a", { match: ({ id }) => id === 8 })).toThrow("expected");
+});

@@ -214,6 +214,53 @@ describe.each(Object.entries(places))("a test broker with a store %s", (_where, 
     expect(await stored(t)).toEqual([1]);
   });
 
+  it("the power goes in the middle of the n-th write: what publish resolved for is there after it, and its torn end is not", async () => {
+    for (let write = 1; ; write += 1) {
+      await using t = create({ seed: write });
+      await t.broker.ready();
+      const torn = t.fault.store({ tearWriteAt: write });
+      const kept: number[] = [];
+      for (const data of [1, 2, 3])
+        await t.broker.publish("a", data).then(
+          () => kept.push(data),
+          () => undefined,
+        );
+      if (torn.count === 0) {
+        expect(write).toBeGreaterThan(3);
+        break;
+      }
+      expect(t.broker.state).toBe("closed");
+      expect(await rejectionCode(t.broker.publish("a", 4))).toBe("ERR_BROKER_CLOSED");
+      await t.crash();
+      await t.restart();
+      expect(await stored(t)).toEqual(kept);
+      await published(t, 5);
+      expect(await stored(t)).toEqual([...kept, 5]);
+      const told = t.history().filter(({ kind }) => ["fault", "crashed", "restarted"].includes(kind));
+      expect(told.map(({ kind }) => kind)).toEqual(["fault", "crashed", "restarted"]);
+      expect(told[0]?.reason).toMatch(/^the power went in the middle of a write: \d+ of \d+ bytes are on the disk$/);
+      expect(told[2]?.reason).toMatch(/\d+ bytes cut off the log/);
+    }
+  });
+
+  it('"random" tears one of the next ten writes, by the seed', async () => {
+    const tornAt = async (seed: number): Promise<number> => {
+      await using t = create({ seed });
+      await t.broker.ready();
+      const torn = t.fault.store({ tearWriteAt: "random" });
+      let written = 0;
+      while (torn.count === 0) await t.broker.publish("a", (written += 1)).catch(() => undefined);
+      await t.restart();
+      expect(await stored(t)).toHaveLength(written - 1);
+      return written;
+    };
+    const places = [];
+    for (const seed of [1, 2, 3, 4, 5]) places.push(await tornAt(seed));
+    expect(new Set(places).size).toBeGreaterThan(1);
+    expect(Math.max(...places)).toBeLessThanOrEqual(10);
+    expect(await tornAt(3)).toBe(places[2]);
+  });
+
   it("a slow disk is slow by the broker's clock", async () => {
     await using t = create();
     await t.broker.ready();
@@ -291,7 +338,8 @@ describe("crash and restart", () => {
     await t.broker.publish("lost", 1, { delay: 1_000 });
     await t.crash();
     await t.restart();
-    expect(t.clock.pending().map(({ what }) => what)).toEqual(["the scheduled message on kept is delivered"]);
+    const told = t.clock.pending().map(({ what }) => what);
+    expect(told.filter((what) => what.includes("scheduled"))).toEqual(["the scheduled message on kept is delivered"]);
     const session = await t.track(() => undefined, { includeScheduled: true });
     expect(session.published().data()).toEqual([1]);
   });
@@ -320,6 +368,7 @@ describe("crash and restart", () => {
     await expect(t.crash({ lose: "all" as "nothing" })).rejects.toThrow("lose must be one of");
     expect(() => t.fault.store({ failRead: 1 } as object)).toThrow('no fault "failRead"');
     expect(() => t.fault.store({ failSync: -1 })).toThrow("failSync must be a probability");
+    expect(() => t.fault.store({ tearWriteAt: 0 })).toThrow('tearWriteAt must be "random", or which write');
     expect(() => createTestBroker().fault.store({ full: true })).toThrow("fault.store needs a store");
     const unknown = createTestBroker({ persistence: { wallBytes: 1 } as object });
     await expect(unknown.broker.ready()).rejects.toThrow("wallBytes");
@@ -340,6 +389,18 @@ describe("many of them", () => {
         expect(seen).toEqual([index]);
       }),
     );
+  });
+
+  it("open their store before time moves on, also the first of a process, which loads it", async () => {
+    const script = `
+      import { createTestBroker } from "inproc-broker/testing";
+      const t = createTestBroker({ persistence: "memory" });
+      void t.broker.publish("a", 1);
+      await t.clock.advance(1_000);
+      console.log(t.history().map(({ kind, at }) => kind + " " + (at - Date.UTC(2030, 0))).join());
+      await t[Symbol.asyncDispose]();`;
+    const { stdout } = await runNode(["--input-type=module"], script);
+    expect(stdout.trim()).toBe("published 0");
   });
 
   it("load LevelDB only where a test asks for a store", async () => {

@@ -1,5 +1,5 @@
 import { boom, cases } from "../case.js";
-import { check, equal, refused } from "../check.js";
+import { check, equal, later, refused } from "../check.js";
 
 export const transactionCases = cases("transactions", {
   "what is published in a transaction is delivered after commit, all of it, in order": async (c) => {
@@ -121,8 +121,8 @@ export const requestCases = cases("request-reply", {
   "with no answer in time, it fails with ERR_TIMEOUT": async (c) => {
     const t = await c.open();
     t.broker.subscribe("silent", () => undefined);
-    const answer = t.broker.request("silent", 1, { timeout: 500 });
-    const outcome = refused(answer, "ERR_TIMEOUT", "request");
+    const answer = later(t.broker.request("silent", 1, { timeout: 500 }));
+    const outcome = later(refused(answer, "ERR_TIMEOUT", "request"));
     await t.settle();
     await t.advance(500);
     await t.outcome("the request fails in time", outcome);
@@ -149,25 +149,31 @@ export const requestCases = cases("request-reply", {
     const t = await c.open();
     for (const name of ["a", "b", "c"]) t.broker.respond("who", () => name);
     const answers: unknown[] = [];
-    for await (const answer of t.broker.requestMany("who", null, { max: 2, timeout: 60_000 })) answers.push(answer);
+    const ask = async (): Promise<void> => {
+      for await (const answer of t.broker.requestMany("who", null, { max: 2, timeout: 60_000 })) answers.push(answer);
+    };
+    await t.outcome("it ends at once", ask());
     equal(answers.length, 2, "answers");
   },
   "requestMany ends with its timeout, without an error": async (c) => {
     const t = await c.open();
     t.broker.respond("who", () => "me");
     const answers: unknown[] = [];
-    const all = (async () => {
-      for await (const answer of t.broker.requestMany("who", null, { timeout: 200 })) answers.push(answer);
-    })();
-    await t.until("one comes", () => answers.length === 1);
-    await t.advance(200);
-    await all;
+    const timeout = t.window(500);
+    const ask = async (): Promise<void> => {
+      for await (const answer of t.broker.requestMany("who", null, { timeout: 500 })) answers.push(answer);
+    };
+    const all = later(ask());
+    await t.until("one comes", () => answers.length === 1 || timeout.isOver);
+    timeout.seen();
+    await timeout.end();
+    await t.outcome("it ends", all);
     equal(answers, ["me"], "answers");
   },
   "msg.reply answers by hand; without a request it is refused": async (c) => {
     const t = await c.open();
     const sub = t.broker.subscribe("ask");
-    const answer = t.broker.request("ask", 1);
+    const answer = later(t.broker.request("ask", 1));
     const [request] = await sub.fetch(1);
     await request?.reply("by hand");
     equal(await answer, "by hand", "answer");
@@ -179,7 +185,7 @@ export const requestCases = cases("request-reply", {
     const t = await c.open();
     t.broker.subscribe("silent", () => undefined);
     const stop = new AbortController();
-    const answer = t.broker.request("silent", 1, { signal: stop.signal });
+    const answer = later(t.broker.request("silent", 1, { signal: stop.signal }));
     stop.abort(Object.assign(new Error("stop"), { code: "MINE" }));
     await refused(answer, "MINE", "request");
   },
@@ -190,7 +196,7 @@ export const confirmCases = cases("confirms", {
     const t = await c.open({ ack: {} });
     const subs = [t.broker.subscribe("a", { ack: "manual" }), t.broker.subscribe("a", { ack: "manual" })];
     let isConfirmed = false;
-    const publish = t.broker.publish("a", 1, { confirm: 2 }).then(() => (isConfirmed = true));
+    const publish = later(t.broker.publish("a", 1, { confirm: 2 }).then(() => (isConfirmed = true)));
     const [one] = await subs[0]!.fetch(1);
     const [two] = await subs[1]!.fetch(1);
     await one?.ack();
@@ -202,7 +208,8 @@ export const confirmCases = cases("confirms", {
   "confirm: ERR_TIMEOUT where they do not come in time, and the message stays published": async (c) => {
     const t = await c.open({ ack: {} });
     const sub = t.broker.subscribe("a", { ack: "manual" });
-    const outcome = refused(t.broker.publish("a", 1, { confirm: 1, confirmTimeout: 500 }), "ERR_TIMEOUT", "publish");
+    const publish = t.broker.publish("a", 1, { confirm: 1, confirmTimeout: 500 });
+    const outcome = later(refused(publish, "ERR_TIMEOUT", "publish"));
     await t.settle();
     await t.advance(500);
     await t.outcome("the publish fails in time", outcome);

@@ -1,34 +1,36 @@
 import type { PublishOptions, SubscribeOptions } from "../../index.js";
 import { boom, cases, dataOf } from "../case.js";
-import { check, equal, refused } from "../check.js";
+import { check, equal, later, refused } from "../check.js";
 
 export const idleCases = cases("idle", {
   "idle resolves once nothing is queued, in flight or in backoff, and not before": async (c) => {
-    const t = await c.open({ ack: { backoff: () => 100 } });
+    const t = await c.open({ ack: { backoff: () => 500 } });
     const idle = t.part("idle");
     await idle();
+    const backoff = t.window(500);
     t.broker.subscribe("a", ({ deliveryCount }) => {
       if (deliveryCount === 1) boom();
     });
     await t.broker.publish("a", 1);
     let isIdle = false;
-    const wait = idle().then(() => (isIdle = true));
-    await t.advance(99);
+    const wait = later(idle().then(() => (isIdle = true)));
+    await backoff.near();
     check(!isIdle, "it resolved while a message was in backoff");
-    await t.advance(1);
-    await wait;
+    backoff.seen();
+    await backoff.end();
+    await t.outcome("it resolves after that", wait);
   },
   "idle for a topic does not wait for others": async (c) => {
     const t = await c.open();
     t.broker.subscribe("stuck");
     await t.broker.publish("stuck", 1);
-    await t.part("idle")({ topic: "other" });
+    await t.outcome("it is idle", t.part("idle")({ topic: "other" }));
   },
   "idle rejects with ERR_TIMEOUT": async (c) => {
     const t = await c.open();
     t.broker.subscribe("stuck");
     await t.broker.publish("stuck", 1);
-    const outcome = refused(t.part("idle")({ timeout: 100 }), "ERR_TIMEOUT", "idle");
+    const outcome = later(refused(t.part("idle")({ timeout: 100 }), "ERR_TIMEOUT", "idle"));
     await t.advance(100);
     await outcome;
   },
@@ -141,7 +143,7 @@ export const closeCases = cases("close", {
       seen.push(data);
     });
     for (const data of [1, 2, 3]) await t.broker.publish("a", data);
-    const closing = t.broker.close({ timeout: 5_000 });
+    const closing = later(t.broker.close({ timeout: 5_000 }));
     await t.settle();
     await t.advance(100);
     equal(await closing, { undelivered: [], unacked: [] }, "result");
@@ -152,7 +154,7 @@ export const closeCases = cases("close", {
     const sub = t.broker.subscribe("a", { ack: "manual" });
     for (const data of [1, 2, 3]) await t.broker.publish("a", data);
     await sub.fetch(1);
-    const closing = t.broker.close({ timeout: 500 });
+    const closing = later(t.broker.close({ timeout: 500 }));
     await t.settle();
     await t.advance(500);
     const { undelivered, unacked } = await closing;
@@ -202,8 +204,10 @@ export const closeCases = cases("close", {
     t.broker.subscribe("full", { maxMessages: 1 });
     await t.broker.publish("full", 1);
     t.broker.subscribe("silent", () => undefined);
-    const held = refused(t.broker.publish("full", 2), "ERR_BROKER_CLOSED", "the held publish");
-    const asked = refused(t.broker.request("silent", 1, { timeout: 60_000 }), "ERR_BROKER_CLOSED", "the request");
+    const held = later(refused(t.broker.publish("full", 2), "ERR_BROKER_CLOSED", "the held publish"));
+    const asked = later(
+      refused(t.broker.request("silent", 1, { timeout: 60_000 }), "ERR_BROKER_CLOSED", "the request"),
+    );
     await t.settle();
     await t.broker.close({ drain: false });
     await Promise.all([held, asked]);
@@ -214,14 +218,16 @@ export const closeCases = cases("close", {
     t.broker.on("closed", () => (told += 1));
     const sub = t.broker.subscribe("a", () => undefined);
     await t.broker.close();
-    await sub.closed;
+    await t.outcome("the subscription ends", sub.closed);
     equal([told, sub.state], [1, "closed"], "told and state");
   },
   "no handler is called after close": async (c) => {
     const t = await c.open({ ack: { timeout: 100 } });
     const seen = t.collect("a");
-    await t.broker.publish("a", 1, { delay: 50 });
+    const delay = t.window(500);
+    await t.broker.publish("a", 1, { delay: 500 });
     await t.broker.close({ drain: false });
+    delay.seen();
     await t.advance(1_000);
     equal(seen.data, [], "received");
   },

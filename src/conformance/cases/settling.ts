@@ -95,67 +95,78 @@ export const redeliveryCases = cases("redelivery", {
     const sub = t.broker.subscribe("a", { ack: "manual" });
     await t.broker.publish("a", 1);
     const [first] = await sub.fetch(1);
+    const delay = t.window(500);
     await first?.nack({ delay: 500 });
-    await t.advance(499);
+    await delay.near();
     equal((await sub.fetch(1, { timeout: 0 })).length, 0, "before the delay is over");
-    await t.advance(1);
-    equal((await sub.fetch(1, { timeout: 0 })).length, 1, "after it");
+    delay.seen();
+    await delay.end();
+    await t.arrival("it comes after the delay", sub);
   },
   "without a delay the subscription's backoff decides, by the number of deliveries": async (c) => {
     const t = await c.open({ ack: { maxDeliveries: 4 } });
-    const since: number[] = [];
-    let now = 0;
+    const at: number[] = [];
+    const start = t.elapsed();
     t.broker.subscribe(
       "a",
       () => {
-        since.push(now);
+        at.push(t.elapsed() - start);
         boom();
       },
       { backoff: (deliveryCount) => deliveryCount * 100 },
     );
     await t.broker.publish("a", 1);
-    await t.settle();
-    for (now = 50; now <= 700; now += 50) await t.advance(50);
-    equal(since, [0, 100, 300, 600], "times of delivery");
+    await t.until("it comes at once", () => at.length === 1);
+    for (let step = 0; step < 14; step += 1) await t.advance(50);
+    await t.until("it comes four times", () => at.length === 4);
+    t.equalTimes(at, [0, 100, 300, 600], "times of delivery");
   },
   "the ack timeout takes a delivery back, and brings it again": async (c) => {
     const t = await c.open({ ack: { timeout: 1_000, backoff: () => 0 } });
     const sub = t.broker.subscribe("a", { ack: "manual" });
     await t.broker.publish("a", 1);
+    const timeout = t.window(1_000);
     const [first] = await sub.fetch(1);
-    await t.advance(999);
+    await timeout.near();
     check(first?.signal.aborted === false, "its signal is aborted too early");
-    await t.advance(1);
-    await t.settle();
-    check(first.signal.aborted, "its signal is not aborted");
-    const [second] = await sub.fetch(1, { timeout: 0 });
-    equal(second?.deliveryCount, 2, "deliveryCount");
+    timeout.seen();
+    await timeout.end();
+    await t.until("its signal is aborted", () => first.signal.aborted);
+    const second = await t.arrival("it comes again", sub);
+    equal(second.deliveryCount, 2, "deliveryCount");
     await refused(() => first.ack(), "ERR_DELIVERY_EXPIRED", "the late ack");
-    await second?.ack();
+    await second.ack();
   },
   "extend gives more time": async (c) => {
     const t = await c.open({ ack: { timeout: 1_000 } });
     const sub = t.broker.subscribe("a", { ack: "manual" });
     await t.broker.publish("a", 1);
+    const timeout = t.window(1_000);
     const [message] = await sub.fetch(1);
-    await t.advance(900);
+    await timeout.near(900);
+    const extended = t.window(1_000);
     await message?.extend(1_000);
-    await t.advance(900);
+    timeout.seen();
+    await extended.near(900);
     await message?.ack();
+    extended.seen();
     equal(sub.stats().delivered, 1, "done");
   },
   "a handler that hangs loses its delivery, and its place is free again": async (c) => {
-    const t = await c.open({ ack: { timeout: 100, maxDeliveries: 1 } });
+    const t = await c.open({ ack: { timeout: 500, maxDeliveries: 1 } });
     const seen: unknown[] = [];
     t.broker.subscribe("a", ({ data }) => {
       seen.push(data);
       return data === "hangs" ? new Promise(() => undefined) : undefined;
     });
+    const timeout = t.window(500);
     await t.broker.publish("a", "hangs");
     await t.broker.publish("a", "next");
+    await t.until("the first comes", () => seen.length > 0);
     await t.settle();
     equal(seen, ["hangs"], "before the timeout");
-    await t.advance(100);
+    timeout.seen();
+    await timeout.end();
     await t.until("the next comes", () => seen.length === 2);
   },
   "a message that comes again goes before others of its priority": async (c) => {
@@ -176,6 +187,8 @@ export const redeliveryCases = cases("redelivery", {
     await t.broker.publish("a", 1);
     await t.settle();
     await t.advance(1_000);
+    await t.until("it comes three times", () => count >= 3);
+    await t.settle();
     equal(count, 3, "deliveries");
     await t.figures(sub, { queued: 0, inFlight: 0, delayed: 0 }, "left");
   },
@@ -216,25 +229,30 @@ export const settleByIdCases = cases("settle-by-id", {
     equal([sub.stats().delivered, sub.stats().inFlight], [1, 1], "done and in flight");
   },
   "broker.extend gives a delivery more time by its id": async (c) => {
-    const t = await c.open({ ack: { timeout: 100 } });
+    const t = await c.open({ ack: { timeout: 500 } });
     const sub = t.broker.subscribe("a", { ack: "manual" });
     await t.broker.publish("a", 1);
+    const timeout = t.window(500);
     const [message] = await sub.fetch(1);
-    await t.broker.extend(message?.deliveryId ?? "", 1_000);
-    await t.advance(500);
+    await t.broker.extend(message?.deliveryId ?? "", 60_000);
+    timeout.seen();
+    await t.advance(1_000);
     await t.broker.ack(message?.deliveryId ?? "");
     equal(sub.stats().delivered, 1, "done");
   },
   "an id that is settled, late or unknown is refused": async (c) => {
-    const t = await c.open({ ack: { timeout: 100, backoff: () => 0 } });
+    const t = await c.open({ ack: { timeout: 500, backoff: () => 0 } });
     const sub = t.broker.subscribe("a", { ack: "manual" });
     for (const data of [1, 2]) await t.broker.publish("a", data);
+    const timeout = t.window(500);
     const [one, two] = await sub.fetch(2);
     const [settled, late] = [one?.deliveryId ?? "", two?.deliveryId ?? ""];
     await t.broker.ack(settled);
+    timeout.seen();
     await refused(t.broker.ack(settled), "ERR_ALREADY_SETTLED", "settled");
     await refused(t.broker.ack("never-was"), "ERR_ALREADY_SETTLED", "unknown");
-    await t.advance(100);
+    await timeout.end();
+    await t.until("it is taken back", () => two?.signal.aborted === true);
     await refused(t.broker.ack(late), "ERR_DELIVERY_EXPIRED", "late");
   },
 });

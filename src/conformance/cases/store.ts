@@ -1,7 +1,7 @@
 import type { BrokerSubscription, Message, SubscribeOptions } from "../../index.js";
 import type { CaseContext, Opened } from "../case.js";
 import { cases, dataOf } from "../case.js";
-import { check, equal } from "../check.js";
+import { check, equal, later } from "../check.js";
 
 const durable = (name: string, more: object = {}): SubscribeOptions =>
   ({ durable: name, ack: "manual", ...more }) as unknown as SubscribeOptions;
@@ -18,7 +18,7 @@ async function crash(c: CaseContext, t: Opened): Promise<Opened> {
 
 /** What comes to a subscription, up to so many: a message that never comes fails the case, and does not hang it. */
 async function take(t: Opened, subscription: BrokerSubscription, count: number): Promise<Message[]> {
-  const fetched = subscription.fetch(count, { timeout: 1_000 });
+  const fetched = later(subscription.fetch(count, { timeout: 1_000 }));
   await t.settle();
   await t.advance(1_000);
   return fetched;
@@ -115,7 +115,7 @@ export const crashCases = cases(
       for (const data of [1, 2]) await t.broker.publish("a", data);
       await (await take(t, sub, 1))[0]?.ack();
       t = await crash(c, t);
-      equal(dataOf(await t.broker.subscribe("a", durable("d")).fetch(2, { timeout: 0 })), [2], "received");
+      equal(dataOf(await take(t, t.broker.subscribe("a", durable("d")), 2)), [2], "received");
     },
     "a committed transaction is there as a whole, an open one not at all": async (c) => {
       let t = await c.open({ ack: {}, transactions: {} });
@@ -126,7 +126,7 @@ export const crashCases = cases(
       });
       void t.part("beginTransaction")().publish("a", 3);
       t = await crash(c, t);
-      equal(dataOf(await t.broker.subscribe("*", durable("d")).fetch(3, { timeout: 0 })), [1, 2], "received");
+      equal(dataOf(await take(t, t.broker.subscribe("*", durable("d")), 3)), [1, 2], "received");
     },
   },
   ["durables"],
