@@ -1,17 +1,25 @@
 import { EventEmitter } from "node:events";
 import { availableParallelism } from "node:os";
 import type { ResourceLimits } from "node:worker_threads";
-import type { Backoff, Broker, BrokerSubscription, Clock, Message, SubscribeOptions } from "../index.js";
+import type {
+  Backoff,
+  Broker,
+  BrokerSubscription,
+  Clock,
+  Message,
+  SubscribeOptions,
+  WorkerLostEvent,
+} from "../index.js";
 import { exponentialBackoff, RequestError } from "../index.js";
 import type { Allow } from "./allow-list.js";
 import type { Deadlines } from "./deadlines.js";
 import { deadlinesOf } from "./deadlines.js";
-import type { WorkerLostEvent } from "./expose.js";
 import { slotOfKey } from "./key-slots.js";
 import { checkPoolOptions, moduleUrl } from "./pool-options.js";
 import { PoolWorker } from "./pool-worker.js";
 import type { PoolWorkerState } from "./pool-worker.js";
 import { brokerError, textOf } from "./wire-error.js";
+import { tellWorkerLost } from "./worker-lost.js";
 
 /** Settings of a pool: its own, and those of its subscription. */
 export interface WorkerPoolOptions extends Pick<
@@ -120,7 +128,7 @@ export interface WorkerPoolStats {
 
 /** The events of a pool. */
 export interface WorkerPoolEvents {
-  /** A worker's thread has died; another takes its place. */
+  /** A worker's thread has died, or was ended because it hung; another takes its place. An event of the broker, too. */
   "worker-lost": [
     event: WorkerLostEvent & {
       /** Whose place in the pool it had. */
@@ -211,7 +219,7 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
         },
         {
           room: () => this.#resume(),
-          lost: (worker, event) => this.emit("worker-lost", { ...event, slot: worker.slot }),
+          lost: (worker, event, wasStarting) => this.#lost(worker, event, wasStarting),
           startFailed: (worker, times, error) => this.#startFailed(worker, times, error),
         },
       );
@@ -239,7 +247,7 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
   }
 
   /** Figures of this instant. */
-  get stats(): WorkerPoolStats {
+  stats(): WorkerPoolStats {
     const workers = this.#workers.map(({ slot, state, threadId, inFlight, done, failed, crashes, starts }) => ({
       slot,
       state,
@@ -338,6 +346,12 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
     for (const worker of this.#workers) if (rank(worker) > rank(best)) best = worker;
     best.take(message);
     if (!this.#workers.some(({ room }) => room > 0)) this.#pause(from);
+  }
+
+  #lost({ slot }: PoolWorker, event: WorkerLostEvent, wasStarting: boolean): void {
+    const told = { ...event, pool: this.#group, slot };
+    const isHeard = this.emit("worker-lost", told);
+    tellWorkerLost(this.#broker, told, isHeard || wasStarting);
   }
 
   /** Says that a worker could not start, and gives up where none can. Returns whether to try again. */

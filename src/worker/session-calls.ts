@@ -42,8 +42,8 @@ export class SessionCalls {
 
   publishBatch(call: number, entries: readonly { topic: string; data: unknown }[]): void {
     this.#answers.answer(call, async () => {
-      if (Array.isArray(entries)) for (const { topic } of entries) requirePublish(this.#allow, topic);
-      const receipts = await this.#broker.publishBatch(entries);
+      for (const { topic } of entries) requirePublish(this.#allow, topic);
+      const receipts = await this.#broker.publishBatch(this.#answers.withSignals(call, entries));
       return receipts.map(plainReceipt);
     });
   }

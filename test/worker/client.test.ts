@@ -54,13 +54,13 @@ describe("publish", () => {
     const seen = new Collector<Message>();
     broker.subscribe("a", seen.add);
     const all = Array.from({ length: 5_000 }, (_, index) => client.publish("a", index));
-    expect(client.figures.calls).toBe(1_024);
-    expect(client.figures.waiting).toBe(5_000 - 1_024);
+    expect(client.stats().calls).toBe(1_024);
+    expect(client.stats().waiting).toBe(5_000 - 1_024);
     await Promise.all(all);
     expect((await seen.until(5_000)).map(({ data }) => data)).toEqual(
       Array.from({ length: 5_000 }, (_, index) => index),
     );
-    expect(client.figures).toMatchObject({ calls: 0, waiting: 0 });
+    expect(client.stats()).toMatchObject({ calls: 0, waiting: 0 });
   });
 
   it("refuses what would wait beyond the bound", async () => {
@@ -220,13 +220,13 @@ describe("subscribe with a handler", () => {
     await sub.ready;
     for (let index = 0; index < 5_000; index += 1) await broker.publish("a", index);
     expect(seen.items).toHaveLength(1);
-    const { sent } = handle.stats;
+    const { sent } = handle.stats();
     expect(sent).toBeLessThanOrEqual(8);
     expect(broker.metrics.snapshot()).toMatchObject({});
     expect((await sub.refreshStats()).queued).toBe(500);
     gate.resolve();
     await seen.until(500 + sent);
-    expect(handle.stats.sent).toBe(500 + sent);
+    expect(handle.stats().sent).toBe(500 + sent);
   });
 
   it("settles by hand, once, by message and by id", async () => {
@@ -486,7 +486,7 @@ describe("subscribe without a handler", () => {
     for (let data = 0; data < 10; data += 1) await broker.publish("a", data);
     const batch = await sub.fetch(4);
     expect(batch.map(({ data }) => data as unknown)).toEqual([0, 1, 2, 3]);
-    expect(handle.stats.sent).toBe(4);
+    expect(handle.stats().sent).toBe(4);
     await Promise.all(batch.map((message) => message.ack()));
     expect((await sub.fetch(20, { timeout: 0 })).map(({ data }) => data as unknown)).toEqual([4, 5, 6, 7, 8, 9]);
     expect(await sub.fetch(1, { timeout: 0 })).toEqual([]);
@@ -494,7 +494,7 @@ describe("subscribe without a handler", () => {
     await client.flush();
     await broker.publish("a", 10);
     await client.flush();
-    expect(handle.stats.sent).toBe(10);
+    expect(handle.stats().sent).toBe(10);
     expect((await sub.fetch(1))[0]?.data).toBe(10);
   });
 
@@ -676,6 +676,7 @@ describe("events and the end", () => {
     const exposed = exposeBroker(broker, port1);
     const lost = new Collector<unknown>();
     exposed.on("worker-lost", lost.add);
+    broker.on("worker-lost", lost.add);
     const client = connectBroker(port2);
     const seen = new Collector<Message>();
     await client.subscribe("a", seen.add, { ack: "manual" }).ready;
@@ -683,7 +684,9 @@ describe("events and the end", () => {
     await seen.until(1);
     port2.close();
     await exposed.closed;
-    expect(await lost.until(1)).toEqual([{ reason: "disconnect", exitCode: undefined, error: undefined, returned: 1 }]);
+    const [event, told] = await lost.until(2);
+    expect(event).toMatchObject({ worker: "port", reason: "disconnect", returned: 1, subscriptions: 1 });
+    expect(told).toBe(event);
     expect(broker.subscriptions()).toEqual([]);
     expect(handle.state).toBe("open");
   });
