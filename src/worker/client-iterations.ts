@@ -53,7 +53,7 @@ export class ClientIterations {
       for (;;) {
         let step: { readonly done?: true; readonly value?: unknown };
         try {
-          step = (await this.#calls.make((call) => [ask.next, call, iteration, false])) as typeof step;
+          step = (await this.#calls.makeAtOnce((call) => [ask.next, call, iteration, false])) as typeof step;
         } catch (error) {
           isOver = true;
           throw signal?.aborted === true ? signal.reason : error;
@@ -66,7 +66,7 @@ export class ClientIterations {
       }
     } finally {
       signal?.removeEventListener("abort", onAbort);
-      if (!isOver && isOpen()) await this.#calls.make((call) => [ask.next, call, iteration, true]);
+      if (!isOver && isOpen()) await this.#calls.makeAtOnce((call) => [ask.next, call, iteration, true]);
     }
   }
 }

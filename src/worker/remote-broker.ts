@@ -9,7 +9,6 @@ import type {
   CloseResult,
   DataOf,
   ErrorContext,
-  ErrorFacts,
   Handler,
   Message,
   MessageOf,
@@ -22,6 +21,7 @@ import type {
   TopicName,
   WorkerLostEvent,
 } from "../index.js";
+import { BrokerError } from "../index.js";
 import { ClientCalls } from "./client-calls.js";
 import { ClientDeadlines } from "./client-deadlines.js";
 import { ClientEvents } from "./client-events.js";
@@ -411,7 +411,9 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   /** Why nothing can be asked any more. */
   #closedError(): Error {
     const reason = this.#reason;
-    if (reason?.code === "ERR_BROKER_CLOSED") return brokerError(reason.code, reason.message, reason.facts);
+    if (reason instanceof BrokerError && reason.code === "ERR_BROKER_CLOSED") {
+      return brokerError(reason.code, reason.message, reason.facts);
+    }
     const why = reason === null ? "" : `: ${reason.message}`;
     return brokerError("ERR_BROKER_CLOSED", `this client of the broker is closed (or closing)${why}; connect again`);
   }

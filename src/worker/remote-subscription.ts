@@ -195,11 +195,12 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   fetch(count: number, options: FetchOptions = {}): Promise<Received[]> {
     try {
       const puller = this.#puller("fetch");
-      const { timeout } = options;
+      const { timeout, signal } = options;
       if (!Number.isInteger(count) || count < 1) throw badFetch("count", "an integer from 1", count);
       if (timeout !== undefined && !(typeof timeout === "number" && timeout >= 0)) {
         throw badFetch("timeout", "0 or more milliseconds", timeout);
       }
+      if (signal !== undefined && !(signal instanceof AbortSignal)) throw badFetch("signal", "an AbortSignal", signal);
       return puller.fetch(count, options) as unknown as Promise<Received[]>;
     } catch (error) {
       return Promise.reject(error);

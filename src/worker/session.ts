@@ -67,7 +67,7 @@ export class Session {
     this.#writer = new FrameWriter(link, (frame, error) => this.#refused(frame, error));
     this.#answers = new SessionAnswers(this.#writer);
     this.#calls = new SessionCalls(host.broker, host.allow, this.#answers);
-    this.#events = new SessionEvents(host.broker, this.#writer);
+    this.#events = new SessionEvents(host.broker, host.allow, this.#writer);
     this.#subscriptions = new SessionSubscriptions({
       broker: host.broker,
       allow: host.allow,

@@ -7,6 +7,7 @@ import {
   LifecycleError,
   RequestError,
   SettleError,
+  TimeoutError,
 } from "inproc-broker";
 import { ManualClock } from "../support/manual-clock.js";
 import { Collector, deferred, failure, openRig } from "./fixture.js";
@@ -114,6 +115,20 @@ describe("publish", () => {
       code: "ERR_INVALID_TOPIC",
     });
     expect(seen.items).toHaveLength(2);
+  });
+
+  it("gives up on the signals of a batch", async () => {
+    const { broker, client } = openRig({ subscription: { maxMessages: 1 } });
+    broker.subscribe("a").pause();
+    await client.publish("a", 0);
+    const [first, second] = [new AbortController(), new AbortController()];
+    const waiting = client.publishBatch([
+      { topic: "a", data: 1, signal: first.signal },
+      { topic: "a", data: 2, signal: second.signal },
+    ]);
+    await client.flush();
+    second.abort(new RangeError("enough"));
+    expect(await failure(waiting)).toEqual(new RangeError("enough"));
   });
 
   it("gives up on a signal, there too", async () => {
@@ -227,6 +242,18 @@ describe("subscribe with a handler", () => {
     gate.resolve();
     await seen.until(500 + sent);
     expect(handle.stats().sent).toBe(500 + sent);
+  });
+
+  it("settles although as many publishes as may wait for the queue that this empties", async () => {
+    const { client } = openRig({ ack: { timeout: 600_000 } });
+    const seen = new Collector<unknown>();
+    const handler = async (message: Message): Promise<void> => {
+      await message.ack();
+      seen.add(message.data);
+    };
+    await client.subscribe("a", handler, { ack: "manual", maxMessages: 10, concurrency: 4 }).ready;
+    await Promise.all(Array.from({ length: 3_000 }, (_, index) => client.publish("a", index)));
+    expect(await seen.until(3_000)).toHaveLength(3_000);
   });
 
   it("settles by hand, once, by message and by id", async () => {
@@ -534,6 +561,42 @@ describe("requests", () => {
     expect(await failure(client.request("silent", 1, { timeout: 5 }))).toMatchObject({ code: "ERR_TIMEOUT" });
   });
 
+  it("fail with what was thrown: its class, fields and cause", async () => {
+    const { broker, client } = openRig();
+    const inner = Object.assign(new RangeError("inner"), { code: "EINNER" });
+    const cases: [unknown, object][] = [
+      [Object.assign(new TypeError("t"), { code: "EFOO", info: { a: 1 } }), { code: "EFOO", info: { a: 1 } }],
+      [new DOMException("gone", "AbortError"), { name: "AbortError", message: "gone" }],
+      [new AggregateError([inner, "text"], "all"), { errors: [inner, "text"] }],
+      [new SyntaxError("s", { cause: inner }), { cause: inner }],
+      [
+        new TimeoutError("ERR_TIMEOUT", "late", { facts: { timeout: 1 } }),
+        { code: "ERR_TIMEOUT", facts: { timeout: 1 } },
+      ],
+      ["just text", {}],
+    ];
+    broker.respond("main", ({ data }) => {
+      throw cases[data as number]![0];
+    });
+    await client.respond("worker", ({ data }) => {
+      throw cases[data as number]![0];
+    }).ready;
+    for (const [index, [thrown, facts]] of cases.entries()) {
+      for (const ask of [() => client.request("main", index), () => broker.request("worker", index)]) {
+        const { cause } = (await failure(ask())) as Error;
+        expect(Object.getPrototypeOf(cause)).toBe(Object.getPrototypeOf(thrown));
+        if (cause instanceof Error) expect(cause).toMatchObject(facts);
+        else expect(cause).toBe(thrown);
+      }
+    }
+  });
+
+  it("may ask many with nothing that cannot be cloned", async () => {
+    const { broker, client } = openRig();
+    broker.respond("who", () => 1);
+    expect(await failure(client.requestMany("who", () => 1).next())).toMatchObject({ code: "ERR_INVALID_MESSAGE" });
+  });
+
   it("may have many answers", async () => {
     const { broker, client } = openRig();
     for (const data of [1, 2]) await client.respond("who", () => data).ready;
@@ -591,6 +654,34 @@ describe("allow", () => {
     for (const pattern of [">", "*.a", "out.a", "in"]) {
       expect(await failure(client.subscribe(pattern).ready)).toMatchObject({ code: "ERR_INVALID_PATTERN" });
     }
+  });
+
+  it("keeps events about other messages, and answers to other topics, from the client", async () => {
+    const { broker, client } = openRig({ ack: {}, deadLetter: {} }, { allow: { publish: ["out"], subscribe: ["in"] } });
+    const heard = new Collector<unknown>();
+    client.on("dead-letter", ({ topic }) => heard.add(topic)).on("drop", ({ message }) => heard.add(message.topic));
+    await client.flush();
+    broker.subscribe(["in", "secret"], (message) => message.reject("bad"));
+    const sub = broker.subscribe(["in", "secret"]);
+    for (const topic of ["secret", "in"]) await broker.publish(topic, 1);
+    await sub.unsubscribe();
+    await heard.until(2);
+    await client.flush();
+    expect(heard.items).toEqual(["in", "in"]);
+    for (const replyTo of ["out", "in"]) await client.publish("out", 1, { replyTo });
+    const elsewhere = { replyTo: "secret" };
+    expect(await failure(client.publish("out", 1, elsewhere))).toMatchObject({ code: "ERR_INVALID_TOPIC" });
+    expect(await failure(client.publishBatch([{ topic: "out", data: 1, ...elsewhere }]))).toMatchObject({
+      code: "ERR_INVALID_TOPIC",
+      facts: { topic: "secret", allowed: ["out"] },
+    });
+  });
+
+  it("is no list that is misspelt", () => {
+    for (const options of [{ alow: {} }, { allow: { publish: "a" } }, { allow: { read: [] } }, { allow: [] }]) {
+      expect(() => openRig({}, options as object)).toThrow(expect.objectContaining({ code: "ERR_INVALID_OPTION" }));
+    }
+    expect(() => openRig({}, { hangTimeout: 0 })).toThrow(expect.objectContaining({ code: "ERR_INVALID_OPTION" }));
   });
 
   it("leaves answers alone", async () => {

@@ -166,6 +166,17 @@ describe("a worker pool", () => {
     expect(lost.items).toMatchObject([event, event]);
   });
 
+  it("goes on beside a handler that never comes back", async () => {
+    const { broker, pool, done } = openPool({ size: 1, maxDeliveries: 2, ackTimeout: 100, prefetch: 0 });
+    await pool.ready();
+    await broker.publish("work", { n: 1, never: true });
+    for (const n of [2, 3, 4]) await broker.publish("work", { n });
+    await done.until(3);
+    await broker.idle();
+    expect((await broker.deadLetters.list()).items.map(({ message }) => message.data)).toEqual([{ n: 1, never: true }]);
+    expect(pool.stats()).toMatchObject({ done: 3, crashes: 0 });
+  });
+
   it("holds threads to their limits", async () => {
     const { broker, pool } = openPool({ size: 1, maxDeliveries: 1, resourceLimits: { maxOldGenerationSizeMb: 24 } });
     const lost = new Collector<{ reason: string; error: unknown }>();

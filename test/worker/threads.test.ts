@@ -140,6 +140,16 @@ describe("a worker thread", () => {
     expect((await broker.publish("a", 1)).matched).toBe(1);
   });
 
+  it("may ask for what cannot be cloned before there is a channel, and be refused", async () => {
+    const worker = new Worker(new URL("./modules/early.mjs", import.meta.url));
+    onTestFinished(async () => {
+      await worker.terminate();
+    });
+    const answer = once(worker, "message").then(() => once(worker, "message"));
+    exposeBroker(openBroker(), worker);
+    expect((await answer)[0]).toEqual({ codes: ["ERR_INVALID_MESSAGE", "ok"], data: [1], left: 0 });
+  });
+
   // How each dies, and what the handle says of it.
   const deaths: [string, (peer: Peer, worker: Worker, broker: InProcBroker) => void, Partial<WorkerLostEvent>][] = [
     ["exits", (peer) => peer.tell("exit"), { reason: "exit", exitCode: 0 }],
