@@ -10,14 +10,10 @@ export { connectBroker } from "./connect.js";
 export type { ExposedBrokerEvents, ExposedBrokerStats } from "./expose.js";
 export { ExposedBroker, exposeBroker } from "./expose.js";
 export type { ExposeOptions, ExposeTarget } from "./expose-options.js";
-export type {
-  PoolCloseOptions,
-  PoolWorkerStats,
-  WorkerPoolEvents,
-  WorkerPoolOptions,
-  WorkerPoolStats,
-} from "./pool.js";
+export type { PoolCloseOptions, WorkerPoolEvents } from "./pool.js";
 export { WorkerPool, workerPool } from "./pool.js";
+export type { WorkerPoolOptions } from "./pool-options.js";
+export type { PoolWorkerStats, WorkerPoolStats } from "./pool-stats.js";
 export type { PoolWorkerState } from "./pool-worker.js";
 export type { IpcChannel } from "./process-link.js";
 export type { WorkerPublishOptions } from "./client-publishing.js";
