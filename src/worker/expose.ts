@@ -255,6 +255,9 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
   }
 }
 
+/** Who has a broker: what is exposed twice on one channel would be done twice. */
+const exposedTo = new WeakMap<object, ExposedBroker>();
+
 /**
  * Lets a worker thread, a child process, a cluster worker, or whoever has the other end of a port use this broker; it calls
  * `connectBroker`. Call it right after the worker was made, or later: whoever is first waits for the other.
@@ -282,5 +285,14 @@ export function exposeBroker<Topics>(
 ): ExposedBroker {
   checkTarget(target);
   checkExposeOptions(options);
-  return new ExposedBroker(broker as Broker, target, options); // what a worker says is not typed by the broker's topics
+  const other = "process" in target ? target.process : target;
+  if (exposedTo.get(other)?.state === "open") {
+    // Both would carry out what it asks.
+    const text =
+      "a broker is exposed to this worker already; close that handle first, or give the other broker a port of its own";
+    throw brokerError("ERR_INVALID_OPTION", text, { option: "target" });
+  }
+  const exposed = new ExposedBroker(broker as Broker, target, options); // what a worker says is not typed by the broker's topics
+  exposedTo.set(other, exposed);
+  return exposed;
 }

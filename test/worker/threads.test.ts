@@ -264,7 +264,9 @@ describe("a worker thread", () => {
     const { peer: starting, worker } = startThread(broker);
     const peer = await starting;
     await peer.do("subscribe", { pattern: "a" });
+    expect(() => exposeBroker(openBroker(), worker)).toThrow(expect.objectContaining({ code: "ERR_INVALID_OPTION" }));
     await peer.handle.close();
+    await exposeBroker(openBroker(), worker).close();
     expect((await broker.publish("a", 1)).matched).toBe(0);
     expect(worker.threadId).toBeGreaterThan(0);
     expect(peer.handle.stats()).toMatchObject({ clients: 0, subscriptions: 0, inFlight: 0 });
