@@ -30,7 +30,7 @@ async function hashAll(size) {
   }
   await broker.idle();
 
-  const { done, crashes, workers } = pool.stats;
+  const { done, crashes, workers } = pool.stats();
   await pool.close();
   await broker.close();
 

@@ -100,6 +100,7 @@ export type {
   ExpireEvent,
   RedeliverEvent,
   SlowConsumerEvent,
+  WorkerLostEvent,
 } from "./observe/events.js";
 export type { Health, HealthCheck, HealthStatus } from "./observe/health.js";
 export type { Metrics, MetricsSnapshot, StoreMetricsView } from "./observe/metrics.js";

@@ -26,10 +26,10 @@ async function pool(size) {
     tally,
     expect: (operations) => ({ count: operations, sum: 0 }),
     async run(operations) {
-      const before = workers.stats.done;
+      const before = workers.stats().done;
       for (let sent = 0; sent < operations; sent++) await broker.publish("jobs", payloads[sent % BURST]);
       await broker.idle();
-      tally.count = workers.stats.done - before;
+      tally.count = workers.stats().done - before;
     },
     async close() {
       await workers.close();

@@ -1,7 +1,7 @@
 import type { Subscription } from "../dispatch/subscription.js";
 import type { Message, NackOptions } from "../message/message.js";
 import type { AnyTopics, DataOf, TopicName, TopicOf, TopicsMatching } from "../message/typed-topics.js";
-import type { BrokerEventName, BrokerListener, ErrorContext } from "../observe/events.js";
+import type { BrokerEventName, BrokerListener, ErrorContext, WorkerLostEvent } from "../observe/events.js";
 import type { PublishOptions, SubscribeOptions } from "./options.js";
 import type { Receipt } from "./receipt.js";
 import type { RequestManyOptions, RequestOptions } from "./requests.js";
@@ -125,4 +125,9 @@ export interface Broker<Topics = AnyTopics> extends AsyncDisposable {
   off<Name extends BrokerEventName>(name: Name, listener: BrokerListener<Name>): this;
   /** Tells an `error` event, for what is built on the broker; absent where an implementation has none of its own. */
   reportError?(error: unknown, context: ErrorContext): void;
+  /**
+   * Tells a `worker-lost` event, for what lends the broker to workers; absent where an implementation has none of its own. Returns whether
+   * anybody listens.
+   */
+  reportWorkerLost?(event: WorkerLostEvent): boolean;
 }

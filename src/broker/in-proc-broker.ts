@@ -7,7 +7,7 @@ import type { Delivery } from "../message/delivery.js";
 import type { Message, MessageRecord, NackOptions } from "../message/message.js";
 import { fulfilled, messageRecord, quietRejection } from "../message/message.js";
 import type { AnyTopics, DataOf, TopicName } from "../message/typed-topics.js";
-import type { BrokerEventName, BrokerListener, ErrorContext } from "../observe/events.js";
+import type { BrokerEventName, BrokerListener, ErrorContext, WorkerLostEvent } from "../observe/events.js";
 import type { Health } from "../observe/health.js";
 import type { Metrics } from "../observe/metrics.js";
 import { prometheusText } from "../observe/metrics.js";
@@ -670,6 +670,22 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
    */
   reportError(error: unknown, context: ErrorContext): void {
     if (this.#state !== "closed") this.#core.fail(error, context);
+  }
+
+  /**
+   * Tells a `worker-lost` event. For what lends a broker to workers, as `exposeBroker` and `workerPool` of `inproc-broker/worker` do: they
+   * call it. Returns whether anybody listens. Does nothing once the broker is closed.
+   *
+   * @example
+   * ```ts
+   * broker.on("worker-lost", ({ worker, reason, returned }) => log.warn(`a ${worker} is lost (${reason}); ${returned} came back`));
+   * ```
+   */
+  reportWorkerLost(event: WorkerLostEvent): boolean {
+    const { events } = this.#core;
+    if (this.#state === "closed" || !events.has("worker-lost")) return false;
+    events.emit("worker-lost", event);
+    return true;
   }
 
   /**

@@ -64,6 +64,35 @@ export interface RedeliverEvent {
   readonly reason: string | undefined;
 }
 
+/** A worker thread or process that used the broker is gone without a goodbye, or says nothing any more. */
+export interface WorkerLostEvent {
+  /** What it was: a worker thread, a child process (or cluster worker), or whoever had the other end of a port or channel. */
+  readonly worker: "thread" | "process" | "port";
+  /**
+   * `exit`: its thread or process has ended. `error`: by an error. `disconnect`: its port or channel was closed. `hang`: an ack timeout has
+   * passed, and it has said nothing since for as long as it may.
+   */
+  readonly reason: "exit" | "error" | "disconnect" | "hang";
+  /** The thread's id; undefined where it is none. */
+  readonly threadId: number | undefined;
+  /** The process's id; undefined where it is none. */
+  readonly pid: number | undefined;
+  /** The thread's or process's; undefined where that is not known. */
+  readonly exitCode: number | undefined;
+  /** What a process was killed by, such as `SIGKILL`. */
+  readonly signal: string | undefined;
+  /** What a worker thread died of. */
+  readonly error: unknown;
+  /** Deliveries it had not settled, which have returned to their groups; of a pool's, to its place in the pool where they only waited. */
+  readonly returned: number;
+  /** Subscriptions of its own that have ended. */
+  readonly subscriptions: number;
+  /** The group of the pool it belonged to; undefined where it is none of a pool's. */
+  readonly pool: string | undefined;
+  /** Whose place in the pool it had, from 0; undefined where it is none of a pool's. */
+  readonly slot: number | undefined;
+}
+
 /** The events of a broker, by name. Listeners are called synchronously and should return at once. */
 export interface BrokerEvents {
   /** A handler, filter, plugin or listener threw. First what was thrown, an Error most likely; then where. */
@@ -78,6 +107,8 @@ export interface BrokerEvents {
   "dead-letter": [letter: DeadLetter];
   /** A message goes back, to be delivered again. */
   redeliver: [event: RedeliverEvent];
+  /** A worker that the broker was exposed to, or one of a pool, is gone: `inproc-broker/worker`. */
+  "worker-lost": [event: WorkerLostEvent];
   /**
    * The store is open, and what it had is there again; never told in memory. A listener that comes later is told at once.
    * The report is `broker.recoveryReport` too.

@@ -12,8 +12,7 @@ export interface Allow {
 /** Throws `ERR_INVALID_TOPIC` where a worker may not publish to `topic`. */
 export function requirePublish(allow: Allow, topic: unknown): void {
   const patterns = allow.publish;
-  if (patterns === undefined || typeof topic !== "string") return;
-  if (patterns.some((pattern) => matchesPattern(pattern, topic))) return;
+  if (patterns === undefined || typeof topic !== "string" || isAllowed(patterns, topic)) return;
   throw brokerError(
     "ERR_INVALID_TOPIC",
     `this worker may not publish to ${JSON.stringify(topic)}; exposeBroker allows it ${list(patterns)}`,
@@ -31,6 +30,27 @@ export function requireSubscribe(allow: Allow, pattern: unknown): void {
     `this worker may not subscribe to ${JSON.stringify(pattern)}; exposeBroker allows it ${list(patterns)}`,
     { pattern, allowed: [...patterns] },
   );
+}
+
+/**
+ * Throws `ERR_INVALID_TOPIC` where a worker may not have answers sent to `replyTo`: whoever answers publishes there for it, so it must be
+ * a topic that it may publish to, or hear.
+ */
+export function requireReplyTo(allow: Allow, replyTo: unknown): void {
+  if (typeof replyTo !== "string" || isAllowed(allow.subscribe, replyTo)) return;
+  requirePublish(allow, replyTo);
+}
+
+/** Whether a worker may be told of an event: one about a message says what is in it. */
+export function mayHear(allow: Allow, event: unknown): boolean {
+  if (allow.subscribe === undefined || typeof event !== "object" || event === null) return true;
+  const { topic, message } = event as { readonly topic?: unknown; readonly message?: { readonly topic?: unknown } };
+  const about = topic ?? message?.topic;
+  return typeof about !== "string" || isAllowed(allow.subscribe, about);
+}
+
+function isAllowed(patterns: readonly string[] | undefined, topic: string): boolean {
+  return patterns === undefined || patterns.some((pattern) => matchesPattern(pattern, topic));
 }
 
 /** Whether every topic that `asked` matches is matched by `allowed` too. */

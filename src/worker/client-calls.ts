@@ -73,6 +73,17 @@ export class ClientCalls {
     });
   }
 
+  /**
+   * Makes a call that waits for no turn: one that settles or ends something, and so makes room for those that wait. There are no more of
+   * them than deliveries, subscriptions and iterations.
+   */
+  makeAtOnce(frame: (call: number) => readonly unknown[]): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.#open.size === 0) this.onBusy(true);
+      this.#send({ frame, transfer: undefined, answered: undefined, resolve, reject });
+    });
+  }
+
   /** A call whose caller may give up: rejects with the signal's reason, and tells the broker. */
   makeAbortable(
     signal: AbortSignal | undefined,

@@ -60,8 +60,10 @@ export class ClientEvents {
     );
   }
 
-  emit(name: BrokerEventName, args: readonly unknown[]): void {
-    for (const called of [...(this.#listeners.get(name)?.values() ?? [])]) {
+  /** Calls the listeners. Returns whether there are any. */
+  emit(name: BrokerEventName, args: readonly unknown[]): boolean {
+    const listeners = [...(this.#listeners.get(name)?.values() ?? [])];
+    for (const called of listeners) {
       try {
         called(...(args as never[]));
       } catch (error) {
@@ -69,6 +71,7 @@ export class ClientEvents {
         else this.tellError(error, { during: "listener" });
       }
     }
+    return listeners.length > 0;
   }
 
   /** What failed with nobody to answer to. */

@@ -35,8 +35,8 @@ export class ClientLink implements Link {
 
   send(batch: readonly unknown[], transfer: readonly Transferable[]): void {
     if (this.#link !== null) this.#link.send(batch, transfer);
-    // A window's worth of calls at most: none of them is answered before there is a link.
-    else this.#unsent.push({ batch, transfer });
+    // A window's worth of calls at most: none of them is answered before there is a link. What cannot be cloned is refused here and now.
+    else this.#unsent.push(structuredClone({ batch, transfer }, { transfer: [...transfer] }));
   }
 
   hold(): void {

@@ -85,7 +85,7 @@ export class ClientSubscriptions {
       taker = new PullTaker({
         maxInFlight,
         inFlight: () => subscription.inFlight,
-        fetchNow: (count) => calls.make((call) => [ask.fetchNow, call, id, count]),
+        fetchNow: (count) => calls.makeAtOnce((call) => [ask.fetchNow, call, id, count]),
         hold: () => link.keepAlive(),
         after: (ms, run) => deadlines.after(ms, run, true),
       });
@@ -115,7 +115,7 @@ export class ClientSubscriptions {
       {
         id: this.#host.id,
         write: (frame) => writer.write(frame),
-        call: (frame) => calls.make(frame),
+        call: (frame) => calls.makeAtOnce(frame),
         flush: () => writer.flush(),
         nonce: () => this.#host.nonce(),
         reply: (message, data, given) => this.#host.reply(message, data, given),

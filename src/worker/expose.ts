@@ -1,61 +1,26 @@
-import { ChildProcess } from "node:child_process";
 import { EventEmitter } from "node:events";
-import { MessageChannel, MessagePort, Worker } from "node:worker_threads";
-import type { Broker, Clock } from "../index.js";
+import type { Broker, WorkerLostEvent } from "../index.js";
 import type { Allow } from "./allow-list.js";
 import type { TimedDeadlines } from "./deadlines.js";
-import { deadlinesOf } from "./deadlines.js";
+import { deadlinesOf, machineDeadlines } from "./deadlines.js";
+import type { ExposeOptions, ExposeTarget } from "./expose-options.js";
+import { checkExposeOptions, checkTarget } from "./expose-options.js";
 import type { Link } from "./link.js";
-import { MessagePortLink } from "./message-port-link.js";
-import type { IpcChannel } from "./process-link.js";
-import { ProcessLink } from "./process-link.js";
-import type { Greeting } from "./protocol.js";
+import type { Exit, Peer } from "./peer.js";
+import { peerOf } from "./peer.js";
 import type { RemoteConsumer } from "./remote-consumer.js";
 import { Session } from "./session.js";
 import { brokerError } from "./wire-error.js";
-
-/**
- * What can be given a broker: a worker thread, a port that somebody else has the other end of, a child process, a cluster worker, or
- * any other end of an IPC channel (`process` in a child whose parent is to use the child's broker).
- */
-export type ExposeTarget =
-  | Worker
-  | MessagePort
-  | ChildProcess
-  | IpcChannel
-  | {
-      /** The child process of a cluster worker. */
-      readonly process: ChildProcess;
-    };
-
-/** How to expose a broker. */
-export interface ExposeOptions {
-  /** What the other side may do; default everything. */
-  readonly allow?: Allow;
-  /**
-   * What counts the time that a client waits (for a `fetch`, in `close`, between its signs of life), over here: for a test that moves the
-   * broker's clock, `t.clock`. Default the machine's, over there.
-   */
-  readonly clock?: Clock;
-}
-
-/** How a worker was lost. */
-export interface WorkerLostEvent {
-  /** `exit`: its thread or process has ended. `error`: by an error. `disconnect`: its port or channel was closed. */
-  readonly reason: "exit" | "error" | "disconnect";
-  /** The thread's or process's; undefined where that is not known. */
-  readonly exitCode: number | undefined;
-  /** What a worker thread died of. */
-  readonly error: unknown;
-  /** Deliveries it had not settled, which have returned to their groups. */
-  readonly returned: number;
-}
+import { tellWorkerLost } from "./worker-lost.js";
 
 /** The events of an exposed broker. */
 export interface ExposedBrokerEvents {
-  /** The other side has gone without saying goodbye. */
+  /** The other side has gone without saying goodbye. An event of the broker, too. */
   "worker-lost": [event: WorkerLostEvent];
-  /** An ack timeout has passed, and the other side says nothing: its event loop hangs, or it is gone. It gets nothing more until it does. */
+  /**
+   * An ack timeout has passed, and the other side says nothing: its event loop hangs, or it is gone. It gets nothing more until it does;
+   * where it does not within `hangTimeout`, it is lost.
+   */
   "worker-silent": [];
 }
 
@@ -75,7 +40,7 @@ export interface ExposedBrokerStats {
   readonly eventsDropped: number;
 }
 
-/** @internal What a pool adds to an exposed broker. */
+/** @internal What a pool adds to an exposed broker, which then tells the broker itself who is lost. */
 export interface FeedOptions {
   readonly feed: (consumer: RemoteConsumer) => void;
   readonly feedAckTimeoutMs: number;
@@ -90,6 +55,9 @@ const noFigures: ExposedBrokerStats = {
   eventsDropped: 0,
 };
 
+/** Milliseconds that a silent worker has after an ack timeout to show that its event loop turns. */
+const defaultHangTimeoutMs = 1_000;
+
 /**
  * A broker that another thread or process may use: what `exposeBroker` returns.
  *
@@ -102,16 +70,15 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
   readonly #feed: FeedOptions | null;
   readonly #deadlines: TimedDeadlines;
   readonly #keepsTime: boolean;
+  readonly #hangTimeoutMs: number;
+  readonly #peer: Peer;
   readonly #sessions = new Set<Session>();
-  readonly #known = new Set<string>();
+  /** What ends the wait for a word of each client that is silent. */
+  readonly #silent = new Map<Session, () => void>();
   #past: ExposedBrokerStats = noFigures;
   #state: "open" | "closed" = "open";
-  #stop: () => void = () => undefined;
-  /** Of a worker that is gone: told when it is known what of. */
-  #returned = 0;
-  #isLost = false;
-  #awaitsExit = false;
-  #error: unknown = undefined;
+  /** Of clients that are gone without a word: told when it is known what of. */
+  #lost: { readonly returned: number; readonly subscriptions: number } | null = null;
   readonly #closed: Promise<void>;
   #resolveClosed: () => void = () => undefined;
 
@@ -119,18 +86,16 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
   constructor(broker: Broker, target: ExposeTarget, options: ExposeOptions, feed: FeedOptions | null = null) {
     super();
     this.#broker = broker;
-    this.#allow = checkAllow(options.allow);
+    this.#allow = options.allow ?? {};
     this.#feed = feed;
     this.#deadlines = deadlinesOf(options.clock);
     this.#keepsTime = options.clock !== undefined;
+    this.#hangTimeoutMs = options.hangTimeout ?? defaultHangTimeoutMs;
     this.#closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
-    if (target instanceof Worker) this.#exposeToThread(target);
-    else if (target instanceof MessagePort) this.#open(new MessagePortLink(target));
-    else if ("process" in target) this.#exposeToProcess(target.process);
-    else if (target instanceof ChildProcess) this.#exposeToProcess(target);
-    else this.#open(new ProcessLink(target));
+    this.#peer = peerOf(target);
+    this.#peer.start({ link: (link) => this.#open(link), exited: (exit) => this.#exited(exit) });
   }
 
   /** `"open"`, then `"closed"`. */
@@ -144,7 +109,7 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
   }
 
   /** Figures of this instant, those of clients that have gone included where they only grow. */
-  get stats(): ExposedBrokerStats {
+  stats(): ExposedBrokerStats {
     let { clients, subscriptions, inFlight, sent, batches, eventsDropped } = this.#past;
     for (const { figures } of this.#sessions) {
       clients += 1;
@@ -172,54 +137,6 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
     return this.close();
   }
 
-  /** @internal True where a client has said nothing since an ack timeout. */
-  get isSilent(): boolean {
-    for (const session of this.#sessions) if (session.isSuspected) return true;
-    return false;
-  }
-
-  #exposeToThread(worker: Worker): void {
-    const onMessage = (message: unknown): void => {
-      const greeting = message as Partial<Greeting> | null;
-      if (greeting?.inprocBroker !== "connect" || greeting.client === undefined) return;
-      if (this.#known.has(greeting.client)) return;
-      this.#known.add(greeting.client);
-      const { port1, port2 } = new MessageChannel();
-      this.#open(new MessagePortLink(port1));
-      const answer: Greeting = { inprocBroker: "port", client: greeting.client, port: port2 };
-      worker.postMessage(answer, [port2]);
-    };
-    const onError = (error: unknown): void => {
-      this.#error = error;
-    };
-    const onExit = (exitCode: number): void => {
-      this.#awaitsExit = false;
-      this.#exited(exitCode);
-    };
-    this.#awaitsExit = true;
-    worker.on("message", onMessage);
-    worker.on("error", onError);
-    worker.on("exit", onExit);
-    this.#stop = () => {
-      worker.off("message", onMessage);
-      worker.off("error", onError);
-      worker.off("exit", onExit);
-    };
-    const greeting: Greeting = { inprocBroker: "exposed" };
-    worker.postMessage(greeting);
-  }
-
-  #exposeToProcess(child: ChildProcess): void {
-    const onExit = (exitCode: number | null): void => {
-      this.#awaitsExit = false;
-      this.#exited(exitCode ?? undefined);
-    };
-    this.#awaitsExit = true;
-    child.on("exit", onExit);
-    this.#stop = () => void child.off("exit", onExit);
-    this.#open(new ProcessLink(child));
-  }
-
   #open(link: Link): void {
     const session: Session = new Session(
       {
@@ -231,7 +148,7 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
         keepsTime: this.#keepsTime,
         left: (one) => this.#left(one),
         gone: (one) => this.#gone(one),
-        suspected: () => this.emit("worker-silent"),
+        suspected: (one) => this.#suspected(one),
       },
       link,
     );
@@ -241,36 +158,82 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
   /** A client has said goodbye, or was told to go. */
   #left(session: Session): void {
     this.#forget(session);
-    if (this.#sessions.size === 0 && !this.#awaitsExit) this.#end(null);
+    if (this.#sessions.size === 0 && !this.#peer.isAwaited) this.#end(null);
   }
 
   /** A link has ended without a word. */
   #gone(session: Session): void {
-    this.#returned += session.returned;
-    this.#isLost = true;
-    this.#forget(session);
+    this.#lose(session);
     // What it died of is known in a moment, and only then told. A port of its own has nothing more to tell.
-    if (!this.#awaitsExit && this.#sessions.size === 0) this.#tellLost("disconnect", undefined);
+    if (!this.#peer.isAwaited && this.#sessions.size === 0) this.#tellLost("disconnect", null);
   }
 
-  #exited(exitCode: number | undefined): void {
+  /** An ack timeout has passed without a word. */
+  #suspected(session: Session): void {
+    this.#silent.get(session)?.();
+    this.#silent.set(
+      session,
+      machineDeadlines.after(this.#hangTimeoutMs, () => {
+        this.#silent.delete(session);
+        if (session.isSuspected && this.#sessions.has(session)) this.#hangs();
+      }),
+    );
+    this.emit("worker-silent");
+  }
+
+  /** It says nothing, and has had its time. A thread that comes back may connect again. */
+  #hangs(): void {
+    const text = `the worker said nothing for ${this.#hangTimeoutMs} ms after an ack timeout, and counts as lost; connect again`;
     for (const session of [...this.#sessions]) {
-      this.#isLost = true;
-      this.#returned += session.end(null);
-      this.#forget(session);
+      session.end(brokerError("ERR_BROKER_CLOSED", text, { hangTimeout: this.#hangTimeoutMs }));
+      this.#lose(session);
     }
-    if (this.#isLost) this.#tellLost(this.#error === undefined ? "exit" : "error", exitCode);
-    else this.#end(null);
+    this.#tellLost("hang", null);
   }
 
-  #tellLost(reason: WorkerLostEvent["reason"], exitCode: number | undefined): void {
-    const event: WorkerLostEvent = { reason, exitCode, error: this.#error, returned: this.#returned };
-    this.#end(null);
-    this.emit("worker-lost", event);
+  #exited(exit: Exit): void {
+    for (const session of [...this.#sessions]) {
+      session.end(null);
+      this.#lose(session);
+    }
+    if (this.#lost === null) this.#end(null);
+    else this.#tellLost(exit.error === undefined ? "exit" : "error", exit);
+  }
+
+  /** A session that has ended by itself, or was ended, for want of a client. */
+  #lose(session: Session): void {
+    const { returned = 0, subscriptions = 0 } = this.#lost ?? {};
+    const { left } = session;
+    this.#lost = { returned: returned + left.deliveries, subscriptions: subscriptions + left.subscriptions };
+    this.#forget(session);
+  }
+
+  #tellLost(reason: WorkerLostEvent["reason"], exit: Exit | null): void {
+    const { worker, threadId, pid, mayConnectAgain } = this.#peer;
+    const { returned = 0, subscriptions = 0 } = this.#lost ?? {};
+    const event: WorkerLostEvent = {
+      worker,
+      reason,
+      threadId,
+      pid,
+      exitCode: exit?.exitCode,
+      signal: exit?.signal,
+      error: exit?.error,
+      returned,
+      subscriptions,
+      pool: undefined,
+      slot: undefined,
+    };
+    this.#lost = null;
+    if (reason !== "hang" || !mayConnectAgain) this.#end(null);
+    const isHeard = this.emit("worker-lost", event);
+    if (this.#feed === null) tellWorkerLost(this.#broker, event, isHeard);
   }
 
   #forget(session: Session): void {
     if (!this.#sessions.delete(session)) return;
+    this.#silent.get(session)?.();
+    this.#silent.delete(session);
     const { sent, batches, eventsDropped } = session.figures;
     this.#past = {
       ...this.#past,
@@ -283,7 +246,7 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
   #end(error: Error | null): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
-    this.#stop();
+    this.#peer.stop();
     for (const session of [...this.#sessions]) {
       session.end(error);
       this.#forget(session);
@@ -292,13 +255,16 @@ export class ExposedBroker extends EventEmitter<ExposedBrokerEvents> implements 
   }
 }
 
+/** Who has a broker: what is exposed twice on one channel would be done twice. */
+const exposedTo = new WeakMap<object, ExposedBroker>();
+
 /**
  * Lets a worker thread, a child process, a cluster worker, or whoever has the other end of a port use this broker; it calls
  * `connectBroker`. Call it right after the worker was made, or later: whoever is first waits for the other.
  *
- * A worker that ends without closing its client is told by `worker-lost`: its subscriptions are gone by then, and what it had
- * not settled has returned to their groups. An error that a worker thread dies of is in that event, and does not end this
- * process. Throws `ERR_INVALID_OPTION`.
+ * A worker that ends without closing its client, or hangs, is told by `worker-lost`, an event of the handle and of the broker: its
+ * subscriptions are gone by then, and what it had not settled has returned to their groups. An error that a worker thread dies of is in
+ * that event, and does not end this process; where nobody listens, it is an `error` event of the broker. Throws `ERR_INVALID_OPTION`.
  *
  * A child process needs `serialization: "advanced"`.
  *
@@ -317,29 +283,16 @@ export function exposeBroker<Topics>(
   target: ExposeTarget,
   options: ExposeOptions = {},
 ): ExposedBroker {
-  const given: unknown = target;
-  if ((typeof given !== "object" && typeof given !== "function") || given === null) {
-    throw brokerError(
-      "ERR_INVALID_OPTION",
-      `exposeBroker is given a Worker, a MessagePort, a child process or a cluster worker; got ${String(given)}`,
-      { option: "target" },
-    );
+  checkTarget(target);
+  checkExposeOptions(options);
+  const other = "process" in target ? target.process : target;
+  if (exposedTo.get(other)?.state === "open") {
+    // Both would carry out what it asks.
+    const text =
+      "a broker is exposed to this worker already; close that handle first, or give the other broker a port of its own";
+    throw brokerError("ERR_INVALID_OPTION", text, { option: "target" });
   }
-  return new ExposedBroker(broker as Broker, target, options); // what a worker says is not typed by the broker's topics
-}
-
-function checkAllow(allow: Allow | undefined): Allow {
-  if (allow === undefined) return {};
-  for (const [name, patterns] of Object.entries(allow) as [string, unknown][]) {
-    if (name !== "publish" && name !== "subscribe") throw invalidAllow(`allow.${name}`, "publish or subscribe");
-    if (patterns === undefined) continue;
-    if (!Array.isArray(patterns) || !patterns.every((pattern) => typeof pattern === "string")) {
-      throw invalidAllow(`allow.${name}`, "an array of patterns");
-    }
-  }
-  return allow;
-}
-
-function invalidAllow(option: string, wanted: string): Error {
-  return brokerError("ERR_INVALID_OPTION", `option ${option} must be ${wanted}`, { option });
+  const exposed = new ExposedBroker(broker as Broker, target, options); // what a worker says is not typed by the broker's topics
+  exposedTo.set(other, exposed);
+  return exposed;
 }

@@ -1,12 +1,11 @@
 import process from "node:process";
 import { Worker } from "node:worker_threads";
 import type { ResourceLimits, WorkerOptions } from "node:worker_threads";
-import type { Backoff, Broker, Clock, Message } from "../index.js";
+import type { Backoff, Broker, Clock, Message, WorkerLostEvent } from "../index.js";
 import type { Allow } from "./allow-list.js";
 import type { Deadlines } from "./deadlines.js";
-import { deadlinesOf, machineDeadlines } from "./deadlines.js";
+import { deadlinesOf } from "./deadlines.js";
 import { ExposedBroker } from "./expose.js";
-import type { WorkerLostEvent } from "./expose.js";
 import { Fifo } from "./fifo.js";
 import type { RemoteConsumer } from "./remote-consumer.js";
 import type { PoolWorkerData } from "./serve-pool.js";
@@ -35,13 +34,14 @@ export interface PoolWorkerSettings {
 export interface PoolWorkerHost {
   /** It may be sent more. */
   room(worker: PoolWorker): void;
-  lost(worker: PoolWorker, event: WorkerLostEvent): void;
+  /** Its thread has died; `wasStarting`: before it took work, of which `startFailed` tells. */
+  lost(worker: PoolWorker, event: WorkerLostEvent, wasStarting: boolean): void;
   /** Its thread has died before it took work, so many times in a row; false: it is not to be tried again. */
   startFailed(worker: PoolWorker, times: number, error: unknown): boolean;
 }
 
-/** Milliseconds that a silent worker has after an ack timeout to show that its event loop turns. */
-const silenceMs = 1_000;
+/** Milliseconds that a silent worker has at most, after an ack timeout, to show that its event loop turns. */
+const mostHangTimeoutMs = 1_000;
 
 /**
  * idle      no thread: not needed yet, or sent away for having nothing to do
@@ -189,26 +189,31 @@ export class PoolWorker {
     const exposed = new ExposedBroker(
       broker,
       thread,
-      { allow, ...(clock === undefined ? {} : { clock }) },
+      {
+        allow,
+        hangTimeout: Math.min(mostHangTimeoutMs, this.#settings.ackTimeoutMs),
+        ...(clock === undefined ? {} : { clock }),
+      },
       {
         feed: (consumer) => this.#begin(consumer),
         feedAckTimeoutMs: this.#settings.ackTimeoutMs,
       },
     );
     this.#exposed = exposed;
+    const { threadId } = thread;
     let lost: WorkerLostEvent | null = null;
     let error: unknown;
     exposed.on("worker-lost", (event) => {
-      lost = event;
+      lost ??= event;
+      // What it worked on has timed out already.
+      if (event.reason === "hang" && this.#thread === thread) void thread.terminate();
     });
-    exposed.on("worker-silent", () => this.#watchSilence(exposed, thread));
     thread.on("error", (thrown: unknown) => {
       error = thrown;
     });
     thread.once("exit", (exitCode) => {
       // After the handle's own listener, which tells what was lost.
-      if (this.#thread === thread)
-        this.#exited(lost ?? { reason: error === undefined ? "exit" : "error", exitCode, error, returned: 0 });
+      if (this.#thread === thread) this.#exited(lost ?? neverConnected(threadId, exitCode, error));
     });
     this.#hold();
   }
@@ -272,14 +277,6 @@ export class PoolWorker {
     await thread.terminate();
   }
 
-  /** A thread that hangs is ended: what it worked on has timed out already. */
-  #watchSilence(exposed: ExposedBroker, thread: Worker): void {
-    const cancel = machineDeadlines.after(Math.min(silenceMs, this.#settings.ackTimeoutMs), () => {
-      if (this.#thread === thread && exposed.isSilent) void thread.terminate();
-    });
-    thread.once("exit", cancel);
-  }
-
   #exited(event: WorkerLostEvent): void {
     if (this.#state === "closed" || this.#state === "idle") return;
     const wasStarting = this.#state === "starting";
@@ -290,7 +287,7 @@ export class PoolWorker {
     this.#stopIdling = null;
     this.crashes += 1;
     this.#failures += 1;
-    const reason = `its worker died: ${event.error === undefined ? `exit code ${event.exitCode}` : textOf(event.error)}`;
+    const reason = `its worker died: ${deathOf(event)}`;
     const culprits = new Set(this.#working);
     const others = this.#waiting.clear();
     for (const [number, message] of this.#left) {
@@ -303,7 +300,7 @@ export class PoolWorker {
     this.#left = [];
     this.#state = "waiting";
     this.#keepWaiting();
-    this.#host.lost(this, event);
+    this.#host.lost(this, event, wasStarting);
     if (wasStarting && !this.#startFailed(event)) {
       if ((this.#state as PoolWorkerState) === "waiting") this.#state = "failed";
       return;
@@ -336,6 +333,28 @@ export class PoolWorker {
       this.#keepWaiting();
     });
   }
+}
+
+function deathOf({ reason, error, exitCode }: WorkerLostEvent): string {
+  if (reason === "hang") return "it hung";
+  return error === undefined ? `exit code ${exitCode}` : textOf(error);
+}
+
+/** How a thread was lost that died before it had the broker. */
+function neverConnected(threadId: number, exitCode: number, error: unknown): WorkerLostEvent {
+  return {
+    worker: "thread",
+    reason: error === undefined ? "exit" : "error",
+    threadId,
+    pid: undefined,
+    exitCode,
+    signal: undefined,
+    error,
+    returned: 0,
+    subscriptions: 0,
+    pool: undefined,
+    slot: undefined,
+  };
 }
 
 /**

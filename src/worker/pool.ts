@@ -1,126 +1,22 @@
 import { EventEmitter } from "node:events";
 import { availableParallelism } from "node:os";
-import type { ResourceLimits } from "node:worker_threads";
-import type { Backoff, Broker, BrokerSubscription, Clock, Message, SubscribeOptions } from "../index.js";
+import type { Broker, Message, WorkerLostEvent } from "../index.js";
 import { exponentialBackoff, RequestError } from "../index.js";
-import type { Allow } from "./allow-list.js";
 import type { Deadlines } from "./deadlines.js";
 import { deadlinesOf } from "./deadlines.js";
-import type { WorkerLostEvent } from "./expose.js";
-import { slotOfKey } from "./key-slots.js";
-import { checkPoolOptions, moduleUrl } from "./pool-options.js";
+import type { PoolIntakeHost } from "./pool-intake.js";
+import { PoolIntake } from "./pool-intake.js";
+import type { WorkerPoolOptions } from "./pool-options.js";
+import { checkPoolOptions, moduleUrl, requireCount } from "./pool-options.js";
+import type { WorkerPoolStats } from "./pool-stats.js";
+import { poolStats } from "./pool-stats.js";
 import { PoolWorker } from "./pool-worker.js";
-import type { PoolWorkerState } from "./pool-worker.js";
-import { brokerError, textOf } from "./wire-error.js";
-
-/** Settings of a pool: its own, and those of its subscription. */
-export interface WorkerPoolOptions extends Pick<
-  SubscribeOptions,
-  "ackTimeout" | "maxDeliveries" | "backoff" | "maxMessages" | "maxBytes" | "overflow"
-> {
-  /** Worker threads; default as many as the machine runs at once, less one for this thread. */
-  readonly size?: number;
-  /** The group it subscribes as, and its name in dead letters; default made of the pattern. */
-  readonly group?: string;
-  /**
-   * What decides the worker: default the message's key. Messages of one key go to one worker, one at a time and in order. Where it is
-   * undefined, and for `null` in place of the function, the least busy worker takes the message.
-   */
-  readonly key?: ((message: Message) => string | undefined) | null;
-  /** Handlers running at once in a worker; default 1. */
-  readonly concurrency?: number;
-  /** Messages sent to a worker beyond those its handlers work on, so that it need not wait; default `concurrency`. */
-  readonly prefetch?: number;
-  /** Milliseconds until a dead worker is replaced, by the number of deaths in a row; default from 100 to 30,000, doubling. */
-  readonly restart?: Backoff;
-  /**
-   * Threads of one worker in a row that may die before they take work (a module that is missing, does not parse, throws while it loads),
-   * with no other worker running, before the pool gives up: see `WorkerPool.state`. Default 5; Infinity: never.
-   */
-  readonly maxFailedStarts?: number;
-  /** Milliseconds without work after which a worker's thread ends, to be started again when there is some; default never. */
-  readonly idleTimeout?: number;
-  /** Of each thread; a thread that exceeds them dies, and counts as crashed. */
-  readonly resourceLimits?: ResourceLimits;
-  /** What counts the time of `restart`, `idleTimeout`, `close` and the workers' waits; for tests. Default the machine's. */
-  readonly clock?: Clock;
-  /** What handlers may do with `context.broker`; default everything. */
-  readonly allow?: Allow;
-  /** What handlers find in `context.workerData`. */
-  readonly workerData?: unknown;
-  /** Arguments of Node.js for the threads, such as `--import` of a TypeScript loader. */
-  readonly execArgv?: string[];
-  /** Environment of the threads; default this process's. */
-  readonly env?: NodeJS.ProcessEnv;
-  /** The script of the threads, where the package's own cannot be found: in a bundle. It calls `servePool(handler)`. */
-  readonly bootstrap?: URL;
-}
-
-const optionNames: Readonly<Record<keyof WorkerPoolOptions, true>> = {
-  ackTimeout: true,
-  allow: true,
-  backoff: true,
-  bootstrap: true,
-  clock: true,
-  concurrency: true,
-  env: true,
-  execArgv: true,
-  group: true,
-  idleTimeout: true,
-  key: true,
-  maxBytes: true,
-  maxDeliveries: true,
-  maxFailedStarts: true,
-  maxMessages: true,
-  overflow: true,
-  prefetch: true,
-  resourceLimits: true,
-  restart: true,
-  size: true,
-  workerData: true,
-};
-
-/** One worker of a pool. */
-export interface PoolWorkerStats {
-  /** Its place, from 0. */
-  readonly slot: number;
-  /** What it does. */
-  readonly state: PoolWorkerState;
-  /** Of its thread; undefined where it has none. */
-  readonly threadId: number | undefined;
-  /** Messages its thread has. */
-  readonly inFlight: number;
-  /** Messages acknowledged. */
-  readonly done: number;
-  /** Messages given back: the handler threw, timed out, or took the thread with it. */
-  readonly failed: number;
-  /** Threads that died. */
-  readonly crashes: number;
-  /** Threads that were started. */
-  readonly starts: number;
-}
-
-/** Figures of a pool. */
-export interface WorkerPoolStats {
-  /** Workers it has. */
-  readonly size: number;
-  /** Messages that wait in the broker for one. */
-  readonly queued: number;
-  /** Messages that workers have. */
-  readonly inFlight: number;
-  /** Messages acknowledged. */
-  readonly done: number;
-  /** Messages given back. */
-  readonly failed: number;
-  /** Threads that died. */
-  readonly crashes: number;
-  /** Each worker. */
-  readonly workers: readonly PoolWorkerStats[];
-}
+import { textOf } from "./wire-error.js";
+import { tellWorkerLost } from "./worker-lost.js";
 
 /** The events of a pool. */
 export interface WorkerPoolEvents {
-  /** A worker's thread has died; another takes its place. */
+  /** A worker's thread has died, or was ended because it hung; another takes its place. An event of the broker, too. */
   "worker-lost": [
     event: WorkerLostEvent & {
       /** Whose place in the pool it had. */
@@ -150,46 +46,32 @@ export interface PoolCloseOptions {
  */
 export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncDisposable {
   readonly #broker: Broker;
-  readonly #patterns: string | readonly string[];
-  readonly #options: WorkerPoolOptions;
   readonly #group: string;
-  readonly #concurrency: number;
-  readonly #prefetch: number;
-  readonly #keyOf: ((message: Message) => string | undefined) | null;
   readonly #makeWorker: (slot: number) => PoolWorker;
   #workers: PoolWorker[] = [];
   /** Those that a smaller size has let go. */
   readonly #retired = { done: 0, failed: 0, crashes: 0 };
-  #subscriptions: BrokerSubscription[] = [];
+  readonly #makeIntake: (size: number, isHeld: boolean) => PoolIntake;
+  #intake: PoolIntake;
   #state: "open" | "failed" | "draining" | "closed" = "open";
   #error: Error | undefined = undefined;
   readonly #maxFailedStarts: number;
   readonly #deadlines: Deadlines;
   #closing: Promise<void> | null = null;
   #resizing: Promise<void> = Promise.resolve();
-  readonly #paused = new Set<BrokerSubscription>();
 
   /** @internal Use `workerPool`. */
   constructor(broker: Broker, patterns: string | readonly string[], module: URL | string, options: WorkerPoolOptions) {
     super();
-    const { size = Math.max(1, availableParallelism() - 1), concurrency = 1, prefetch = concurrency, key } = options;
-    checkPoolOptions(options, optionNames);
-    requireCount("size", size, 1);
-    requireCount("concurrency", concurrency, 1);
-    requireCount("prefetch", prefetch, 0);
-    const { maxFailedStarts = 5 } = options;
-    if (maxFailedStarts !== Infinity) requireCount("maxFailedStarts", maxFailedStarts, 1);
+    checkPoolOptions(options);
+    const { size = Math.max(1, availableParallelism() - 1), concurrency = 1, prefetch = concurrency } = options;
+    const { key = (message: Message) => message.key, maxFailedStarts = 5 } = options;
     this.#broker = broker;
-    this.#patterns = patterns;
-    this.#options = options;
-    this.#concurrency = concurrency;
-    this.#prefetch = prefetch;
     this.#maxFailedStarts = maxFailedStarts;
     this.#deadlines = deadlinesOf(options.clock);
     this.#group = options.group ?? `pool ${typeof patterns === "string" ? patterns : patterns.join(" ")}`;
-    this.#keyOf = key === null ? null : (key ?? ((message) => message.key));
     const url = moduleUrl(module);
-    const ackTimeoutMs = this.#ackTimeoutOf();
+    const ackTimeoutMs = options.ackTimeout ?? defaultAckTimeout(broker, patterns);
     this.#makeWorker = (slot) =>
       new PoolWorker(
         {
@@ -210,13 +92,23 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
           clock: options.clock,
         },
         {
-          room: () => this.#resume(),
-          lost: (worker, event) => this.emit("worker-lost", { ...event, slot: worker.slot }),
+          room: () => this.#roomFound(),
+          lost: (worker, event, wasStarting) => this.#lost(worker, event, wasStarting),
           startFailed: (worker, times, error) => this.#startFailed(worker, times, error),
         },
       );
     this.#workers = Array.from({ length: size }, (_, slot) => this.#makeWorker(slot));
-    this.#subscriptions = this.#subscribe(size, false);
+    const host: PoolIntakeHost = {
+      broker,
+      patterns,
+      group: this.#group,
+      options,
+      perWorker: concurrency + prefetch,
+      keyOf: key,
+      workers: () => this.#workers,
+    };
+    this.#makeIntake = (count, isHeld) => new PoolIntake(host, count, isHeld);
+    this.#intake = this.#makeIntake(size, false);
     broker.once("closed", this.#onBrokerClosed);
   }
 
@@ -239,29 +131,8 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
   }
 
   /** Figures of this instant. */
-  get stats(): WorkerPoolStats {
-    const workers = this.#workers.map(({ slot, state, threadId, inFlight, done, failed, crashes, starts }) => ({
-      slot,
-      state,
-      threadId,
-      inFlight,
-      done,
-      failed,
-      crashes,
-      starts,
-    }));
-    const sum = (name: "inFlight" | "done" | "failed" | "crashes"): number =>
-      workers.reduce((total, worker) => total + worker[name], 0);
-    const waiting = this.#workers.reduce((total, { queued }) => total + queued, 0);
-    return {
-      size: workers.length,
-      queued: this.#subscriptions.reduce((total, subscription) => total + subscription.stats().queued, waiting),
-      inFlight: sum("inFlight"),
-      done: sum("done") + this.#retired.done,
-      failed: sum("failed") + this.#retired.failed,
-      crashes: sum("crashes") + this.#retired.crashes,
-      workers,
-    };
+  stats(): WorkerPoolStats {
+    return poolStats(this.#workers, this.#retired, this.#intake.queued);
   }
 
   /**
@@ -292,52 +163,10 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
     void this.close({ drain: false });
   };
 
-  #subscribe(size: number, isPaused: boolean): BrokerSubscription[] {
-    const keyOf = this.#keyOf;
-    const made: BrokerSubscription[] = [];
-    const add = (take: (message: Message) => void, filter: SubscribeOptions["filter"], isOrdered: boolean): void => {
-      const { ackTimeout, maxDeliveries, backoff, maxMessages, maxBytes, overflow } = this.#options;
-      const subscription = this.#broker.subscribe(this.#patterns, take, {
-        ...defined({ ackTimeout, maxDeliveries, backoff, maxMessages, maxBytes, overflow, filter }),
-        group: this.#group,
-        ack: "manual",
-        maxInFlight: (this.#concurrency + this.#prefetch) * (isOrdered ? 1 : size),
-        // Each key by itself, also through redelivery, which only the broker's own key can have.
-        ...(isOrdered ? { orderBy: "key" } : {}),
-      });
-      made.push(subscription);
-      if (isPaused) subscription.pause();
-    };
-    if (keyOf === null) {
-      add((message) => this.#takeAnywhere(message, made[0] as BrokerSubscription), undefined, false);
-      return made;
-    }
-    for (let slot = 0; slot < size; slot += 1) {
-      const isMine = (message: Message): boolean => {
-        const key = keyOf(message);
-        return key !== undefined && slotOfKey(key, size) === slot;
-      };
-      add((message) => this.#take(slot, message, made[slot] as BrokerSubscription), isMine, true);
-    }
-    add(
-      (message) => this.#takeAnywhere(message, made[size] as BrokerSubscription),
-      (message) => keyOf(message) === undefined,
-      false,
-    );
-    return made;
-  }
-
-  #take(slot: number, message: Message, from: BrokerSubscription): void {
-    const worker = this.#workers[slot] as PoolWorker;
-    worker.take(message);
-    if (worker.room <= 0) this.#pause(from);
-  }
-
-  #takeAnywhere(message: Message, from: BrokerSubscription): void {
-    let best = this.#workers[0] as PoolWorker;
-    for (const worker of this.#workers) if (rank(worker) > rank(best)) best = worker;
-    best.take(message);
-    if (!this.#workers.some(({ room }) => room > 0)) this.#pause(from);
+  #lost({ slot }: PoolWorker, event: WorkerLostEvent, wasStarting: boolean): void {
+    const told = { ...event, pool: this.#group, slot };
+    const isHeard = this.emit("worker-lost", told);
+    tellWorkerLost(this.#broker, told, isHeard || wasStarting);
   }
 
   /** Says that a worker could not start, and gives up where none can. Returns whether to try again. */
@@ -356,48 +185,34 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
     if (!isLast || this.#state !== "open") return true;
     this.#state = "failed";
     this.#error = error;
-    for (const subscription of this.#subscriptions) this.#pause(subscription);
+    this.#intake.pause();
     for (const one of this.#workers) one.giveUp(error);
     this.emit("failed", error);
     return false;
   }
 
-  #pause(subscription: BrokerSubscription): void {
-    subscription.pause();
-    this.#paused.add(subscription);
-  }
-
-  #resume(): void {
+  #roomFound(): void {
     if (this.#state === "failed") {
       this.#state = "open";
       this.#error = undefined;
       for (const worker of this.#workers) worker.revive();
     }
-    for (const subscription of this.#paused) {
-      const slot = this.#subscriptions.indexOf(subscription);
-      const own = this.#keyOf === null ? undefined : this.#workers[slot];
-      const hasRoom = own === undefined ? this.#workers.some(({ room }) => room > 0) : own.room > 0;
-      if (!hasRoom) continue;
-      this.#paused.delete(subscription);
-      subscription.resume();
-    }
+    this.#intake.regulate();
   }
 
   async #resize(size: number): Promise<void> {
     if (this.#state !== "open" || size === this.#workers.length) return;
-    const before = this.#subscriptions;
     for (let slot = this.#workers.length; slot < size; slot += 1) this.#workers.push(this.#makeWorker(slot));
-    const after = this.#subscribe(size, true);
-    await Promise.all(before.map((subscription) => subscription.drain()));
-    for (const subscription of before) this.#paused.delete(subscription);
-    this.#subscriptions = after;
+    const next = this.#makeIntake(size, true);
+    await this.#intake.drain();
+    this.#intake = next;
     for (const worker of this.#workers.splice(size)) {
       this.#retired.done += worker.done;
       this.#retired.failed += worker.failed;
       this.#retired.crashes += worker.crashes;
       await worker.close();
     }
-    for (const subscription of after) subscription.resume();
+    next.begin();
   }
 
   async #close({ drain = true, timeout = 30_000 }: PoolCloseOptions): Promise<void> {
@@ -409,22 +224,13 @@ export class WorkerPool extends EventEmitter<WorkerPoolEvents> implements AsyncD
       const late = new Promise<void>((resolve) => {
         cancel = this.#deadlines.after(timeout, resolve, true);
       });
-      const drained = this.#resizing.then(() => Promise.all(this.#subscriptions.map((one) => one.drain())));
+      const drained = this.#resizing.then(() => this.#intake.drain());
       await Promise.race([drained, late]);
       cancel();
     }
     this.#state = "closed";
-    await Promise.all(this.#subscriptions.map((one) => one.unsubscribe()));
+    await this.#intake.close();
     await Promise.all(this.#workers.map((worker) => worker.close()));
-  }
-
-  /** What the broker's default is, where the options name none. */
-  #ackTimeoutOf(): number {
-    if (this.#options.ackTimeout !== undefined) return this.#options.ackTimeout;
-    const probe = this.#broker.subscribe(this.#patterns, () => undefined, {});
-    const { ackTimeout } = probe;
-    void probe.unsubscribe();
-    return ackTimeout;
   }
 }
 
@@ -459,21 +265,9 @@ export function workerPool<Topics>(
   return new WorkerPool(broker as Broker, pattern, module, options);
 }
 
-/** Who should have the next: a thread that runs before one that has to be started, then whoever has most room. */
-function rank(worker: PoolWorker): number {
-  return worker.room + (worker.state === "running" ? 0.5 : 0);
-}
-
-function requireCount(option: string, value: unknown, least: number): void {
-  if (Number.isInteger(value) && (value as number) >= least) return;
-  throw brokerError("ERR_INVALID_OPTION", `option ${option} must be an integer from ${least}; got ${String(value)}`, {
-    option,
-  });
-}
-
-/** The entries that are given. */
-function defined<Options extends object>(
-  options: Options,
-): { [Name in keyof Options]?: Exclude<Options[Name], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never;
+/** What the broker's default is, where the options name none. */
+function defaultAckTimeout(broker: Broker, patterns: string | readonly string[]): number {
+  const probe = broker.subscribe(patterns, () => undefined, {});
+  void probe.unsubscribe();
+  return probe.ackTimeout;
 }

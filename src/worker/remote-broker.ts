@@ -11,39 +11,35 @@ import type {
   ErrorContext,
   Handler,
   Message,
-  MessageFacts,
   MessageOf,
   NackOptions,
-  PublishOptions,
   Receipt,
   ReplyOptions,
   RequestManyOptions,
   RequestOptions,
   SubscribeOptions,
   TopicName,
+  WorkerLostEvent,
 } from "../index.js";
+import { BrokerError } from "../index.js";
 import { ClientCalls } from "./client-calls.js";
 import { ClientDeadlines } from "./client-deadlines.js";
 import { ClientEvents } from "./client-events.js";
+import { finishWork, sayGoodbye } from "./client-goodbye.js";
+import { ClientInbox } from "./client-inbox.js";
+import { ClientIterations } from "./client-iterations.js";
 import { ClientLink } from "./client-link.js";
+import type { WorkerPublishOptions } from "./client-publishing.js";
+import { ClientPublishing } from "./client-publishing.js";
 import { ClientSubscriptions } from "./client-subscriptions.js";
-import { FrameReader } from "./frame-reader.js";
 import { FrameWriter } from "./frame-writer.js";
 import type { Link } from "./link.js";
-import { ask, callWindow, tell } from "./protocol.js";
+import { ask, callWindow } from "./protocol.js";
 import type { RemoteSubscription } from "./remote-subscription.js";
 import type { WorkerSubscribeOptions } from "./subscribe-options.js";
 import { checkSubscribe } from "./subscribe-options.js";
-import { TopicNames, TopicNumbers } from "./topic-numbers.js";
-import { brokerError, fromWireError, quietly, textOf, toWireError } from "./wire-error.js";
-import type { WireError } from "./wire-error.js";
-import type { WireArgument } from "./wire-message.js";
-
-/** Publish options of a client: those of the broker, and what moves. */
-export interface WorkerPublishOptions extends PublishOptions {
-  /** ArrayBuffers (and other transferables) in the data that move to the broker's thread instead of being copied. */
-  readonly transfer?: readonly Transferable[];
-}
+import { TopicNumbers } from "./topic-numbers.js";
+import { brokerError, quietly, textOf, toWireError } from "./wire-error.js";
 
 /**
  * open      takes everything; what is asked before the broker has answered waits for it
@@ -52,8 +48,15 @@ export interface WorkerPublishOptions extends PublishOptions {
  */
 export type RemoteBrokerState = "open" | "draining" | "closed";
 
-/** Milliseconds to wait for the other side's goodbye; it may be gone, or hang. */
-const goodbyeMs = 1_000;
+/** Figures of a client. */
+export interface RemoteBrokerStats {
+  /** Calls that are with the broker. */
+  readonly calls: number;
+  /** Calls that wait here for their turn. */
+  readonly waiting: number;
+  /** Subscriptions that are open. */
+  readonly subscriptions: number;
+}
 
 /**
  * The broker of another thread or process, through the interface `Broker`: made by `connectBroker`.
@@ -76,17 +79,16 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   readonly #calls: ClientCalls;
   readonly #deadlines: ClientDeadlines;
   readonly #topicNumbers: TopicNumbers;
-  readonly #topicNames = new TopicNames();
+  readonly #publishing: ClientPublishing;
+  readonly #iterations: ClientIterations;
   readonly #subscriptions: ClientSubscriptions;
   readonly #events: ClientEvents;
-  readonly #aborts = new AbortController();
-  /** Subscriptions that have deliveries in the batch being read. */
-  readonly #delivered = new Set<RemoteSubscription>();
+  readonly #inbox: ClientInbox;
   #state: RemoteBrokerState = "open";
   #closing: Promise<CloseResult> | null = null;
+  /** What ended it. */
+  #reason: Error | null = null;
   #nonce = "";
-  /** Keys of the records that come, by shape number. */
-  readonly #shapes: (readonly string[])[] = [];
   #resolveReady: () => void = () => undefined;
   #rejectReady: (error: unknown) => void = () => undefined;
   readonly #ready: Promise<void>;
@@ -100,6 +102,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     this.#calls = new ClientCalls(this.#writer, callWindow);
     this.#deadlines = new ClientDeadlines(this.#writer);
     this.#topicNumbers = new TopicNumbers(this.#writer);
+    this.#publishing = new ClientPublishing(this.#calls, this.#topicNumbers);
+    this.#iterations = new ClientIterations(this.#writer, this.#calls);
     let release: (() => void) | null = null;
     this.#calls.onBusy = (isBusy) => {
       if (isBusy) release ??= this.#link.keepAlive();
@@ -139,6 +143,19 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
       nonce: () => this.#nonce,
       reply: (message, data, options) => this.#reply(message, data, options),
     });
+    this.#inbox = new ClientInbox({
+      writer: this.#writer,
+      calls: this.#calls,
+      deadlines: this.#deadlines,
+      events: this.#events,
+      subscriptions: this.#subscriptions,
+      isOpen: () => this.#state !== "closed",
+      welcomed: () => this.#resolveReady(),
+      nonce: (nonce) => {
+        this.#nonce = nonce;
+      },
+      closed: (error) => this.#end(error, false),
+    });
     this.#writer.write([ask.hello, new Map()]);
   }
 
@@ -152,15 +169,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     return this.#state;
   }
 
-  /** Calls with the broker, calls that wait here for their turn, and open subscriptions. */
-  get figures(): {
-    /** Calls that are with the broker. */
-    readonly calls: number;
-    /** Calls that wait here for their turn. */
-    readonly waiting: number;
-    /** Subscriptions that are open. */
-    readonly subscriptions: number;
-  } {
+  /** Figures of this instant. */
+  stats(): RemoteBrokerStats {
     return { calls: this.#calls.open, waiting: this.#calls.waiting, subscriptions: this.#subscriptions.size };
   }
 
@@ -173,51 +183,24 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     data: DataOf<Topics, Topic>,
     options?: WorkerPublishOptions,
   ): Promise<Receipt> {
-    if (this.#state !== "open") return Promise.reject(closedError());
-    if (options === undefined) {
-      return this.#calls.make((call) => [
-        ask.publish,
-        call,
-        this.#topicNumbers.of(topic),
-        data,
-        null,
-      ]) as Promise<Receipt>;
-    }
-    const { transfer, signal, ...rest } = options;
-    return this.#calls.makeAbortable(
-      signal,
-      (call, hasSignal) => [
-        ask.publish,
-        call,
-        this.#topicNumbers.of(topic),
-        data,
-        hasSignal ? { ...rest, signal: true } : rest,
-      ],
-      transfer,
-    ) as Promise<Receipt>;
+    if (this.#state !== "open") return Promise.reject(this.#closedError());
+    return this.#publishing.publish(topic, data, options);
   }
 
   /** Publishes several messages: all of them, or none. */
   publishBatch(
     entries: readonly (BatchEntry<Topics> & { readonly transfer?: readonly Transferable[] })[],
   ): Promise<Receipt[]> {
-    if (this.#state !== "open") return Promise.reject(closedError());
+    if (this.#state !== "open") return Promise.reject(this.#closedError());
     if (!Array.isArray(entries)) {
       return Promise.reject(brokerError("ERR_INVALID_OPTION", "publishBatch takes an array"));
     }
-    const transfers: Transferable[] = [];
-    const plain = (entries as readonly unknown[]).map((entry) => {
-      if (typeof entry !== "object" || entry === null) return entry;
-      const { transfer, signal: _signal, ...rest } = entry as WorkerPublishOptions;
-      if (transfer !== undefined) transfers.push(...transfer);
-      return rest;
-    });
-    return this.#calls.make((call) => [ask.publishBatch, call, plain], transfers) as Promise<Receipt[]>;
+    return this.#publishing.publishBatch(entries);
   }
 
   /** Resolves once everything published so far has reached the level of durability it asked for. */
   flush(): Promise<void> {
-    if (this.#state !== "open") return Promise.reject(closedError());
+    if (this.#state !== "open") return Promise.reject(this.#closedError());
     return this.#calls.make((call) => [ask.flush, call]) as Promise<void>;
   }
 
@@ -241,7 +224,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   ): RemoteSubscription<never> {
     const handler = typeof handlerOrOptions === "function" ? handlerOrOptions : undefined;
     const given = (handler === undefined ? handlerOrOptions : options) ?? {};
-    if (this.#state !== "open") throw closedError();
+    this.#requireOpen();
     checkSubscribe(pattern, handler, given as WorkerSubscribeOptions<never>);
     const kind = handler === undefined ? "pull" : "push";
     return this.#subscriptions.open(
@@ -264,15 +247,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     data: DataOf<Topics, Topic>,
     options: RequestOptions = {},
   ): Promise<Answer> {
-    if (this.#state !== "open") return Promise.reject(closedError());
-    const { signal, ...rest } = options;
-    return this.#calls.makeAbortable(signal, (call, hasSignal) => [
-      ask.request,
-      call,
-      this.#topicNumbers.of(topic),
-      data,
-      hasSignal ? { ...rest, signal: true } : rest,
-    ]) as Promise<Answer>;
+    if (this.#state !== "open") return Promise.reject(this.#closedError());
+    return this.#publishing.request(topic, data, options) as Promise<Answer>;
   }
 
   /** Asks, and yields the data of every answer; as `InProcBroker.requestMany`. */
@@ -281,40 +257,9 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     data: DataOf<Topics, Topic>,
     options: RequestManyOptions = {},
   ): AsyncGenerator<Answer, void, undefined> {
-    if (this.#state !== "open") throw closedError();
-    const { signal, ...rest } = options;
-    signal?.throwIfAborted();
-    // Iterations are numbered apart from calls, below 0.
-    const iteration = -this.#subscriptions.nextNumber();
-    this.#writer.write([
-      ask.requestMany,
-      iteration,
-      this.#topicNumbers.of(topic),
-      data,
-      signal === undefined ? rest : { ...rest, signal: true },
-    ]);
-    const onAbort = (): void => this.#writer.write([ask.abort, iteration]);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    let isOver = false;
-    try {
-      for (;;) {
-        let step: { done?: true; value?: unknown };
-        try {
-          step = (await this.#calls.make((call) => [ask.next, call, iteration, false])) as typeof step;
-        } catch (error) {
-          isOver = true;
-          throw signal?.aborted === true ? signal.reason : error;
-        }
-        if (step.done === true) {
-          isOver = true;
-          return;
-        }
-        yield step.value as Answer;
-      }
-    } finally {
-      signal?.removeEventListener("abort", onAbort);
-      if (!isOver && this.#state === "open") await this.#calls.make((call) => [ask.next, call, iteration, true]);
-    }
+    this.#requireOpen();
+    const isOpen = (): boolean => this.#state === "open";
+    yield* this.#iterations.run<Answer>(this.#topicNumbers.of(topic), data, options, isOpen);
   }
 
   /** Answers requests; as `InProcBroker.respond`. */
@@ -323,7 +268,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     handler: Handler<MessageOf<Topics, Pattern>>,
     options: SubscribeOptions<MessageOf<Topics, Pattern>> = {},
   ): RemoteSubscription<MessageOf<Topics, Pattern>> {
-    if (this.#state !== "open") throw closedError();
+    this.#requireOpen();
     const given = { concurrency: 64, ...options } as WorkerSubscribeOptions<never>;
     checkSubscribe(pattern, handler, given);
     return this.#subscriptions.open("respond", pattern, handler as unknown as Handler, given);
@@ -369,6 +314,11 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
     this.#events.tellError(error, context);
   }
 
+  /** Tells a `worker-lost` event of this client: of a worker that it is exposed to in its turn. Returns whether anybody listens. */
+  reportWorkerLost(event: WorkerLostEvent): boolean {
+    return this.#events.emit("worker-lost", [event]);
+  }
+
   /**
    * Ends the client, and leaves the broker open: refuses what is new, lets its subscriptions finish what they have (within
    * `timeout`), and ends the link. Returns what was not finished here; the broker delivers that again.
@@ -387,7 +337,7 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   attach(link: Link, onClosed: () => void): void {
     this.#onClosed = onClosed;
     this.#link.attach(link, {
-      batch: (batch) => this.#read(batch),
+      batch: (batch) => this.#inbox.read(batch),
       closed: () => this.#end(brokerError("ERR_BROKER_CLOSED", "the link to the broker has ended; connect again")),
     });
   }
@@ -398,114 +348,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   }
 
   #reply(message: Message, data: unknown, options: ReplyOptions = {}): Promise<void> {
-    const { replyTo, correlationId } = message;
-    if (replyTo === undefined) {
-      return quietly(
-        brokerError(
-          "ERR_INVALID_MESSAGE",
-          `the message on ${JSON.stringify(message.topic)} asks for no answer: it was published, not requested`,
-          { topic: message.topic },
-        ),
-      );
-    }
-    if (this.#state === "closed") return quietly(closedError());
-    const given = correlationId === undefined ? options : { ...options, correlationId };
-    return this.#calls.make((call) => [ask.reply, call, replyTo, data, given]) as Promise<void>;
-  }
-
-  #read(batch: readonly unknown[]): void {
-    const frames = new FrameReader(batch);
-    const at = performance.now();
-    while (frames.hasMore && this.#state !== "closed") this.#carryOut(frames, at);
-    if (this.#delivered.size === 0) return;
-    for (const subscription of this.#delivered) subscription.batchEnded();
-    this.#delivered.clear();
-  }
-
-  #carryOut(frames: FrameReader, at: number): void {
-    const operation = frames.number();
-    switch (operation) {
-      case tell.welcome:
-        this.#calls.setWindow(frames.number());
-        this.#deadlines.begin(frames.next() as boolean);
-        this.#resolveReady();
-        break;
-      case tell.nonce:
-        this.#nonce = frames.next() as string;
-        break;
-      case tell.topic:
-        this.#topicNames.learn(frames.number(), frames.next() as string);
-        break;
-      case tell.returned:
-        this.#calls.resolve(frames.number(), frames.next());
-        break;
-      case tell.threw:
-        this.#calls.reject(frames.number(), fromWireError(frames.next() as WireError));
-        break;
-      case tell.published: {
-        const call = frames.number();
-        const id = frames.next() as string;
-        const seq = frames.number();
-        this.#calls.resolve(call, { id, seq, matched: frames.number(), duplicate: false });
-        break;
-      }
-      case tell.deliver:
-      case tell.deliverRecords: {
-        const subscription = this.#subscriptions.get(frames.number());
-        const first = frames.number();
-        const topic = this.#topicNames.of(frames.number());
-        const timestamp = frames.number();
-        const count = frames.number();
-        const seq = frames.number();
-        const step = frames.number();
-        const keys = operation === tell.deliverRecords ? (this.#shapes[frames.number()] as readonly string[]) : null;
-        if (subscription !== undefined) this.#delivered.add(subscription);
-        for (let index = 0; index < count; index += 1) {
-          const data = keys === null ? frames.next() : frames.record(keys);
-          subscription?.deliver(first + index, topic, timestamp, seq + index * step, data, null, at);
-        }
-        break;
-      }
-      case tell.deadline:
-        this.#deadlines.over(frames.number());
-        break;
-      case tell.shape:
-        this.#shapes[frames.number()] = frames.next() as readonly string[];
-        break;
-      case tell.deliverWithFacts: {
-        const subscription = this.#subscriptions.get(frames.number());
-        const number = frames.number();
-        const topic = this.#topicNames.of(frames.number());
-        const timestamp = frames.number();
-        const seq = frames.number();
-        const data = frames.next();
-        const facts = frames.next() as MessageFacts;
-        if (subscription !== undefined) this.#delivered.add(subscription);
-        subscription?.deliver(number, topic, timestamp, seq, data, facts, at);
-        break;
-      }
-      case tell.lost: {
-        const subscription = this.#subscriptions.get(frames.number());
-        const number = frames.number();
-        subscription?.lose(number);
-        this.#writer.write([ask.alive]);
-        break;
-      }
-      case tell.ended: {
-        const subscription = this.#subscriptions.get(frames.number());
-        const error = frames.next() as WireError | null;
-        void subscription?.endedByBroker(error === null ? undefined : fromWireError(error));
-        break;
-      }
-      case tell.event:
-        this.#events.told(frames.next() as BrokerEventName, frames.next() as readonly WireArgument[]);
-        break;
-      case tell.closed:
-        this.#end(fromWireError(frames.next() as WireError) as Error, false);
-        break;
-      default:
-        throw brokerError("ERR_INVALID_MESSAGE", `the worker protocol has no operation ${String(operation)}`);
-    }
+    if (this.#state === "closed") return quietly(this.#closedError());
+    return this.#publishing.reply(message, data, options);
   }
 
   /** A frame could not be cloned. */
@@ -520,64 +364,57 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
       "ERR_INVALID_MESSAGE",
       `what goes to the broker's thread must be cloneable: ${textOf(error)}; send plain data`,
     );
-    if (operation === ask.requestMany) return;
-    this.#calls.reject(first as number, refusal);
+    if (operation === ask.requestMany) this.#iterations.refused(first as number, refusal);
+    else this.#calls.reject(first as number, refusal);
   }
 
   async #close(options: CloseOptions): Promise<CloseResult> {
     const { drain = true, timeout = 5_000 } = options;
     if (this.#state === "open") this.#state = "draining";
+    const host = {
+      link: this.#link,
+      writer: this.#writer,
+      calls: this.#calls,
+      deadlines: this.#deadlines,
+      over: this.#over,
+    };
     const subscriptions = this.#subscriptions.all();
-    if (drain && this.#link.isAttached && (this.#state as RemoteBrokerState) !== "closed") {
-      let cancel = (): void => undefined;
-      const late = new Promise<void>((resolve) => {
-        cancel = this.#deadlines.after(timeout, resolve, true);
-      });
-      const drained = Promise.all(subscriptions.map((subscription) => subscription.drain()));
-      const finished = drained.then(() => this.#calls.whenIdle()).catch(() => undefined);
-      await Promise.race([finished, late]);
-      cancel();
-    }
+    if (drain && this.#state === "draining") await finishWork(host, subscriptions, timeout);
     const unacked = subscriptions.flatMap((subscription) => subscription.unsettled());
-    if ((this.#state as RemoteBrokerState) !== "closed") {
+    if (this.#state !== "closed") {
       for (const subscription of subscriptions) subscription.flush();
-      await this.#sayGoodbye();
+      await sayGoodbye(host);
       this.#end(brokerError("ERR_BROKER_CLOSED", "this client of the broker is closed; connect again"), false);
     }
     return { undelivered: [], unacked };
-  }
-
-  /** Waits until the broker's side has heard it: a thread that ended before would count as lost. */
-  async #sayGoodbye(): Promise<void> {
-    if (!this.#link.isAttached) return;
-    const release = this.#link.keepAlive();
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, goodbyeMs);
-    });
-    this.#writer.write([ask.close]);
-    this.#writer.flush();
-    await Promise.race([this.#over, late]);
-    clearTimeout(timer);
-    release();
   }
 
   /** Over. An iteration ends quietly where somebody has closed something, and with the error where nobody meant to. */
   #end(error: Error, isFailure = true): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
+    this.#reason = error;
     this.#deadlines.end();
     this.#subscriptions.end(isFailure ? error : undefined);
     this.#calls.failAll(error);
     this.#rejectReady(error);
-    this.#aborts.abort(error);
     this.#link.close();
     this.#onClosed();
     this.#resolveOver();
     this.#events.end();
   }
-}
 
-function closedError(): Error {
-  return brokerError("ERR_BROKER_CLOSED", "this client of the broker is closed (or closing); connect again");
+  #requireOpen(): void {
+    if (this.#state !== "open") throw this.#closedError();
+  }
+
+  /** Why nothing can be asked any more. */
+  #closedError(): Error {
+    const reason = this.#reason;
+    if (reason instanceof BrokerError && reason.code === "ERR_BROKER_CLOSED") {
+      return brokerError(reason.code, reason.message, reason.facts);
+    }
+    const why = reason === null ? "" : `: ${reason.message}`;
+    return brokerError("ERR_BROKER_CLOSED", `this client of the broker is closed (or closing)${why}; connect again`);
+  }
 }

@@ -9,20 +9,18 @@ import type {
   SubscriptionStats,
   UnsubscribeOptions,
 } from "../index.js";
-import { NumberedItems } from "./numbered-items.js";
 import { ask } from "./protocol.js";
 import type { WireDecision } from "./protocol.js";
 import { PullTaker } from "./pull-taker.js";
+import type { FlightsHost } from "./remote-flights.js";
+import { RemoteFlights } from "./remote-flights.js";
 import type { Taker, TakerHost } from "./taker.js";
 import { brokerError, textOf } from "./wire-error.js";
 import type { RemoteOrigin } from "./wire-message.js";
 import { RemoteMessage } from "./wire-message.js";
 
 /** What a subscription needs of the client it belongs to. */
-export interface SubscriptionHost {
-  readonly id: string;
-  write(frame: readonly unknown[]): void;
-  call(frame: (call: number) => readonly unknown[]): Promise<unknown>;
+export interface SubscriptionHost extends FlightsHost {
   flush(): void;
   nonce(): string;
   reply(message: Message, data: unknown, options: ReplyOptions | undefined): Promise<void>;
@@ -30,8 +28,6 @@ export interface SubscriptionHost {
   failed(error: unknown, subscription: string, message: Message): void;
   /** Keeps the thread alive until the returned function is called. */
   hold(): () => void;
-  /** A delivery was taken back. */
-  lost(deliveryId: string): void;
   forget(id: number): void;
 }
 
@@ -80,9 +76,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   readonly #host: SubscriptionHost;
   readonly #taker: Taker;
   readonly #isRespond: boolean;
-  readonly #flights = new NumberedItems<RemoteMessage>();
-  #acks: number[] = [];
-  #isAckArmed = false;
+  readonly #flights: RemoteFlights;
   #state: SubscriptionState = "open";
   #ack: AckMode;
   #ackTimeoutMs: number;
@@ -90,8 +84,6 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   #figures: SubscriptionStats = noFigures;
   #handlerErrors = 0;
   #received = 0;
-  #acked = 0;
-  #nacked = 0;
   #isEnding = false;
   readonly #closed: Promise<void>;
   #resolveClosed: () => void = () => undefined;
@@ -118,6 +110,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   ) {
     this.#host = host;
     this.id = settings.id;
+    this.#flights = new RemoteFlights(host, settings.id);
     this.name = settings.name;
     this.patterns = settings.patterns;
     this.group = settings.group;
@@ -195,11 +188,12 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   fetch(count: number, options: FetchOptions = {}): Promise<Received[]> {
     try {
       const puller = this.#puller("fetch");
-      const { timeout } = options;
+      const { timeout, signal } = options;
       if (!Number.isInteger(count) || count < 1) throw badFetch("count", "an integer from 1", count);
       if (timeout !== undefined && !(typeof timeout === "number" && timeout >= 0)) {
         throw badFetch("timeout", "0 or more milliseconds", timeout);
       }
+      if (signal !== undefined && !(signal instanceof AbortSignal)) throw badFetch("signal", "an AbortSignal", signal);
       return puller.fetch(count, options) as unknown as Promise<Received[]>;
     } catch (error) {
       return Promise.reject(error);
@@ -256,8 +250,8 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     return {
       ...this.#figures,
       handedOver: Math.max(handedOver, this.#received),
-      delivered: Math.max(delivered, this.acknowledges ? this.#acked : this.#received),
-      nacked: Math.max(nacked, this.#nacked),
+      delivered: Math.max(delivered, this.acknowledges ? this.#flights.acked : this.#received),
+      nacked: Math.max(nacked, this.#flights.nacked),
       inFlight: this.#flights.size,
       handlerErrors: this.#handlerErrors,
     };
@@ -315,7 +309,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
     if (this.#state === "closed") return;
     const message = new RemoteMessage(this, number, topic, timestamp, seq, data, facts);
     this.#received += 1;
-    if (this.acknowledges) this.#flights.add(number, message);
+    if (this.acknowledges) this.#flights.add(message);
     this.#taker.receive(message, at);
   }
 
@@ -328,7 +322,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   lose(number: number): void {
     const message = this.#flights.get(number);
     if (message === undefined) return;
-    this.#lose(message);
+    this.#flights.lose(message);
     this.#taker.lost(message);
   }
 
@@ -343,12 +337,12 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   /** @internal Over, here. */
   close(error?: unknown): void {
     if (this.#state === "closed") return;
-    this.#sendAcks();
+    this.#flights.close();
     this.#state = "closed";
     this.#stopListening();
     this.#host.forget(this.id);
     this.#taker.end(error);
-    for (const message of this.unsettled()) this.#lose(message);
+    for (const message of this.unsettled()) this.#flights.lose(message);
     this.quiet();
     for (const resolve of this.#quietWaiters.splice(0)) resolve();
     this.#release();
@@ -357,7 +351,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
 
   /** @internal Deliveries that are not decided. */
   unsettled(): RemoteMessage[] {
-    return [...this.#flights].map(([, message]) => message);
+    return this.#flights.all();
   }
 
   /** @internal */
@@ -368,25 +362,14 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   /** @internal */
   succeeded(message: RemoteMessage): void {
     if (!this.isAuto || this.#isRespond || message.state !== "inFlight") return;
-    message.state = "settled";
-    this.#flights.take(message.number);
-    if (this.#state === "closed") return;
-    this.#acked += 1;
-    this.#acks.push(message.number);
-    if (this.#isAckArmed) return;
-    this.#isAckArmed = true;
-    queueMicrotask(() => this.#sendAcks());
+    this.#flights.succeeded(message);
   }
 
   /** @internal */
   failed(message: RemoteMessage, error: unknown): void {
     this.#handlerErrors += 1;
     this.#host.failed(error, this.name, message);
-    if (!this.acknowledges || message.state !== "inFlight") return;
-    this.#nacked += 1;
-    message.state = "settled";
-    this.#flights.take(message.number);
-    if (this.#state !== "closed") this.#host.write([ask.failed, this.id, message.number, textOf(error)]);
+    if (this.acknowledges && message.state === "inFlight") this.#flights.failed(message, textOf(error));
   }
 
   /** @internal */
@@ -396,7 +379,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
 
   /** @internal */
   flush(): void {
-    this.#sendAcks();
+    this.#flights.sendAcks();
     this.#host.flush();
   }
 
@@ -413,7 +396,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
 
   /** @internal */
   idOf(message: RemoteMessage): string {
-    return `${this.#host.id}/${this.id}/${message.number}`;
+    return this.#flights.idOf(message);
   }
 
   /** @internal The delivery with that number, for `broker.ack(deliveryId)`. */
@@ -423,9 +406,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
 
   /** @internal */
   decide(message: RemoteMessage, decision: WireDecision, argument: unknown): Promise<void> {
-    const decided = this.#decide(message, decision, argument);
-    decided.catch(() => undefined);
-    return decided;
+    return this.#flights.decide(message, decision, argument);
   }
 
   /** @internal */
@@ -436,44 +417,6 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
   /** @internal */
   reply(message: Message, data: unknown, options: ReplyOptions | undefined): Promise<void> {
     return this.#host.reply(message, data, options);
-  }
-
-  async #decide(message: RemoteMessage, decision: WireDecision, argument: unknown): Promise<void> {
-    const isFinal = decision !== "extend";
-    if (isFinal) message.state = "settling";
-    try {
-      await this.#host.call((call) => [ask.settle, call, this.id, message.number, decision, argument]);
-      if (!isFinal) return;
-      if (decision === "ack") this.#acked += 1;
-      else if (decision === "nack") this.#nacked += 1;
-      message.state = "settled";
-      this.#flights.take(message.number);
-    } catch (error) {
-      if (isFinal && message.state === "settling") {
-        const code = (error as { code?: unknown }).code;
-        if (code === "ERR_DELIVERY_EXPIRED") {
-          this.#lose(message);
-        } else if (code === "ERR_ALREADY_SETTLED") {
-          this.#flights.take(message.number);
-          message.state = "settled";
-        } else message.state = "inFlight";
-      }
-      throw error;
-    }
-  }
-
-  #lose(message: RemoteMessage): void {
-    this.#flights.take(message.number);
-    this.#host.lost(this.idOf(message));
-    message.lose();
-  }
-
-  #sendAcks(): void {
-    this.#isAckArmed = false;
-    const acks = this.#acks;
-    if (acks.length === 0) return;
-    this.#acks = [];
-    if (this.#state !== "closed") this.#host.write([ask.acks, this.id, acks.length, ...acks]);
   }
 
   #whenQuiet(): Promise<void> {

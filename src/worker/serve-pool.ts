@@ -4,6 +4,7 @@ import { connectBroker } from "./connect.js";
 import type { RemoteBroker } from "./remote-broker.js";
 import { brokerError } from "./wire-error.js";
 import type { RemoteMessage } from "./wire-message.js";
+import { WorkingPlaces } from "./working-places.js";
 
 /** What a pool's handler gets besides the message. */
 export interface PoolContext {
@@ -25,7 +26,7 @@ export interface PoolWorkerData {
     readonly slot: number;
     readonly concurrency: number;
     readonly prefetch: number;
-    /** The numbers of the deliveries that handlers are working on, 0 for none: what is left here did it. */
+    /** Which deliveries handlers are working on: see `WorkingPlaces`. */
     readonly working: Int32Array;
     readonly workerData: unknown;
   };
@@ -52,11 +53,9 @@ export async function servePool(handler?: PoolHandler): Promise<void> {
   const broker = connectBroker();
   const work = handler ?? handlerOf(await import(data.module), data.module);
   const context: PoolContext = { broker, workerData: data.workerData, slot: data.slot };
-  const { working } = data;
+  const places = new WorkingPlaces(data.working);
   const run = (message: Message): unknown => {
-    const place = working.indexOf(0);
-    Atomics.store(working, place, (message as RemoteMessage).number);
-    const leave = (): void => void Atomics.store(working, place, 0);
+    const leave = places.enter(message as RemoteMessage);
     let result: unknown;
     try {
       result = work(message, context);

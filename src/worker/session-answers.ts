@@ -22,6 +22,14 @@ export class SessionAnswers {
     return { ...options, signal: controller.signal };
   }
 
+  /** The same for the entries of a batch, which share one. */
+  withSignals<Entry extends object>(call: number, entries: readonly Entry[]): readonly Entry[] {
+    const has = (entry: Entry): boolean => (entry as { readonly signal?: unknown }).signal !== undefined;
+    if (!entries.some(has)) return entries;
+    const { signal } = this.withSignal(call, { signal: true }) as { readonly signal: AbortSignal };
+    return entries.map((entry) => (has(entry) ? { ...entry, signal } : entry));
+  }
+
   /** The caller has given up. */
   abort(call: number): void {
     this.#calls.get(call)?.abort();

@@ -1,6 +1,6 @@
 import type { Broker, PublishOptions } from "../index.js";
 import type { Allow } from "./allow-list.js";
-import { requirePublish } from "./allow-list.js";
+import { requirePublish, requireReplyTo } from "./allow-list.js";
 import type { WireDecision } from "./protocol.js";
 import type { SessionAnswers } from "./session-answers.js";
 import { plainReceipt } from "./session-answers.js";
@@ -25,7 +25,7 @@ export class SessionCalls {
 
   publish(call: number, topic: string, data: unknown, options: PublishOptions | null): void {
     try {
-      requirePublish(this.#allow, topic);
+      this.#requirePublish(topic, options);
       const broker = this.#broker;
       const publishing =
         options === null
@@ -40,10 +40,10 @@ export class SessionCalls {
     }
   }
 
-  publishBatch(call: number, entries: readonly { topic: string; data: unknown }[]): void {
+  publishBatch(call: number, entries: readonly ({ topic: string; data: unknown } & PublishOptions)[]): void {
     this.#answers.answer(call, async () => {
-      if (Array.isArray(entries)) for (const { topic } of entries) requirePublish(this.#allow, topic);
-      const receipts = await this.#broker.publishBatch(entries);
+      for (const entry of entries) this.#requirePublish(entry.topic, entry);
+      const receipts = await this.#broker.publishBatch(this.#answers.withSignals(call, entries));
       return receipts.map(plainReceipt);
     });
   }
@@ -104,6 +104,7 @@ export class SessionCalls {
   reply(call: number, topic: string, data: unknown, options: PublishOptions): void {
     this.#answers.answer(call, async () => {
       if (!this.#replyTopics.has(topic)) requirePublish(this.#allow, topic);
+      requireReplyTo(this.#allow, options.replyTo);
       await this.#broker.publish(topic, data, options);
     });
   }
@@ -116,6 +117,11 @@ export class SessionCalls {
       const [oldest] = this.#replyTopics;
       this.#replyTopics.delete(oldest as string);
     }
+  }
+
+  #requirePublish(topic: unknown, options: PublishOptions | null): void {
+    requirePublish(this.#allow, topic);
+    if (options !== null) requireReplyTo(this.#allow, options.replyTo);
   }
 
   /** The session has ended. */

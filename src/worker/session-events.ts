@@ -1,19 +1,23 @@
 import type { Broker, BrokerEventName } from "../index.js";
+import type { Allow } from "./allow-list.js";
+import { mayHear } from "./allow-list.js";
 import type { FrameWriter } from "./frame-writer.js";
 import { eventWindow, tell } from "./protocol.js";
 import { toWireArgument } from "./wire-message.js";
 
-/** Sends the broker's events to a client that listens, so many ahead of it. */
+/** Sends the broker's events to a client that listens, so many ahead of it, less those about messages that it may not see. */
 export class SessionEvents {
   readonly #broker: Broker;
+  readonly #allow: Allow;
   readonly #writer: FrameWriter;
   readonly #stop = new Map<BrokerEventName, () => void>();
   #credits = eventWindow;
   /** Events that the client was too slow for. */
   dropped = 0;
 
-  constructor(broker: Broker, writer: FrameWriter) {
+  constructor(broker: Broker, allow: Allow, writer: FrameWriter) {
     this.#broker = broker;
+    this.#allow = allow;
     this.#writer = writer;
   }
 
@@ -27,6 +31,7 @@ export class SessionEvents {
     if (!isWanted) return;
     const broker = this.#broker;
     const listener = (...args: readonly unknown[]): void => {
+      if (!args.every((arg) => mayHear(this.#allow, arg))) return;
       if (this.#credits <= 0) {
         this.dropped += 1;
         return;

@@ -62,11 +62,14 @@ export class SessionSubscriptions {
   get figures(): { subscriptions: number; inFlight: number; sent: number } {
     let inFlight = 0;
     let sent = this.#sentBefore;
-    for (const { consumer } of this.#entries.values()) {
+    let subscriptions = 0;
+    for (const { consumer, subscription } of this.#entries.values()) {
+      // What a pool feeds is the pool's.
+      if (subscription !== null) subscriptions += 1;
       inFlight += consumer.inFlight;
       sent += consumer.sent;
     }
-    return { subscriptions: this.#entries.size, inFlight, sent };
+    return { subscriptions, inFlight, sent };
   }
 
   consumer(id: number): RemoteConsumer | undefined {

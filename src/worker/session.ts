@@ -54,8 +54,8 @@ export class Session {
   readonly #topicNames = new TopicNames();
   /** What cancels each deadline of the client that is kept here. */
   readonly #deadlines = new Map<number, () => void>();
-  /** Deliveries that were not decided when the session ended. */
-  returned = 0;
+  /** What it had when it ended: subscriptions, and deliveries that were not decided. */
+  left = { subscriptions: 0, deliveries: 0 };
   #state: "open" | "ended" = "open";
   #isGreeted = false;
   #isSuspected = false;
@@ -67,7 +67,7 @@ export class Session {
     this.#writer = new FrameWriter(link, (frame, error) => this.#refused(frame, error));
     this.#answers = new SessionAnswers(this.#writer);
     this.#calls = new SessionCalls(host.broker, host.allow, this.#answers);
-    this.#events = new SessionEvents(host.broker, this.#writer);
+    this.#events = new SessionEvents(host.broker, host.allow, this.#writer);
     this.#subscriptions = new SessionSubscriptions({
       broker: host.broker,
       allow: host.allow,
@@ -102,19 +102,20 @@ export class Session {
   }
 
   /**
-   * Ends the session: its subscriptions go, and what they had returns to their groups. Returns how many deliveries that were.
+   * Ends the session: its subscriptions go, and what they had returns to their groups; `left` says how much that was.
    *
    * @param error - what the client is told; null where there is nobody to tell
    */
-  end(error: Error | null): number {
-    if (this.#state === "ended") return 0;
+  end(error: Error | null): void {
+    if (this.#state === "ended") return;
     this.#state = "ended";
     this.#host.broker.off("closed", this.#onBrokerClosed);
     for (const cancel of this.#deadlines.values()) cancel();
     this.#deadlines.clear();
     this.#events.end();
     const reason = error ?? brokerError("ERR_REMOTE", "the worker that was to answer is gone");
-    const returned = this.#subscriptions.end(reason);
+    const { subscriptions } = this.#subscriptions.figures;
+    this.left = { subscriptions, deliveries: this.#subscriptions.end(reason) };
     this.#answers.end(reason);
     this.#calls.end();
     if (error !== null) {
@@ -122,8 +123,6 @@ export class Session {
       this.#writer.flush();
     }
     this.#link.close();
-    this.returned = returned;
-    return returned;
   }
 
   /** True from an ack timeout until the client's next word. */

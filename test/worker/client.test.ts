@@ -7,6 +7,7 @@ import {
   LifecycleError,
   RequestError,
   SettleError,
+  TimeoutError,
 } from "inproc-broker";
 import { ManualClock } from "../support/manual-clock.js";
 import { Collector, deferred, failure, openRig } from "./fixture.js";
@@ -54,13 +55,13 @@ describe("publish", () => {
     const seen = new Collector<Message>();
     broker.subscribe("a", seen.add);
     const all = Array.from({ length: 5_000 }, (_, index) => client.publish("a", index));
-    expect(client.figures.calls).toBe(1_024);
-    expect(client.figures.waiting).toBe(5_000 - 1_024);
+    expect(client.stats().calls).toBe(1_024);
+    expect(client.stats().waiting).toBe(5_000 - 1_024);
     await Promise.all(all);
     expect((await seen.until(5_000)).map(({ data }) => data)).toEqual(
       Array.from({ length: 5_000 }, (_, index) => index),
     );
-    expect(client.figures).toMatchObject({ calls: 0, waiting: 0 });
+    expect(client.stats()).toMatchObject({ calls: 0, waiting: 0 });
   });
 
   it("refuses what would wait beyond the bound", async () => {
@@ -114,6 +115,20 @@ describe("publish", () => {
       code: "ERR_INVALID_TOPIC",
     });
     expect(seen.items).toHaveLength(2);
+  });
+
+  it("gives up on the signals of a batch", async () => {
+    const { broker, client } = openRig({ subscription: { maxMessages: 1 } });
+    broker.subscribe("a").pause();
+    await client.publish("a", 0);
+    const [first, second] = [new AbortController(), new AbortController()];
+    const waiting = client.publishBatch([
+      { topic: "a", data: 1, signal: first.signal },
+      { topic: "a", data: 2, signal: second.signal },
+    ]);
+    await client.flush();
+    second.abort(new RangeError("enough"));
+    expect(await failure(waiting)).toEqual(new RangeError("enough"));
   });
 
   it("gives up on a signal, there too", async () => {
@@ -220,13 +235,25 @@ describe("subscribe with a handler", () => {
     await sub.ready;
     for (let index = 0; index < 5_000; index += 1) await broker.publish("a", index);
     expect(seen.items).toHaveLength(1);
-    const { sent } = handle.stats;
+    const { sent } = handle.stats();
     expect(sent).toBeLessThanOrEqual(8);
     expect(broker.metrics.snapshot()).toMatchObject({});
     expect((await sub.refreshStats()).queued).toBe(500);
     gate.resolve();
     await seen.until(500 + sent);
-    expect(handle.stats.sent).toBe(500 + sent);
+    expect(handle.stats().sent).toBe(500 + sent);
+  });
+
+  it("settles although as many publishes as may wait for the queue that this empties", async () => {
+    const { client } = openRig({ ack: { timeout: 600_000 } });
+    const seen = new Collector<unknown>();
+    const handler = async (message: Message): Promise<void> => {
+      await message.ack();
+      seen.add(message.data);
+    };
+    await client.subscribe("a", handler, { ack: "manual", maxMessages: 10, concurrency: 4 }).ready;
+    await Promise.all(Array.from({ length: 3_000 }, (_, index) => client.publish("a", index)));
+    expect(await seen.until(3_000)).toHaveLength(3_000);
   });
 
   it("settles by hand, once, by message and by id", async () => {
@@ -486,7 +513,7 @@ describe("subscribe without a handler", () => {
     for (let data = 0; data < 10; data += 1) await broker.publish("a", data);
     const batch = await sub.fetch(4);
     expect(batch.map(({ data }) => data as unknown)).toEqual([0, 1, 2, 3]);
-    expect(handle.stats.sent).toBe(4);
+    expect(handle.stats().sent).toBe(4);
     await Promise.all(batch.map((message) => message.ack()));
     expect((await sub.fetch(20, { timeout: 0 })).map(({ data }) => data as unknown)).toEqual([4, 5, 6, 7, 8, 9]);
     expect(await sub.fetch(1, { timeout: 0 })).toEqual([]);
@@ -494,7 +521,7 @@ describe("subscribe without a handler", () => {
     await client.flush();
     await broker.publish("a", 10);
     await client.flush();
-    expect(handle.stats.sent).toBe(10);
+    expect(handle.stats().sent).toBe(10);
     expect((await sub.fetch(1))[0]?.data).toBe(10);
   });
 
@@ -532,6 +559,42 @@ describe("requests", () => {
     expect(await failure(client.request("nobody", 1))).toMatchObject({ code: "ERR_NO_RESPONDERS" });
     broker.subscribe("silent", () => undefined);
     expect(await failure(client.request("silent", 1, { timeout: 5 }))).toMatchObject({ code: "ERR_TIMEOUT" });
+  });
+
+  it("fail with what was thrown: its class, fields and cause", async () => {
+    const { broker, client } = openRig();
+    const inner = Object.assign(new RangeError("inner"), { code: "EINNER" });
+    const cases: [unknown, object][] = [
+      [Object.assign(new TypeError("t"), { code: "EFOO", info: { a: 1 } }), { code: "EFOO", info: { a: 1 } }],
+      [new DOMException("gone", "AbortError"), { name: "AbortError", message: "gone" }],
+      [new AggregateError([inner, "text"], "all"), { errors: [inner, "text"] }],
+      [new SyntaxError("s", { cause: inner }), { cause: inner }],
+      [
+        new TimeoutError("ERR_TIMEOUT", "late", { facts: { timeout: 1 } }),
+        { code: "ERR_TIMEOUT", facts: { timeout: 1 } },
+      ],
+      ["just text", {}],
+    ];
+    broker.respond("main", ({ data }) => {
+      throw cases[data as number]![0];
+    });
+    await client.respond("worker", ({ data }) => {
+      throw cases[data as number]![0];
+    }).ready;
+    for (const [index, [thrown, facts]] of cases.entries()) {
+      for (const ask of [() => client.request("main", index), () => broker.request("worker", index)]) {
+        const { cause } = (await failure(ask())) as Error;
+        expect(Object.getPrototypeOf(cause)).toBe(Object.getPrototypeOf(thrown));
+        if (cause instanceof Error) expect(cause).toMatchObject(facts);
+        else expect(cause).toBe(thrown);
+      }
+    }
+  });
+
+  it("may ask many with nothing that cannot be cloned", async () => {
+    const { broker, client } = openRig();
+    broker.respond("who", () => 1);
+    expect(await failure(client.requestMany("who", () => 1).next())).toMatchObject({ code: "ERR_INVALID_MESSAGE" });
   });
 
   it("may have many answers", async () => {
@@ -591,6 +654,34 @@ describe("allow", () => {
     for (const pattern of [">", "*.a", "out.a", "in"]) {
       expect(await failure(client.subscribe(pattern).ready)).toMatchObject({ code: "ERR_INVALID_PATTERN" });
     }
+  });
+
+  it("keeps events about other messages, and answers to other topics, from the client", async () => {
+    const { broker, client } = openRig({ ack: {}, deadLetter: {} }, { allow: { publish: ["out"], subscribe: ["in"] } });
+    const heard = new Collector<unknown>();
+    client.on("dead-letter", ({ topic }) => heard.add(topic)).on("drop", ({ message }) => heard.add(message.topic));
+    await client.flush();
+    broker.subscribe(["in", "secret"], (message) => message.reject("bad"));
+    const sub = broker.subscribe(["in", "secret"]);
+    for (const topic of ["secret", "in"]) await broker.publish(topic, 1);
+    await sub.unsubscribe();
+    await heard.until(2);
+    await client.flush();
+    expect(heard.items).toEqual(["in", "in"]);
+    for (const replyTo of ["out", "in"]) await client.publish("out", 1, { replyTo });
+    const elsewhere = { replyTo: "secret" };
+    expect(await failure(client.publish("out", 1, elsewhere))).toMatchObject({ code: "ERR_INVALID_TOPIC" });
+    expect(await failure(client.publishBatch([{ topic: "out", data: 1, ...elsewhere }]))).toMatchObject({
+      code: "ERR_INVALID_TOPIC",
+      facts: { topic: "secret", allowed: ["out"] },
+    });
+  });
+
+  it("is no list that is misspelt", () => {
+    for (const options of [{ alow: {} }, { allow: { publish: "a" } }, { allow: { read: [] } }, { allow: [] }]) {
+      expect(() => openRig({}, options as object)).toThrow(expect.objectContaining({ code: "ERR_INVALID_OPTION" }));
+    }
+    expect(() => openRig({}, { hangTimeout: 0 })).toThrow(expect.objectContaining({ code: "ERR_INVALID_OPTION" }));
   });
 
   it("leaves answers alone", async () => {
@@ -676,6 +767,7 @@ describe("events and the end", () => {
     const exposed = exposeBroker(broker, port1);
     const lost = new Collector<unknown>();
     exposed.on("worker-lost", lost.add);
+    broker.on("worker-lost", lost.add);
     const client = connectBroker(port2);
     const seen = new Collector<Message>();
     await client.subscribe("a", seen.add, { ack: "manual" }).ready;
@@ -683,7 +775,9 @@ describe("events and the end", () => {
     await seen.until(1);
     port2.close();
     await exposed.closed;
-    expect(await lost.until(1)).toEqual([{ reason: "disconnect", exitCode: undefined, error: undefined, returned: 1 }]);
+    const [event, told] = await lost.until(2);
+    expect(event).toMatchObject({ worker: "port", reason: "disconnect", returned: 1, subscriptions: 1 });
+    expect(told).toBe(event);
     expect(broker.subscriptions()).toEqual([]);
     expect(handle.state).toBe("open");
   });

@@ -148,19 +148,19 @@ describe("a pool whose time is the broker's", () => {
     const { t, pool } = openPool("none.mjs", { restart: fixedBackoff(3_600_000) });
     t.broker.on("error", () => undefined);
     await failure(pool.ready());
-    expect(pool.stats.workers[0]).toMatchObject({ state: "waiting", starts: 1 });
+    expect(pool.stats().workers[0]).toMatchObject({ state: "waiting", starts: 1 });
     await t.clock.advance(3_599_999);
-    expect(pool.stats.workers[0]).toMatchObject({ state: "waiting", starts: 1 });
+    expect(pool.stats().workers[0]).toMatchObject({ state: "waiting", starts: 1 });
     await t.clock.advance(1);
-    expect(pool.stats.workers[0]).toMatchObject({ state: "starting", starts: 2 });
+    expect(pool.stats().workers[0]).toMatchObject({ state: "starting", starts: 2 });
   });
 
   it("sends a worker away after an hour without work, which takes no time", async () => {
     const { t, pool } = openPool("handler.mjs", { idleTimeout: 3_600_000 });
     await pool.ready();
     await t.clock.advance(3_599_999);
-    expect(pool.stats.workers[0]?.state).toBe("running");
+    expect(pool.stats().workers[0]?.state).toBe("running");
     await t.clock.advance(1);
-    expect(pool.stats.workers[0]?.state).toBe("idle");
+    expect(pool.stats().workers[0]?.state).toBe("idle");
   });
 });

@@ -83,7 +83,7 @@ describe("a worker pool", () => {
       expect(mine.map(({ n }) => n)).toEqual(mine.map(({ n }) => n).sort((a, b) => a - b));
     }
     expect(new Set(all.map(({ threadId }) => threadId)).size).toBe(2);
-    expect(pool.stats).toMatchObject({ size: 2, queued: 0, inFlight: 0, done: 60, failed: 0, crashes: 0 });
+    expect(pool.stats()).toMatchObject({ size: 2, queued: 0, inFlight: 0, done: 60, failed: 0, crashes: 0 });
   });
 
   it("gives what has no key to whoever is free, and holds the rest back", async () => {
@@ -95,7 +95,7 @@ describe("a worker pool", () => {
     const first = (await started.until(2)).map(({ data }) => data.slot);
     expect(first.sort()).toEqual([0, 1]);
     // Two at work, and no more than a few on their way: the rest waits in the broker.
-    expect(pool.stats.queued).toBeGreaterThanOrEqual(20 - 2 * 3);
+    expect(pool.stats().queued).toBeGreaterThanOrEqual(20 - 2 * 3);
     gate.resolve();
     await done.until(20);
     await broker.idle();
@@ -110,7 +110,7 @@ describe("a worker pool", () => {
     expect((await broker.deadLetters.list()).items).toMatchObject([
       { reason: "max-deliveries", subscription: "pool work", error: "cannot" },
     ]);
-    expect(pool.stats.crashes).toBe(0);
+    expect(pool.stats().crashes).toBe(0);
   });
 
   it("replaces a worker that dies, and dead-letters what kills workers, not what waited beside it", async () => {
@@ -133,7 +133,7 @@ describe("a worker pool", () => {
       [1, 2, 3].map(() => ["nacked", "its worker died: exit code 3"]),
     );
     expect(lost.items.map(({ exitCode, slot }) => [exitCode, slot])).toEqual([1, 2, 3].map(() => [3, 0]));
-    expect(pool.stats).toMatchObject({ done: 7, failed: 3, crashes: 3 });
+    expect(pool.stats()).toMatchObject({ done: 7, failed: 3, crashes: 3 });
     const counts = started.items.filter(({ data }) => data.n !== 1).map(({ data }) => data.deliveryCount);
     expect(new Set(counts)).toEqual(new Set([1]));
   });
@@ -149,7 +149,11 @@ describe("a worker pool", () => {
 
   it("ends and replaces a worker that hangs", async () => {
     const { broker, pool, done } = openPool({ size: 1, maxDeliveries: 1, ackTimeout: 150 });
+    const lost = new Collector<unknown>();
+    pool.on("worker-lost", lost.add);
+    broker.on("worker-lost", lost.add);
     await pool.ready();
+    const { threadId } = pool.stats().workers[0]!;
     await broker.publish("work", { n: 1, hang: true });
     await broker.publish("work", { n: 2 });
     expect((await done.until(1)).map(({ data }) => data.n)).toEqual([2]);
@@ -157,7 +161,20 @@ describe("a worker pool", () => {
     expect((await broker.deadLetters.list()).items).toMatchObject([
       { reason: "max-deliveries", message: { data: { n: 1 } } },
     ]);
-    expect(pool.stats.crashes).toBe(1);
+    expect(pool.stats().crashes).toBe(1);
+    const event = { worker: "thread", reason: "hang", threadId, pool: "pool work", slot: 0, subscriptions: 0 };
+    expect(lost.items).toMatchObject([event, event]);
+  });
+
+  it("goes on beside a handler that never comes back", async () => {
+    const { broker, pool, done } = openPool({ size: 1, maxDeliveries: 2, ackTimeout: 100, prefetch: 0 });
+    await pool.ready();
+    await broker.publish("work", { n: 1, never: true });
+    for (const n of [2, 3, 4]) await broker.publish("work", { n });
+    await done.until(3);
+    await broker.idle();
+    expect((await broker.deadLetters.list()).items.map(({ message }) => message.data)).toEqual([{ n: 1, never: true }]);
+    expect(pool.stats()).toMatchObject({ done: 3, crashes: 0 });
   });
 
   it("holds threads to their limits", async () => {
@@ -173,16 +190,16 @@ describe("a worker pool", () => {
 
   it("sends a worker away that has nothing to do, and brings one back for work", async () => {
     const { broker, pool, done } = openPool({ size: 1, idleTimeout: 20 });
-    expect(pool.stats.workers[0]?.state).toBe("idle");
+    expect(pool.stats().workers[0]?.state).toBe("idle");
     await broker.publish("work", { n: 1 });
     await done.until(1);
     await broker.idle();
-    await until(() => pool.stats.workers[0]?.state === "idle");
+    await until(() => pool.stats().workers[0]?.state === "idle");
     await broker.publish("work", { n: 2 });
     await done.until(2);
     await broker.idle();
-    expect(pool.stats).toMatchObject({ crashes: 0, done: 2 });
-    expect(pool.stats.workers[0]?.starts).toBe(2);
+    expect(pool.stats()).toMatchObject({ crashes: 0, done: 2 });
+    expect(pool.stats().workers[0]?.starts).toBe(2);
     expect(new Set(done.items.map(({ data }) => data.threadId)).size).toBe(2);
   });
 
@@ -203,7 +220,7 @@ describe("a worker pool", () => {
       const mine = done.items.map(({ data }) => data.n).filter((n) => n % 9 === key);
       expect(mine).toEqual(mine.slice().sort((a, b) => a - b));
     }
-    expect(pool.stats).toMatchObject({ size: 2, done: 90, crashes: 0 });
+    expect(pool.stats()).toMatchObject({ size: 2, done: 90, crashes: 0 });
   });
 
   it("drains when it is closed, and leaves nothing", async () => {
@@ -211,8 +228,8 @@ describe("a worker pool", () => {
     for (let n = 0; n < 30; n += 1) await broker.publish("work", { n }, { key: `k${n}` });
     await pool.close();
     expect(new Set(done.items.map(({ data }) => data.n)).size).toBe(30);
-    expect([pool.state, pool.stats.inFlight]).toEqual(["closed", 0]);
-    expect(pool.stats.workers.map(({ state, threadId }) => [state, threadId])).toEqual([
+    expect([pool.state, pool.stats().inFlight]).toEqual(["closed", 0]);
+    expect(pool.stats().workers.map(({ state, threadId }) => [state, threadId])).toEqual([
       ["closed", undefined],
       ["closed", undefined],
     ]);
@@ -224,7 +241,7 @@ describe("a worker pool", () => {
     await pool.ready();
     await broker.close({ drain: false });
     await pool.close();
-    expect(pool.stats.workers.map(({ threadId }) => threadId)).toEqual([undefined, undefined]);
+    expect(pool.stats().workers.map(({ threadId }) => threadId)).toEqual([undefined, undefined]);
   });
 
   it("keeps its workers to what they may do", async () => {
@@ -286,7 +303,7 @@ describe("a pool whose workers cannot start", () => {
     expect(errors.items[0]?.[1]).toEqual({ during: "worker", subscription: "pool work" });
     // Nothing is lost, and nothing is counted: the message waits for a module that works.
     await broker.publish("work", { n: 2 }, { key: "k" });
-    expect(pool.stats).toMatchObject({ queued: 2, done: 0, failed: 0 });
+    expect(pool.stats()).toMatchObject({ queued: 2, done: 0, failed: 0 });
     expect(await failure(pool.ready())).toMatchObject({ message: expect.stringContaining(text) });
     expect((await broker.deadLetters.list()).items).toEqual([]);
     await pool.close();
@@ -301,13 +318,13 @@ describe("a pool whose workers cannot start", () => {
     for (let n = 0; n < 20; n += 1) void broker.publish("work", { n }, { key: `k${n}` });
     await failed;
     // A thread that was starting then finds no module either.
-    await until(() => pool.stats.workers.every(({ state }) => state === "failed"));
+    await until(() => pool.stats().workers.every(({ state }) => state === "failed"));
     write("late.mjs", "export default (msg, { broker }) => broker.publish('done', msg.data);");
     await pool.ready();
     expect([pool.state, pool.error]).toEqual(["open", undefined]);
     await done.until(20);
     await broker.idle();
-    expect(pool.stats).toMatchObject({ queued: 0, done: 20, failed: 0 });
+    expect(pool.stats()).toMatchObject({ queued: 0, done: 20, failed: 0 });
   });
 
   it("does not give up while another worker works", async () => {

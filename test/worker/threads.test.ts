@@ -2,9 +2,9 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { describe, expect, it, onTestFinished } from "vitest";
-import type { BrokerOptions } from "inproc-broker";
+import type { BrokerOptions, WorkerLostEvent } from "inproc-broker";
 import { InProcBroker } from "inproc-broker";
-import type { ExposedBroker, WorkerLostEvent } from "inproc-broker/worker";
+import type { ExposedBroker, ExposeOptions } from "inproc-broker/worker";
 import { connectBroker, exposeBroker } from "inproc-broker/worker";
 import { Collector } from "./fixture.js";
 
@@ -67,12 +67,17 @@ function openBroker(options: BrokerOptions = { ack: {} }): InProcBroker {
   return broker;
 }
 
-function startThread(broker: InProcBroker): { peer: Promise<Peer>; worker: Worker } {
+/** What a broker says of the next worker it loses. */
+function nextLost(broker: InProcBroker): Promise<WorkerLostEvent> {
+  return new Promise((resolve) => broker.once("worker-lost", resolve));
+}
+
+function startThread(broker: InProcBroker, options: ExposeOptions = {}): { peer: Promise<Peer>; worker: Worker } {
   const worker = new Worker(script);
   onTestFinished(async () => {
     await worker.terminate();
   });
-  const handle = exposeBroker(broker, worker);
+  const handle = exposeBroker(broker, worker, options);
   const peer = new Peer(
     (listener) => worker.on("message", listener),
     (message) => worker.postMessage(message),
@@ -131,8 +136,20 @@ describe("a worker thread", () => {
       exposeBroker(broker, worker),
     );
     await peer.do("subscribe", { pattern: "a" });
-    expect(peer.handle.stats.clients).toBe(1);
+    expect(peer.handle.stats().clients).toBe(1);
     expect((await broker.publish("a", 1)).matched).toBe(1);
+  });
+
+  it("may ask for what cannot be cloned before there is a channel, and be refused", async () => {
+    const worker = new Worker(new URL("./modules/early.mjs", import.meta.url));
+    onTestFinished(async () => {
+      await worker.terminate();
+    });
+    const said = new Collector<unknown>();
+    // Its requests to connect come this way, too.
+    worker.on("message", (message: object) => "codes" in message && said.add(message));
+    exposeBroker(openBroker(), worker);
+    expect(await said.until(1)).toEqual([{ codes: ["ERR_INVALID_MESSAGE", "ok"], data: [1], left: 0 }]);
   });
 
   // How each dies, and what the handle says of it.
@@ -151,14 +168,17 @@ describe("a worker thread", () => {
       await peer.got.until(3);
       const others = new Collector<unknown>();
       broker.subscribe("a", ({ data, deliveryCount }) => others.add([data, deliveryCount]), { group: "g" });
-      const lost = peer.lost();
+      const { threadId } = worker;
+      const [lost, told] = [peer.lost(), nextLost(broker)];
       die(peer, worker, broker);
       expect((await others.until(3)).sort()).toEqual([
         [1, 2],
         [2, 2],
         [3, 2],
       ]);
-      expect(await lost).toMatchObject({ ...expected, returned: 3 });
+      const as = { worker: "thread", threadId, pid: undefined, signal: undefined, pool: undefined, slot: undefined };
+      expect(await lost).toEqual({ error: undefined, ...as, ...expected, returned: 3, subscriptions: 1 });
+      expect(await told).toBe(await lost);
       await peer.handle.closed;
       expect(broker.subscriptions()).toMatchObject([{ consumers: 1, inFlight: 0 }]);
       expect(worker.listenerCount("exit")).toBe(0);
@@ -167,7 +187,7 @@ describe("a worker thread", () => {
 
   it("that hangs gets nothing more after the ack timeout, and what it had returns to the group", async () => {
     const broker = openBroker({ ack: { timeout: 100, backoff: () => 0 } });
-    const { peer: starting, worker } = startThread(broker);
+    const { peer: starting, worker } = startThread(broker, { hangTimeout: Infinity });
     const peer = await starting;
     await peer.do("subscribe", { pattern: "a", options: { group: "g" } });
     const silent = once(peer.handle, "worker-silent");
@@ -184,15 +204,72 @@ describe("a worker thread", () => {
     expect(peer.handle.state).toBe("closed");
   });
 
+  it("that goes on hanging is lost, and its subscriptions go", async () => {
+    const broker = openBroker({ ack: { timeout: 50, backoff: () => 0 } });
+    const { peer: starting, worker } = startThread(broker, { hangTimeout: 50 });
+    const peer = await starting;
+    await peer.do("subscribe", { pattern: "a", options: { group: "g" } });
+    await peer.do("subscribe", { pattern: "b" });
+    const others = new Collector<unknown>();
+    broker.subscribe("a", ({ data }) => others.add(data), { group: "g" }).pause();
+    const told = nextLost(broker);
+    await broker.publish("a", "hang");
+    const { threadId } = worker;
+    expect(await told).toMatchObject({ worker: "thread", reason: "hang", threadId, exitCode: undefined });
+    expect(await told).toMatchObject({ returned: 0, subscriptions: 2 });
+    expect(broker.subscriptions()).toMatchObject([{ patterns: ["a"], consumers: 1 }]);
+    expect(peer.handle.stats()).toMatchObject({ clients: 0, subscriptions: 0 });
+    // The thread itself is the program's, which may end it; nobody is lost twice.
+    expect(peer.handle.state).toBe("open");
+    const again = new Collector<unknown>();
+    broker.on("worker-lost", again.add);
+    await worker.terminate();
+    await peer.handle.closed;
+    expect(again.items).toEqual([]);
+    expect(worker.listenerCount("exit")).toBe(0);
+  });
+
+  it("that comes back too late finds its client closed, and may connect again", async () => {
+    const broker = openBroker({ ack: { timeout: 50, backoff: () => 0 } });
+    const { peer: starting } = startThread(broker, { hangTimeout: 50 });
+    const peer = await starting;
+    await peer.do("subscribe", { pattern: "a" });
+    const told = nextLost(broker);
+    const wake = new Int32Array(new SharedArrayBuffer(4));
+    await broker.publish("a", { wait: wake });
+    await told;
+    Atomics.store(wake, 0, 1);
+    Atomics.notify(wake, 0);
+    await peer.do("reconnect");
+    expect(peer.got.items.at(-1)).toMatchObject({ code: "ERR_BROKER_CLOSED", hangTimeout: 50 });
+    await peer.do("subscribe", { pattern: "b" });
+    await broker.publish("b", 7);
+    await peer.got.until(3);
+    expect(peer.got.items.at(-1)).toBe(7);
+  });
+
+  it("that dies of an error nobody hears of: that is an error of the broker", async () => {
+    const broker = openBroker();
+    const { peer: starting } = startThread(broker);
+    const peer = await starting;
+    const errors = new Collector<unknown[]>();
+    broker.on("error", (...told) => errors.add(told));
+    peer.tell("throw");
+    expect(await errors.until(1)).toEqual([[new RangeError("worker trouble"), { during: "worker" }]]);
+    await peer.handle.closed;
+  });
+
   it("that is not exposed to any more lives on", async () => {
     const broker = openBroker();
     const { peer: starting, worker } = startThread(broker);
     const peer = await starting;
     await peer.do("subscribe", { pattern: "a" });
+    expect(() => exposeBroker(openBroker(), worker)).toThrow(expect.objectContaining({ code: "ERR_INVALID_OPTION" }));
     await peer.handle.close();
+    await exposeBroker(openBroker(), worker).close();
     expect((await broker.publish("a", 1)).matched).toBe(0);
     expect(worker.threadId).toBeGreaterThan(0);
-    expect(peer.handle.stats).toMatchObject({ clients: 0, subscriptions: 0, inFlight: 0 });
+    expect(peer.handle.stats()).toMatchObject({ clients: 0, subscriptions: 0, inFlight: 0 });
   });
 });
 
@@ -216,10 +293,13 @@ describe("a child process", () => {
     await peer.got.until(1);
     const others = new Collector<unknown>();
     broker.subscribe("b", ({ data }) => others.add(data), { group: "g" });
-    const lost = peer.lost();
+    const [lost, told] = [peer.lost(), nextLost(broker)];
     child.kill("SIGKILL");
     expect(await others.until(1)).toEqual([1]);
-    expect(await lost).toMatchObject({ returned: 1 });
+    const { pid } = child;
+    expect(await lost).toMatchObject({ worker: "process", pid, threadId: undefined, exitCode: undefined });
+    expect(await lost).toMatchObject({ reason: "exit", signal: "SIGKILL", returned: 1, subscriptions: 1 });
+    expect(await told).toBe(await lost);
     expect(child.listenerCount("message")).toBe(1);
   });
 

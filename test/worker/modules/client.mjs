@@ -4,7 +4,7 @@ import process from "node:process";
 import { parentPort, workerData } from "node:worker_threads";
 import { connectBroker } from "inproc-broker/worker";
 
-const broker = connectBroker();
+let broker = connectBroker();
 
 /** @type {Record<string, (argument: any) => unknown>} */
 const actions = {
@@ -16,6 +16,7 @@ const actions = {
         tell("got", message.data);
         if (message.data === "exit") process.exit(7);
         if (message.data === "hang") for (;;);
+        if (message.data?.wait !== undefined) Atomics.wait(message.data.wait, 0, 0);
         if (hold === true) return new Promise(() => undefined);
         return undefined;
       },
@@ -30,6 +31,16 @@ const actions = {
   },
   exit: () => process.exit(0),
   close: () => broker.close(),
+  /** Says what the client fails with, and makes another. */
+  reconnect: async () => {
+    try {
+      await broker.publish("a", 1);
+    } catch (/** @type {any} */ error) {
+      tell("got", { code: error.code, ...error.facts });
+    }
+    broker = connectBroker();
+    await broker.ready();
+  },
   closeAndExit: async () => {
     await broker.close();
     process.exit(0);

@@ -13,6 +13,7 @@ export default async function handler(message, { broker, workerData, slot }) {
   await broker.publish("started", { ...data, threadId, slot, workerData, deliveryCount: message.deliveryCount });
   if (data.exit === true) process.exit(3);
   if (data.hang === true) for (;;);
+  if (data.never === true) await new Promise(() => undefined);
   if (data.fail === true) throw new Error("cannot");
   if (data.memory === true) {
     const kept = [];
