@@ -31,6 +31,8 @@ import { FrameReader } from "./frame-reader.js";
 import { FrameWriter } from "./frame-writer.js";
 import type { Link } from "./link.js";
 import { ask, callWindow, tell } from "./protocol.js";
+import type { RecordKind } from "./protocol.js";
+import { RecordMaker } from "./record-maker.js";
 import type { RemoteSubscription } from "./remote-subscription.js";
 import type { WorkerSubscribeOptions } from "./subscribe-options.js";
 import { checkSubscribe } from "./subscribe-options.js";
@@ -85,8 +87,8 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
   #state: RemoteBrokerState = "open";
   #closing: Promise<CloseResult> | null = null;
   #nonce = "";
-  /** Keys of the records that come, by shape number. */
-  readonly #shapes: (readonly string[])[] = [];
+  /** What makes the records that come, by shape number. */
+  readonly #shapes: RecordMaker[] = [];
   #resolveReady: () => void = () => undefined;
   #rejectReady: (error: unknown) => void = () => undefined;
   readonly #ready: Promise<void>;
@@ -458,10 +460,11 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         const count = frames.number();
         const seq = frames.number();
         const step = frames.number();
-        const keys = operation === tell.deliverRecords ? (this.#shapes[frames.number()] as readonly string[]) : null;
+        const records = operation === tell.deliverRecords ? (this.#shapes[frames.number()] as RecordMaker) : null;
+        if (records !== null) frames.beginRecords();
         if (subscription !== undefined) this.#delivered.add(subscription);
         for (let index = 0; index < count; index += 1) {
-          const data = keys === null ? frames.next() : frames.record(keys);
+          const data = records === null ? frames.next() : frames.record(records);
           subscription?.deliver(first + index, topic, timestamp, seq + index * step, data, null, at);
         }
         break;
@@ -470,7 +473,10 @@ export class RemoteBroker<Topics = AnyTopics> implements Broker<Topics> {
         this.#deadlines.over(frames.number());
         break;
       case tell.shape:
-        this.#shapes[frames.number()] = frames.next() as readonly string[];
+        this.#shapes[frames.number()] = new RecordMaker(
+          frames.next() as readonly string[],
+          frames.next() as readonly RecordKind[],
+        );
         break;
       case tell.deliverWithFacts: {
         const subscription = this.#subscriptions.get(frames.number());
