@@ -238,13 +238,11 @@ export class BrokerCore {
       );
     }
     checkCallOptions("reply", options, ["headers"]);
-    const headers = { ...options.headers, ...(isFailure ? { [failureHeader]: "true" } : {}) };
-    const draft = await this.drafter.draft(replyTo, data, {
-      headers,
-      ...(correlationId === undefined ? {} : { correlationId }),
-    });
+    const headers = isFailure ? { ...options.headers, [failureHeader]: "true" } : options.headers;
+    const draft = await this.drafter.draft(replyTo, data, { headers, correlationId });
     const accepted = draft.isStored ? await this.#accept([draft]) : [this.publisher.acceptOne(draft, true)];
-    await Promise.all(accepted.flatMap(({ waits }) => waits));
+    const waits = accepted.flatMap((one) => one.waits);
+    if (waits.length > 0) await Promise.all(waits);
   }
 
   async #accept(drafts: readonly Draft[]): Promise<Accepted[]> {

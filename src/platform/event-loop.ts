@@ -24,10 +24,11 @@ const longestTimerMs = 2 ** 31 - 1;
  * The loop's own functions, from where fake timers do not reach, whether a test puts them in place before or after this module is
  * loaded: a test that stops time must not stop the deliveries, which wait for no time.
  */
-const { setImmediate, setInterval, clearInterval } = timers;
+const { setImmediate, setInterval } = timers;
 const monotonic = performance.now.bind(performance);
 
 let holders = 0;
+/** What keeps the process alive while there are holders; kept without a hold between them, since each request is one. */
 let anchor: ReturnType<typeof setInterval> | undefined;
 
 export const nodeEventLoop: EventLoop = {
@@ -37,16 +38,14 @@ export const nodeEventLoop: EventLoop = {
   elapsed: monotonic,
   hold() {
     holders += 1;
-    anchor ??= setInterval(() => undefined, longestTimerMs);
+    if (anchor === undefined) anchor = setInterval(() => undefined, longestTimerMs);
+    else if (holders === 1) anchor.ref();
     let held = true;
     return () => {
       if (!held) return;
       held = false;
       holders -= 1;
-      if (holders === 0) {
-        clearInterval(anchor);
-        anchor = undefined;
-      }
+      if (holders === 0) anchor?.unref();
     };
   },
   warn: (message, code) => process.emitWarning(message, { type: "InProcBrokerWarning", code }),

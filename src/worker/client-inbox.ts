@@ -6,6 +6,8 @@ import type { ClientSubscriptions } from "./client-subscriptions.js";
 import { FrameReader } from "./frame-reader.js";
 import type { FrameWriter } from "./frame-writer.js";
 import { ask, tell } from "./protocol.js";
+import type { RecordKind } from "./protocol.js";
+import { RecordMaker } from "./record-maker.js";
 import type { RemoteSubscription } from "./remote-subscription.js";
 import { TopicNames } from "./topic-numbers.js";
 import { brokerError, fromWireError } from "./wire-error.js";
@@ -33,8 +35,8 @@ export interface ClientInboxHost {
 export class ClientInbox {
   readonly #host: ClientInboxHost;
   readonly #topicNames = new TopicNames();
-  /** Keys of the records that come, by shape number. */
-  readonly #shapes: (readonly string[])[] = [];
+  /** What makes the records that come, by shape number. */
+  readonly #shapes: RecordMaker[] = [];
   /** Subscriptions that have deliveries in the batch being read. */
   readonly #delivered = new Set<RemoteSubscription>();
 
@@ -79,7 +81,10 @@ export class ClientInbox {
         this.#topicNames.learn(frames.number(), frames.next() as string);
         break;
       case tell.shape:
-        this.#shapes[frames.number()] = frames.next() as readonly string[];
+        this.#shapes[frames.number()] = new RecordMaker(
+          frames.next() as readonly string[],
+          frames.next() as readonly RecordKind[],
+        );
         break;
       case tell.nonce:
         this.#host.nonce(frames.next() as string);
@@ -124,10 +129,11 @@ export class ClientInbox {
     const count = frames.number();
     const seq = frames.number();
     const step = frames.number();
-    const keys = isRecords ? (this.#shapes[frames.number()] as readonly string[]) : null;
+    const records = isRecords ? (this.#shapes[frames.number()] as RecordMaker) : null;
+    if (records !== null) frames.beginRecords();
     if (subscription !== undefined) this.#delivered.add(subscription);
     for (let index = 0; index < count; index += 1) {
-      const data = keys === null ? frames.next() : frames.record(keys);
+      const data = records === null ? frames.next() : frames.record(records);
       subscription?.deliver(first + index, topic, timestamp, seq + index * step, data, null, at);
     }
   }

@@ -50,7 +50,7 @@ export class DeliveryWriter {
       const batch = this.#writer.begin();
       batch.push(tell.deliverWithFacts, subscription, number, topicNumber, timestamp, message.seq, message.data, facts);
     } else {
-      const shape = this.#shapes.read(message.data);
+      const shape = this.#shapes.find(message.data);
       if (this.#continues(subscription, topic, timestamp, message.seq, shape)) {
         this.#count += 1;
         const head = this.#batch as unknown[];
@@ -62,7 +62,7 @@ export class DeliveryWriter {
       } else this.#beginFrame(subscription, number, message, shape);
       const batch = this.#batch as unknown[];
       if (shape === null) batch.push(message.data);
-      else this.#pushValues(batch, shape);
+      else this.#shapes.take(batch);
       this.#seq = message.seq;
       this.#end = batch.length;
     }
@@ -94,19 +94,17 @@ export class DeliveryWriter {
     this.#shape = shape;
     const operation = shape === null ? tell.deliver : tell.deliverRecords;
     batch.push(operation, subscription, number, topicNumber, timestamp, 1, seq, 1);
-    if (shape !== null) batch.push(shape.number);
+    if (shape !== null) {
+      const { packed } = this.#writer;
+      batch.push(shape.number, packed.count, packed.text.length);
+    }
   }
 
   /** What ends every id that the broker makes is said once, before the first message that has such an id. */
   #sayNonce(message: Message): void {
     if (this.#hasNonce) return;
     this.#hasNonce = true;
-    this.#writer.write([tell.nonce, message.id.slice(nonceAt)]);
-  }
-
-  #pushValues(batch: unknown[], { keys }: Shape): void {
-    const { values } = this.#shapes;
-    for (let index = 0; index < keys.length; index += 1) batch.push(values[index]);
+    this.#writer.writeAhead([tell.nonce, message.id.slice(nonceAt)]);
   }
 
   #continues(subscription: number, topic: string, timestamp: number, seq: number, shape: Shape | null): boolean {

@@ -1,13 +1,27 @@
-/** Reads the values of a batch one after another, its tag left out. */
+import { framesAt, numbersAt, textAt } from "./protocol.js";
+import type { RecordMaker, RecordSource } from "./record-maker.js";
+
+const noNumbers: readonly number[] = [];
+
+/** Reads the values of a batch one after another. */
 export class FrameReader {
   /** Kept, and never read: V8 throws away the code for a shape of which there is no object left at a full collection. */
   static readonly shape = new FrameReader([]);
 
   readonly #batch: readonly unknown[];
-  #index = 1;
+  readonly #records: RecordSource;
+  #index = framesAt;
 
   constructor(batch: readonly unknown[]) {
     this.#batch = batch;
+    this.#records = {
+      numbers: (batch[numbersAt] ?? noNumbers) as ArrayLike<number>,
+      numberAt: 0,
+      text: batch[textAt] as string,
+      textAt: 0,
+      values: batch,
+      valueAt: 0,
+    };
   }
 
   get hasMore(): boolean {
@@ -20,17 +34,22 @@ export class FrameReader {
     return value;
   }
 
-  /** An object with these keys and the values that come next. */
-  record(keys: readonly string[]): Record<string, unknown> {
-    const record: Record<string, unknown> = {};
-    for (const key of keys) {
-      record[key] = this.#batch[this.#index];
-      this.#index += 1;
-    }
-    return record;
-  }
-
   number(): number {
     return this.next() as number;
+  }
+
+  /** Reads where the records of a frame begin. */
+  beginRecords(): void {
+    this.#records.numberAt = this.number();
+    this.#records.textAt = this.number();
+  }
+
+  /** The next record of the frame. */
+  record(maker: RecordMaker): Record<string, unknown> {
+    const records = this.#records;
+    records.valueAt = this.#index;
+    const record = maker.next(records);
+    this.#index = records.valueAt;
+    return record;
   }
 }

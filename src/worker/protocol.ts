@@ -3,12 +3,16 @@ import type { MessagePort } from "node:worker_threads";
 /**
  * The words of the protocol between a broker and its clients in other threads and processes: docs/design/0030-worker-protocol.md.
  *
- * A batch is one array: the tag, then frames one after another, each an operation and its arguments. Flat, because the
- * structured clone of one long array costs half of what an object for each frame does.
+ * A batch is one array: the tag, the packed numbers and texts of its records, then frames one after another, each an operation and
+ * its arguments. Flat, because the structured clone of one long array costs half of what an object for each frame does.
  */
 
 /** The first element of every batch: tells ours from other traffic on a shared channel, and its version. */
-export const batchTag = "inproc-broker/1";
+export const batchTag = "inproc-broker/2";
+/** Where a batch has its packed numbers (an array, or null), its packed text, and its first frame. */
+export const numbersAt = 1;
+export const textAt = 2;
+export const framesAt = 3;
 
 /**
  * Said between a worker thread and its parent before there is a channel: the client asks to connect, the broker's side says
@@ -112,13 +116,23 @@ export const tell = {
   closed: 11,
   /** The eight characters that end the ids which the broker makes. */
   nonce: 12,
-  /** shape number, keys. */
+  /** shape number, keys, the kind of each. */
   shape: 13,
-  /** As `deliver`, but before the data a shape number, and then the values of each by the keys of that shape. */
+  /**
+   * As `deliver`, but in place of the data: a shape number, where the first record begins among the packed numbers and in the packed
+   * text, and those values of each record that are not packed.
+   */
   deliverRecords: 14,
   /** number: a deadline is over. */
   deadline: 15,
 } as const;
+
+/**
+ * How a value of a record travels: as a packed number, as a packed text (whose end is among the numbers), or by itself. integer: of 32
+ * bits, and no -0; whoever reads it may make it a small integer, which costs less than a number does.
+ */
+export const recordKind = { integer: 0, number: 1, text: 2, other: 3 } as const;
+export type RecordKind = (typeof recordKind)[keyof typeof recordKind];
 
 /** How a subscription takes messages: into a handler, on demand, into a responder, or as a pool's worker. */
 export type SubscriptionKind = "push" | "pull" | "respond" | "feed";
@@ -136,6 +150,8 @@ export const eventWindow = 1_024;
 export const maxDeadlines = 65_536;
 /** Topics known by number in one direction; then numbering begins again. */
 export const maxNumberedTopics = 4_096;
+/** Keys of a record; what has more is cloned as it is. */
+export const maxRecordKeys = 32;
 /** Shapes of records known by number; more are not made. */
 export const maxShapes = 1_024;
 /** Deliveries a subscription without acknowledgement may be ahead of its handler. */

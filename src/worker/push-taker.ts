@@ -94,8 +94,26 @@ export class PushTaker implements Taker {
     this.#granted -= 1;
     this.#cameAt = at;
     if (this.#isEnded) return;
+    if (this.#mayStartAtOnce) {
+      this.#untilLook -= 1;
+      this.#start(message, at);
+      if (this.#running === 0) this.#host?.quiet();
+      return;
+    }
     this.#waiting.push({ message, at });
     if (!this.#isDeferred) this.#run();
+  }
+
+  /** True where what comes now is next, and there is no need to look at the time before. */
+  get #mayStartAtOnce(): boolean {
+    return (
+      this.#untilLook > 0 &&
+      this.#waiting.length === 0 &&
+      this.#running < this.#concurrency &&
+      !this.#isPaused &&
+      !this.#isDeferred &&
+      !this.#isByKey
+    );
   }
 
   batchEnded(): void {
@@ -132,13 +150,13 @@ export class PushTaker implements Taker {
       this.#untilLook -= 1;
       const next = this.#isByKey ? this.#waiting.take((one) => this.#isFree(one.message)) : this.#waiting.shift();
       if (next === undefined) break;
-      this.#start(next);
+      this.#start(next.message, next.at);
     }
     if (this.#waiting.length > 0) this.#keepWaiting();
     else if (this.#running === 0) this.#host?.quiet();
   }
 
-  #start({ message, at }: Waiting): void {
+  #start(message: RemoteMessage, at: number): void {
     const host = this.#host as TakerHost;
     if (message.state === "lost") return;
     if (this.#perLook === 1) {

@@ -385,7 +385,7 @@ export class RemoteSubscription<Received extends Message<unknown> = Message>
 
   /** @internal */
   quiet(): void {
-    if (!this.#taker.isQuiet) return;
+    if (this.#quietWaiters.length === 0 || !this.#taker.isQuiet) return;
     for (const resolve of this.#quietWaiters.splice(0)) resolve();
   }
 

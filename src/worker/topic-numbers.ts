@@ -18,7 +18,7 @@ export class TopicNumbers {
     const number = this.#numbers.size;
     this.#numbers.set(topic, number);
     // The operation has one number in both directions.
-    this.#writer.write([ask.topic, number, topic]);
+    this.#writer.writeAhead([ask.topic, number, topic]);
     return number;
   }
 }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Message } from "inproc-broker";
 import { Collector, openRig } from "./fixture.js";
 
@@ -85,5 +85,103 @@ describe("data on its way to a client", () => {
     const sent = Array.from({ length: 3_000 }, (_, index) => ({ [`key${index % 1_500}`]: index }));
     for (const data of sent) broker.publishSync("data", data);
     expect(await seen.until(sent.length)).toEqual(sent);
+  });
+
+  it("changes its shape where a value needs a wider one, and comes out the same before and after", async () => {
+    const { broker, client } = openRig({ subscription: { maxMessages: 10_000 } });
+    const seen = new Collector<unknown>();
+    await client.subscribe("data", ({ data }) => seen.add(data), { ack: "none", maxInFlight: 1_000 }).ready;
+    const values = [1, 0.5, -0, NaN, 2 ** 31, 2 ** 53, "", "short", "longer than a dozen", null, undefined, true, 1n];
+    // So many of each that what makes records of a shape is compiled.
+    const sent = values.flatMap((value, at) =>
+      Array.from({ length: 100 }, (_, index) => ({ id: index, value: index % 2 === 0 ? value : values[at - 1], at })),
+    );
+    for (const data of sent) broker.publishSync("data", data);
+    expect(await seen.until(sent.length)).toStrictEqual(sent);
+  });
+
+  it("keeps its keys and texts, whatever characters they have", async () => {
+    const { broker, client } = openRig({ subscription: { maxMessages: 10_000 } });
+    const seen = new Collector<unknown>();
+    await client.subscribe("data", ({ data }) => seen.add(data), { ack: "none", maxInFlight: 1_000 }).ready;
+    const odd = [
+      '"',
+      "\\",
+      "`${0}`",
+      "'",
+      "\n",
+      "\u2028",
+      "\ud83d",
+      "\ude00",
+      '"];throw 0//',
+      "constructor",
+      "0",
+      "-1",
+      "",
+    ];
+    const record = Object.fromEntries(odd.map((key, index) => [key, odd[(index + 1) % odd.length]]));
+    const sent = Array.from({ length: 200 }, (_, index) => ({ ...record, index }));
+    for (const data of sent) broker.publishSync("data", data);
+    const came = await seen.until(sent.length);
+    expect(came).toStrictEqual(sent);
+    expect(Object.keys(came[199] as object)).toEqual(Object.keys(sent[199] as object));
+  });
+
+  it("is the same where code may not be made from texts", async () => {
+    vi.stubGlobal("Function", function refuse() {
+      throw new EvalError("Code generation from strings disallowed for this context");
+    });
+    try {
+      const { broker, client } = openRig({ subscription: { maxMessages: 10_000 } });
+      const seen = new Collector<unknown>();
+      await client.subscribe("data", ({ data }) => seen.add(data), { ack: "none", maxInFlight: 1_000 }).ready;
+      const sent = Array.from({ length: 200 }, (_, id) => ({ id, name: `item ${id}`, ratio: id / 7, none: null }));
+      for (const data of sent) broker.publishSync("data", data);
+      expect(await seen.until(sent.length)).toStrictEqual(sent);
+    } finally {
+      vi.unstubAllGlobals();
+    }
+  });
+
+  it("comes out whole where a batch must be taken apart, since something in it cannot be cloned", async () => {
+    const { broker, client } = openRig();
+    const seen = new Collector<unknown>();
+    await client.subscribe("data", ({ data }) => seen.add(data), { maxInFlight: 1_000 }).ready;
+    const sent = Array.from({ length: 40 }, (_, id) => ({ id, name: `item ${id}`, ratio: id / 7 }));
+    for (const data of sent) {
+      broker.publishSync("data", data);
+      if (data.id % 10 === 5) broker.publishSync("data", { call: () => data });
+    }
+    expect(await seen.until(sent.length)).toStrictEqual(sent);
+  });
+
+  it("is told apart by subscription, topic and shape, however they are mixed", async () => {
+    const { broker, client } = openRig({ subscription: { maxMessages: 10_000 } });
+    const seen = new Map<string, Collector<unknown>>();
+    for (const pattern of ["a.*", "*.b", "c.>"]) {
+      const collector = new Collector<unknown>();
+      seen.set(pattern, collector);
+      await client.subscribe(pattern, ({ data }) => collector.add(data), { ack: "none" }).ready;
+    }
+    const shapes = [
+      (id: number) => ({ id }),
+      (id: number) => ({ id, text: `${id}` }),
+      (id: number) => ({ text: `${id}`, id }),
+      (id: number) => ({ flag: id % 2 === 0, long: `a text of some length ${id}` }),
+      (id: number) => [id],
+      (id: number) => ({ one: id, two: id / 3, three: { id } }),
+      (id: number) => ({ one: id, two: `${id / 3}`, three: null }),
+    ];
+    const topics = ["a.b", "c.b", "a.c", "c.d"];
+    const sent = Array.from({ length: 2_000 }, (_, id) => ({
+      topic: topics[(id * 7) % 4] as string,
+      data: shapes[(id * id + (id >> 3)) % shapes.length]?.(id),
+    }));
+    for (const { topic, data } of sent) broker.publishSync(topic, data);
+    const wanted = { "a.*": /^a/, "*.b": /b$/, "c.>": /^c/ };
+    for (const [pattern, matches] of Object.entries(wanted)) {
+      const expected = sent.filter(({ topic }) => matches.test(topic)).map(({ data }) => data);
+      expect(await seen.get(pattern)?.until(expected.length)).toStrictEqual(expected);
+    }
   });
 });
