@@ -229,7 +229,7 @@ export class StoreEngine {
   ready(): Promise<void> | undefined {
     const buffer = this.#wal.writer.ready();
     if (buffer !== undefined) return buffer;
-    if (this.#wal.writer.bytes < this.#settings.walBytes * 4 || this.state !== "open") return undefined;
+    if (this.#wal.writer.bytes < this.#settings.walBytes * mostOfLimit || this.state !== "open") return undefined;
     // The log has outrun the checkpoints. One that fails is told and tried again; it does not hold back publishers.
     this.#catchingUp ??= this.checkpoint()
       .then(
@@ -395,6 +395,9 @@ export class StoreEngine {
 }
 
 const done: Promise<void> = Promise.resolve();
+
+/** How many times `walBytes` the log may be before it holds publishers back; what settles its messages comes on top. */
+const mostOfLimit = 3;
 
 /** True for a message of which memory keeps no bytes. */
 function isPlain({ retain, deliverAt, dedupId }: MessageToStore): boolean {

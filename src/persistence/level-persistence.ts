@@ -55,7 +55,7 @@ export interface LevelPersistenceOptions {
     | undefined;
   /** What to do about damage that is not a write cut short; default `"quarantine"`: set it aside, report it, go on. */
   readonly recovery?: RecoveryPolicy | undefined;
-  /** Bytes of log at which a checkpoint comes; default 64 MiB. */
+  /** Bytes of log at which a checkpoint comes; default 64 MiB. At three times as many publishers wait until it has. */
   readonly walBytes?: number | undefined;
   /** Milliseconds from the first change to the next checkpoint; default 30,000. */
   readonly checkpointInterval?: number | undefined;
