@@ -6,6 +6,7 @@ import type { DeliveryQueue } from "../dispatch/queue.js";
 import type { Delivery, FlightOutcome } from "../message/delivery.js";
 import type { MessageExtras, MessageOrigin, PublishedMessage } from "../message/message.js";
 import { matchesPattern } from "../topic/grammar.js";
+import { ExpiredBacklog } from "./expired-backlog.js";
 import type { SubscribeOptions } from "./options.js";
 import type { Recovered, SettleStep, StoredFacts, StorePoint, StoreStep } from "./store-port.js";
 import type { StoreWriter } from "./store-writer.js";
@@ -28,6 +29,9 @@ export interface DurablesHost {
   readonly failed: (error: unknown, subscription: string) => void;
   /** Puts the retained messages that a queue asks for into it. */
   readonly offerRetained: (queue: DeliveryQueue) => void;
+  /** The queue of a durable, parked or not. */
+  readonly queueOf: (durable: string) => DurableQueue | undefined;
+  readonly isClosed: () => boolean;
   /** Ends the subscriptions behind a queue, with an error. */
   readonly closeBehind: (queue: DeliveryQueue, error: unknown) => void;
 }
@@ -45,6 +49,7 @@ interface Known {
 export class Durables {
   readonly #host: DurablesHost;
   readonly #known = new Map<string, Known>();
+  readonly #expired: ExpiredBacklog;
   /** Connections that wait for the store to be open. */
   #waiting: (() => void)[] = [];
   #lastNumber = 0;
@@ -53,6 +58,19 @@ export class Durables {
 
   constructor(host: DurablesHost) {
     this.#host = host;
+    const { writer, queueOf, isClosed, afterTurn } = host;
+    this.#expired = new ExpiredBacklog({
+      store: () => (writer.isOpen && !isClosed() ? writer.store : null),
+      durables: () => [...this.#known.keys()].filter((name) => !name.startsWith(historyPrefix)),
+      queueOf,
+      itemOf: (facts) => this.#expiredItem(facts),
+      afterTurn,
+    });
+  }
+
+  /** Tells of what has expired in backlogs, before a checkpoint removes it. */
+  tellExpired(isThorough: boolean): Promise<void> {
+    return this.#expired.tell(isThorough);
   }
 
   /** A name for a subscription that begins in the past. */
@@ -201,7 +219,9 @@ export class Durables {
     const { writer, now, afterTurn, accepts, giveUp, giveUpUnreadable, failed } = this.#host;
     return {
       page: async (afterSeq, limit, maxBytes) => {
-        const { messages, throughSeq, hasMore } = await writer.store.pending(durable, afterSeq, limit, maxBytes, true);
+        const { messages, throughSeq, hasMore } = await this.#expired.reading(() =>
+          writer.store.pending(durable, afterSeq, limit, maxBytes, true),
+        );
         const items: BacklogItem[] = [];
         for (const { message, deliveryCount, retryAt } of messages) {
           const found = this.#itemOf(message, durable, name);
@@ -216,6 +236,7 @@ export class Durables {
       accepts,
       giveUp,
       giveUpUnreadable,
+      wasTold: (seq) => this.#expired.wasTold(durable, seq),
       failed: (error) => failed(error, name),
       now,
       afterTurn,
@@ -238,6 +259,16 @@ export class Durables {
         return undefined;
       }
       return { message: messageFrom(facts, origin, false, extrasOf(facts.seq), undecoded), unreadable: error };
+    }
+  }
+
+  /** Its time is over, whether or not its payload can be decoded. */
+  #expiredItem(facts: StoredFacts): Pick<BacklogItem, "message"> {
+    const { origin, isFrozen, extrasOf } = this.#host;
+    try {
+      return { message: messageFrom(facts, origin, isFrozen, extrasOf(facts.seq)) };
+    } catch {
+      return { message: messageFrom(facts, origin, false, extrasOf(facts.seq), facts.undecoded ?? null) };
     }
   }
 

@@ -3,7 +3,7 @@ import type { DeadLetterManager } from "../delivery/dead-letters.js";
 import type { DedupWindow } from "../delivery/dedup.js";
 import type { DelayedMessages } from "../delivery/delayed-messages.js";
 import type { Timers } from "../delivery/timers.js";
-import type { DurableQueue } from "../dispatch/durable-queue.js";
+import { DurableQueue } from "../dispatch/durable-queue.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
 import type { DispatchHost } from "../dispatch/ports.js";
 import type { QueueFacts } from "../dispatch/queue-facts.js";
@@ -106,6 +106,11 @@ export class StoreLink {
       giveUpUnreadable: (delivery, error) => core.giveUpUnreadable(delivery, error),
       extrasOf: (seq) => this.publisher.extrasOf(seq),
       offerRetained: (queue) => core.registry.offerRetained(queue),
+      queueOf: (durable) => {
+        const queue = core.registry.queueNamed(durable);
+        return queue instanceof DurableQueue ? queue : undefined;
+      },
+      isClosed: () => this.#isClosed,
       closeBehind: (queue, error) => core.registry.closeBehind(queue, error),
       failed: (error, subscription) => this.#fail(error, { during: "store", subscription }),
     });
@@ -147,6 +152,7 @@ export class StoreLink {
       },
       problem: ({ message, cause }) =>
         this.#fail(brokerError("ERR_STORE_FAILED", message, {}, cause), { during: "store" }),
+      expired: (isThorough) => this.durables.tellExpired(isThorough),
     });
     if (this.#isClosed) {
       await store.close();

@@ -48,6 +48,8 @@ export interface Backlog {
   giveUp(delivery: Delivery): FlightOutcome;
   /** Gives up on a message whose payload cannot be decoded, if it is kept as a dead letter; false: it is not. */
   giveUpUnreadable(delivery: Delivery, error: Error): boolean;
+  /** It was told to have expired (`tellExpired`); the store may not know that yet. */
+  wasTold(seq: number): boolean;
   /** A page could not be read. */
   failed(error: unknown): void;
   /** Milliseconds since 1970. */
@@ -155,6 +157,35 @@ export class DurableQueue extends DeliveryQueue {
   /** Its place in history is being looked for; until `start` says which it is, nobody knows what it has to do. */
   seek(): void {
     this.#isSeeking = true;
+  }
+
+  /** What of the backlog has not been in, and comes in from the store alone. */
+  get outside(): { readonly afterSeq: number; readonly throughSeq: number } {
+    return this.#isStarted
+      ? { afterSeq: this.#cursor, throughSeq: this.#known }
+      : { afterSeq: 0, throughSeq: Number.MAX_SAFE_INTEGER };
+  }
+
+  /**
+   * Tells of messages that have expired outside, and settles them as one. Those of them that must not come in any more, and when
+   * that is stored.
+   */
+  tellExpired(items: readonly BacklogItem[]): { readonly seqs: ReadonlySet<number>; readonly stored: Promise<void> } {
+    const { afterSeq, throughSeq } = this.outside;
+    const told = items.filter(({ message: { seq } }) => seq > afterSeq && seq <= throughSeq);
+    const seqs = new Set(told.map(({ message }) => message.seq));
+    if (told.length === 0) return { seqs, stored: fulfilled };
+    const outcomes: DurableOutcome[] = [];
+    const stored = this.#backlog.together(() => {
+      for (const { message, deliveryCount } of told) {
+        const { seq } = message;
+        const isWanted = this.#filter === null || this.#backlog.accepts(this, message);
+        if (isWanted) this.#tellExpired(message, deliveryCount);
+        outcomes.push({ seq, outcome: isWanted ? "expired" : "ack", deliveryCount: deliveryCount + 1 });
+      }
+      return this.#backlog.settle(outcomes, false);
+    });
+    return { seqs, stored };
   }
 
   /** Begins to bring in what lies above `cursor`, if somebody is still there; the store has messages through `lastSeq`. */
@@ -334,6 +365,7 @@ export class DurableQueue extends DeliveryQueue {
   }
 
   #bringIn({ message, deliveryCount, retryAt, unreadable }: BacklogItem): void {
+    if (this.#backlog.wasTold(message.seq)) return;
     if (unreadable !== undefined) {
       this.#setAside(message, deliveryCount, unreadable);
       return;
@@ -356,14 +388,19 @@ export class DurableQueue extends DeliveryQueue {
 
   /** Its time to live ended while it was in the store. */
   #expireStored(message: PublishedMessage, deliveryCount: number): void {
+    this.#backlog.together(() => {
+      const delivery = this.#tellExpired(message, deliveryCount);
+      void this.#settle(delivery, "expired", true);
+    });
+  }
+
+  #tellExpired(message: PublishedMessage, deliveryCount: number): Delivery {
     const delivery = new Delivery(message, this, message.data, deliveryCount + 1, null);
     delivery.moveTo("dropped");
     this.counters.routed += 1;
     this.counters.expired += 1;
-    this.#backlog.together(() => {
-      this.#dispatch.expired(this, delivery);
-      void this.#settle(delivery, "expired", true);
-    });
+    this.#dispatch.expired(this, delivery);
+    return delivery;
   }
 
   /** A payload that cannot be decoded: a dead letter, or told and left in the store until the durable comes by again. */

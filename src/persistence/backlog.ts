@@ -16,6 +16,14 @@ export interface BacklogParts {
   readonly requireOpen: () => void;
 }
 
+/** Which of a durable's expired messages are asked for. */
+export interface ExpiredRange {
+  readonly afterSeq: number;
+  readonly throughSeq: number;
+  /** Also those that lie in a block among others that have not expired. */
+  readonly isThorough: boolean;
+}
+
 /**
  * The next messages that a durable has to settle, above `afterSeq`, in the order of their numbers. Memory is bounded
  * by the page. Messages whose retry is not due are in it, with their `retryAt`. Expired ones are not, unless they are asked
@@ -64,6 +72,50 @@ export async function pendingPage(
     throughSeq = Math.max(throughSeq, plan.throughSeq);
     if (plan.isEnd || messages.length >= limit) return { messages, throughSeq, hasMore: !plan.isEnd };
   }
+}
+
+/** Messages of a page of what has expired, and the bytes of their payloads at which it ends. */
+const expiredMessages = 256;
+const expiredBytes = 1024 * 1024;
+
+/**
+ * The next messages that a durable has to settle and that have expired, above `afterSeq` and through `throughSeq`: all that a
+ * pass would remove. Memory is bounded by the page.
+ *
+ * @param isThorough also those among others that have not expired
+ */
+export async function expiredPage(
+  { state, history, retention, requireOpen }: BacklogParts,
+  name: string,
+  { afterSeq, throughSeq, isThorough }: ExpiredRange,
+): Promise<PendingPage> {
+  requireOpen();
+  const messages: PendingMessage[] = [];
+  const durable = state.durables.get(name);
+  // It was made in this turn, or has gone meanwhile.
+  if (durable === undefined) return { messages, throughSeq, hasMore: false };
+  const plan = history.plan({
+    topics: durable.topics,
+    wants: (topic, seq) => durable.isPending(topic, seq) && !isConsumed(state.consumed, seq),
+    skips: ({ facts }) => !retention.isWorthRemoving(facts, isThorough),
+    expiredBy: retention.now,
+    afterSeq: Math.max(afterSeq, durable.floor),
+    throughSeq,
+    limit: expiredMessages,
+    seesUnsynced: true,
+  });
+  let bytes = 0;
+  for await (const found of history.fetch(plan.places)) {
+    for (const message of found) {
+      if (!retention.isExpired(message.expiresAt) || durable.settled.has(message.seq)) continue;
+      if (message.timestamp < durable.notBefore) continue;
+      const attempt = durable.attempts.get(message.seq);
+      messages.push({ message, deliveryCount: attempt?.deliveryCount ?? 0, retryAt: attempt?.retryAt });
+      bytes += message.payload.length;
+      if (bytes >= expiredBytes) return { messages, throughSeq: message.seq, hasMore: true };
+    }
+  }
+  return { messages, throughSeq: plan.throughSeq, hasMore: !plan.isEnd };
 }
 
 /** How much a durable has still to settle. Costs by the number of its messages; expired ones count until they are removed. */

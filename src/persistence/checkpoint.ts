@@ -298,8 +298,8 @@ export class Checkpointer {
   }
 
   #isKept({ expiresAt, timestamp, seq, topic: name }: PublishEntry): boolean {
-    const { retention } = this.#options;
-    if (retention.isExpired(expiresAt)) return false;
+    const { retention, state } = this.#options;
+    if (retention.isSpent(state.topics.of(name), seq, expiresAt, timestamp)) return false;
     return timestamp >= retention.oldestKept || retention.isWaited(name, seq, timestamp);
   }
 
@@ -318,7 +318,9 @@ export class Checkpointer {
       }
       seen = seq;
       const isUnclaimed = (flags & indexFlag.isUnclaimed) !== 0;
-      if (retention.isExpired(expiresAt) || retention.need(topic, seq, isUnclaimed, floor) === "gone") return true;
+      // Its timestamp is known only when it is read.
+      if (retention.isSpent(topic, seq, expiresAt, Infinity)) return true;
+      if (retention.need(topic, seq, isUnclaimed, floor) === "gone") return true;
       places.push({ seq, block: undefined, at: isUnclaimed ? 1 : 0, lsn });
       return true;
     });

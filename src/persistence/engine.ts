@@ -1,6 +1,6 @@
 import { brokerError, quote } from "../errors.js";
-import { backlogOf, pendingPage } from "./backlog.js";
-import type { BacklogParts } from "./backlog.js";
+import { backlogOf, expiredPage, pendingPage } from "./backlog.js";
+import type { BacklogParts, ExpiredRange } from "./backlog.js";
 import { backUp, folderBytes } from "./backup.js";
 import type { BackupResult } from "./backup.js";
 import type { CheckpointResult } from "./checkpoint.js";
@@ -261,6 +261,14 @@ export class StoreEngine {
     withExpired = false,
   ): Promise<PendingPage> {
     return pendingPage(this.#backlog, name, afterSeq, limit, maxBytes, withExpired);
+  }
+
+  /**
+   * The next messages that a durable has still to settle although they have expired, of those that a checkpoint would remove.
+   * For who is asked by `onExpired`.
+   */
+  expired(name: string, range: ExpiredRange): Promise<PendingPage> {
+    return expiredPage(this.#backlog, name, range);
   }
 
   /** How much a durable has still to settle. Costs by the number of its messages; expired ones count until they are removed. */

@@ -38,6 +38,8 @@ export interface Selection {
   readonly skips?: ((block: Block) => boolean) | undefined;
   /** Also messages that readers do not see yet, since they are not on the disk. */
   readonly seesUnsynced?: boolean | undefined;
+  /** Of the log, only messages that have expired by then; of blocks, `skips` knows. */
+  readonly expiredBy?: number | undefined;
 }
 
 export interface Plan {
@@ -102,7 +104,7 @@ export class History {
     const { syncedLsn } = this.#options.log;
     let seen = Math.max(afterSeq, Math.min(throughSeq, generations.at(-1)?.lastSeq ?? 0));
     let isEnd = true;
-    index.scan(afterSeq, (seq, lsn, topic, _expiresAt, flags) => {
+    const visit = (seq: number, lsn: number, topic: Topic, _expiresAt: number, flags: number): boolean => {
       if (seq > throughSeq) return false;
       // What comes after a message that is not to be seen yet is not seen either: else it would be passed over.
       if ((flags & indexFlag.needsSync) !== 0 && lsn > syncedLsn && seesUnsynced !== true) return false;
@@ -115,7 +117,8 @@ export class History {
       }
       seen = seq;
       return true;
-    });
+    };
+    index.scan(afterSeq, visit, selection.expiredBy);
     return { places, throughSeq: seen, isEnd };
   }
 

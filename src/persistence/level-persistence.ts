@@ -72,6 +72,7 @@ interface OpeningHost {
   readonly dedup: { readonly window: number; readonly maxEntries: number };
   readonly stateChanged: (state: WalState, error: Error | undefined) => void;
   readonly problem: (problem: StoreProblem) => void;
+  readonly expired?: ((isThorough: boolean) => Promise<void>) | undefined;
 }
 
 /** A store on the local disk, for the broker option `persistence`. */
@@ -137,12 +138,12 @@ export function levelPersistence(options: LevelPersistenceOptions): LevelPersist
   resolveOptions(rest);
   return {
     topics: [...(topics as readonly string[])],
-    open: ({ clock, random, dedup, stateChanged, problem }) =>
-      StoreEngine.open({ ...rest, clock, random, dedup, onStateChange: stateChanged, onProblem: problem }).catch(
-        (error: unknown) => {
-          throw whyNotOpened(rest.path, error);
-        },
-      ),
+    open: ({ clock, random, dedup, stateChanged, problem, expired }) => {
+      const tells = { onStateChange: stateChanged, onProblem: problem, onExpired: expired };
+      return StoreEngine.open({ ...rest, clock, random, dedup, ...tells }).catch((error: unknown) => {
+        throw whyNotOpened(rest.path, error);
+      });
+    },
   };
 }
 

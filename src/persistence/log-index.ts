@@ -23,6 +23,8 @@ interface Chunk {
   totalBytes: number;
   /** The highest of those that need a sync; 0: none does. */
   needsSyncLsn: number;
+  /** When the first of those that were ever put into it expires; Infinity: none does. */
+  firstExpiry: number;
 }
 
 /**
@@ -69,6 +71,7 @@ export class LogIndex {
         count: 0,
         totalBytes: 0,
         needsSyncLsn: 0,
+        firstExpiry: Infinity,
       };
       this.#chunks.push(chunk);
     }
@@ -80,28 +83,36 @@ export class LogIndex {
     chunk.bytes[at] = bytes;
     chunk.totalBytes += bytes;
     if ((flags & indexFlag.needsSync) !== 0) chunk.needsSyncLsn = lsn;
+    if (expiresAt !== 0 && expiresAt < chunk.firstExpiry) chunk.firstExpiry = expiresAt;
     chunk.topics.push(topic);
     topic.inLog++;
     this.#size++;
     this.#bytes += bytes;
   }
 
-  /** Calls `visit` for each message above `afterSeq`, in order, until it returns false. */
+  /** Whether a message may have expired by then. */
+  mayHaveExpired(by: number): boolean {
+    return this.#chunks.some(({ firstExpiry }) => firstExpiry <= by);
+  }
+
+  /**
+   * Calls `visit` for each message above `afterSeq`, in order, until it returns false.
+   *
+   * @param expiredBy only those that have expired by then
+   */
   scan(
     afterSeq: number,
     visit: (seq: number, lsn: number, topic: Topic, expiresAt: number, flags: number) => boolean,
+    expiredBy?: number,
   ): void {
     const { chunk: first, at: start } = this.#find(afterSeq);
     for (let index = first; index < this.#chunks.length; index++) {
-      const { seqs, lsns, expiresAt, flags, topics, count } = this.#chunks[index] as Chunk;
+      const { seqs, lsns, expiresAt, flags, topics, count, firstExpiry } = this.#chunks[index] as Chunk;
+      if (expiredBy !== undefined && firstExpiry > expiredBy) continue;
       for (let at = index === first ? start : 0; at < count; at++) {
-        const goesOn = visit(
-          seqs[at] as number,
-          lsns[at] as number,
-          topics[at] as Topic,
-          expiresAt[at] as number,
-          flags[at] as number,
-        );
+        const expiry = expiresAt[at] as number;
+        if (expiredBy !== undefined && (expiry === 0 || expiry > expiredBy)) continue;
+        const goesOn = visit(seqs[at] as number, lsns[at] as number, topics[at] as Topic, expiry, flags[at] as number);
         if (!goesOn) return;
       }
     }

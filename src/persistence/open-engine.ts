@@ -209,6 +209,7 @@ async function joinParts(
     state,
     () => clock.now(),
     () => writer.syncedLsn,
+    settings.onExpired !== undefined,
   );
   if (settings.retention !== "stored" && !isSameRetention(settings.retention, state.retention)) {
     state.changeRetention(settings.retention);

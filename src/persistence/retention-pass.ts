@@ -89,7 +89,7 @@ export class RetentionPass {
   /** Whether rewriting a block is worth it. For messages that expired among others it is done once, when the last has. */
   #isSparse({ facts }: Block, kept: number, isThorough: boolean): boolean {
     const { retention } = this.#options;
-    if (retention.isExpired(isThorough ? facts.firstExpiry : facts.lastExpiry)) return true;
+    if (retention.isWorthRemoving(facts, isThorough)) return true;
     return kept < facts.count / (isThorough ? 1 : 2);
   }
 
@@ -102,18 +102,18 @@ export class RetentionPass {
     const readable: Block[] = [];
     const made: Block[] = [];
     const puts: Change[] = [];
-    let ordinal = Math.max(...this.#ordinalsOf(generation)) + 1;
+    let ordinal = this.#lastOrdinalOf(generation) + 1;
     const finish = async (): Promise<void> => {
       const block = await sealBlock(sealer, builder, topic, generation, ordinal++);
       made.push(block.block);
-      puts.push(...block.changes);
+      for (const change of block.changes) puts.push(change);
     };
     for (const block of group) {
       const entries = await history.entries(block);
       if (entries === undefined) continue;
       readable.push(block);
       for (const entry of entries) {
-        if (retention.isExpired(entry.expiresAt)) continue;
+        if (retention.isSpent(topic, entry.seq, entry.expiresAt, entry.timestamp)) continue;
         if (retention.need(topic, entry.seq, block.facts.isUnclaimed, floor) === "gone") continue;
         builder.add(entry);
         if (builder.bytes >= this.#options.blockBytes) await finish();
@@ -128,9 +128,9 @@ export class RetentionPass {
     return readable.reduce((sum, { facts }) => sum + facts.storedBytes, 0);
   }
 
-  #ordinalsOf(generation: number): number[] {
-    const found = this.#options.state.generations.find(({ number }) => number === generation) as Generation;
-    return found.blocks.map(({ ordinal }) => ordinal);
+  #lastOrdinalOf(generation: number): number {
+    const { blocks } = this.#options.state.generations.find(({ number }) => number === generation) as Generation;
+    return blocks.reduce((last, { ordinal }) => Math.max(last, ordinal), -1);
   }
 
   /** Puts blocks in the place of others, in the database and then in memory. */

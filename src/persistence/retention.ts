@@ -1,5 +1,5 @@
 import type { Topic } from "./durable.js";
-import { needOf } from "./need.js";
+import { isConsumed, needOf } from "./need.js";
 import type { Need } from "./need.js";
 import { limitFloor } from "./limit-floor.js";
 import type { RetentionSettings } from "./retention-settings.js";
@@ -14,12 +14,17 @@ export class Retention {
   readonly #state: StoreState;
   readonly #now: () => number;
   readonly #syncedLsn: () => number;
+  readonly #tellsExpired: boolean;
 
-  /** @param syncedLsn what is in the log through it is on the disk */
-  constructor(state: StoreState, now: () => number, syncedLsn: () => number) {
+  /**
+   * @param syncedLsn what is in the log through it is on the disk
+   * @param tellsExpired what has expired is kept for a durable until that has settled it: somebody has to be told first
+   */
+  constructor(state: StoreState, now: () => number, syncedLsn: () => number, tellsExpired = false) {
     this.#state = state;
     this.#now = now;
     this.#syncedLsn = syncedLsn;
+    this.#tellsExpired = tellsExpired;
   }
 
   get settings(): RetentionSettings {
@@ -73,24 +78,57 @@ export class Retention {
     return maxAgeMs === Infinity ? 0 : this.#now() - maxAgeMs;
   }
 
+  get now(): number {
+    return this.#now();
+  }
+
   isExpired(expiresAt: number | undefined): boolean {
     return expiresAt !== undefined && expiresAt !== 0 && expiresAt <= this.#now();
+  }
+
+  /**
+   * Whether a message has expired and can be removed.
+   *
+   * @param timestamp its own, or a later one
+   */
+  isSpent(topic: Topic, seq: number, expiresAt: number | undefined, timestamp: number): boolean {
+    if (!this.isExpired(expiresAt)) return false;
+    if (!this.#tellsExpired || isConsumed(this.#state.consumed, seq)) return true;
+    return !topic.durables.some((durable) => !durable.isReader && durable.isWaiting(topic, seq, timestamp));
+  }
+
+  /** Whether a durable may have to be told of something that has expired, before a pass removes it. */
+  mayHaveExpired(isThorough: boolean): boolean {
+    const { durables, index } = this.#state;
+    if (!this.#tellsExpired || durables.size === 0) return false;
+    if (index.mayHaveExpired(this.#now())) return true;
+    for (const { topic, facts } of this.#state.blocks()) {
+      if (this.isWorthRemoving(facts, isThorough) && topic.durables.length > 0) return true;
+    }
+    return false;
+  }
+
+  /** Whether a pass removes what has expired in a block: once its last has, of those that expire; a thorough pass at once. */
+  isWorthRemoving({ firstExpiry, lastExpiry }: Block["facts"], isThorough: boolean): boolean {
+    return this.isExpired(isThorough ? firstExpiry : lastExpiry);
   }
 
   /** How many of a block's messages are kept. */
   keptOf(block: Block, floor: number): number {
     const { topic, facts } = block;
-    if (this.isExpired(facts.expiresAt)) return 0;
+    const isExpired = this.isExpired(facts.expiresAt);
+    if (isExpired && !this.#tellsExpired) return 0;
     const { consumed } = this.#state;
     const { policy } = this.settings;
     const isOld = facts.lastTimestamp < this.oldestKept;
     const isUntouched = policy === "limits" && consumed.settled.size === 0 && consumed.floor === 0;
     if (isUntouched && topic.durables.every(({ floor: own }) => own >= facts.lastSeq)) {
-      if (isOld || facts.lastSeq <= floor) return 0;
+      if (isExpired || isOld || facts.lastSeq <= floor) return 0;
       if (facts.firstSeq > floor) return facts.count;
     }
     let kept = 0;
     for (const seq of block.seqs()) {
+      if (isExpired && this.isSpent(topic, seq, facts.expiresAt, facts.lastTimestamp)) continue;
       const need = this.need(topic, seq, facts.isUnclaimed, floor);
       if (need === "gone" || (need === "history" && isOld)) continue;
       if (isOld && !topic.durables.some((durable) => durable.isWaiting(topic, seq, facts.lastTimestamp))) continue;

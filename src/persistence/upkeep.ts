@@ -2,6 +2,7 @@ import { brokerError } from "../errors.js";
 import type { Checkpointer, CheckpointResult } from "./checkpoint.js";
 import type { EngineHands, EngineParts } from "./open-engine.js";
 import type { StoreSettings } from "./options.js";
+import type { Retention } from "./retention.js";
 import type { StoreState } from "./state.js";
 import type { Wal } from "./wal/open.js";
 
@@ -16,6 +17,7 @@ export class Upkeep {
   readonly #settings: StoreSettings;
   readonly #store: StoreState;
   readonly #checkpointer: Checkpointer;
+  readonly #retention: Retention;
   readonly #wal: Wal;
   readonly #hands: EngineHands;
   readonly #requireOpen: () => void;
@@ -36,6 +38,7 @@ export class Upkeep {
     this.#settings = parts.settings;
     this.#store = parts.state;
     this.#checkpointer = parts.checkpointer;
+    this.#retention = parts.retention;
     this.#wal = parts.wal;
     this.#hands = parts.hands;
     this.#requireOpen = requireOpen;
@@ -176,6 +179,10 @@ export class Upkeep {
       if (this.#hands.needsReopening && !(await this.#reopenDatabase())) {
         const { path } = this.#settings;
         throw brokerError("ERR_STORE_FULL", `There is no room to open the database in ${path} again`, { path });
+      }
+      // What nobody could be told of is kept, until the next time.
+      if (this.#retention.mayHaveExpired(isThorough)) {
+        await this.#settings.onExpired?.(isThorough).catch(() => undefined);
       }
       const result = await this.#checkpointer.run();
       this.#checkpoints += 1;
