@@ -2,6 +2,7 @@ import { Heap } from "mnemonist";
 import { LRUCache } from "lru-cache";
 import type { PayloadCodec } from "./codec.js";
 import { HandedOutMessage, operationsOf } from "./entry-mapping.js";
+import { LargeRecord } from "./large-record.js";
 import { indexFlag } from "./log-index.js";
 import type { StoredMessage } from "./operations.js";
 import type { Generation, StoreState } from "./state.js";
@@ -79,6 +80,7 @@ const readAhead = 4;
 export class History {
   readonly #options: HistoryOptions;
   readonly #cache: LRUCache<Block, OpenBlock>;
+  readonly #large = new LargeRecord();
   readonly #loading = new Map<Block, Promise<OpenBlock | undefined>>();
 
   constructor(options: HistoryOptions) {
@@ -159,16 +161,25 @@ export class History {
     if (at < places.length) yield* this.#fetchFromLog(places.slice(at));
   }
 
-  async *#fetchFromLog(places: readonly Place[]): AsyncGenerator<StoredMessage[], void, undefined> {
+  async *#fetchFromLog(all: readonly Place[]): AsyncGenerator<StoredMessage[], void, undefined> {
+    const { payloads, state, log } = this.#options;
+    const known = this.#large.take(all).map((entry) => new HandedOutMessage(entry, payloads));
+    this.#large.forgetBefore(state.index.firstSeq);
+    if (known.length > 0) yield known;
+    const places = all.slice(known.length);
+    if (places.length === 0) return;
     const wanted = new Set(places.map(({ seq }) => seq));
     const lsns = [...new Set(places.map(({ lsn }) => lsn))];
+    const lastSeq = places.at(-1)?.seq ?? 0;
     let messages: StoredMessage[] = [];
-    for await (const records of this.#options.log.readThese(lsns)) {
-      for (const { entry } of records) {
-        for (const operation of operationsOf(entry)) {
+    for await (const records of log.readThese(lsns)) {
+      for (const { lsn, entry } of records) {
+        const operations = operationsOf(entry);
+        for (const operation of operations) {
           if (operation.type !== "publish" || !wanted.delete(operation.seq)) continue;
-          messages.push(new HandedOutMessage(operation, this.#options.payloads));
+          messages.push(new HandedOutMessage(operation, payloads));
         }
+        this.#large.keep(lsn, operations, lastSeq);
       }
       yield messages;
       messages = [];
@@ -176,11 +187,10 @@ export class History {
     if (wanted.size === 0) return;
     // A checkpoint has moved them into blocks meanwhile, or removed them.
     const moved: Place[] = [];
-    const { topics } = this.#options.state;
-    const all = new Set(topics);
+    const topics = new Set(state.topics);
     for (const seq of wanted) {
       const [place] = this.plan({
-        topics: all,
+        topics,
         wants: () => true,
         afterSeq: seq - 1,
         throughSeq: seq,
