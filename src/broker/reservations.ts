@@ -78,7 +78,7 @@ export class Reservations {
       if (!(plan instanceof Plan)) continue;
       const { draft, message } = plan;
       if (draft.dedupId !== undefined) {
-        again.push(...(this.#dedupIds.get(draft.dedupId) ?? []));
+        for (const enter of this.#dedupIds.get(draft.dedupId) ?? []) again.push(enter);
         this.#dedupIds.delete(draft.dedupId);
       }
       if (draft.due !== null) this.#delayedIds.delete(message.id);
