@@ -161,7 +161,8 @@ export interface SubscribeOptions<Received extends Message<unknown> = Message> e
   readonly durable?: string | undefined;
   /**
    * Where to begin; default `"new"`. `"last"`: the retained messages first. In the past (needs `persistence`): `"oldest"`,
-   * a message number, or a time. A durable that exists goes on where it stopped, whatever this says.
+   * a message number, or a time; one that is still to come means `"new"`. A durable that exists goes on where it stopped,
+   * whatever this says.
    */
   readonly from?: "new" | "last" | "oldest" | HistoryPoint | undefined;
   /** When a delivery counts as done. */

@@ -223,6 +223,10 @@ export class Subscription<Received extends Message<unknown> = Message>
    */
   async unsubscribe(options: UnsubscribeOptions = {}): Promise<void> {
     checkCallOptions("unsubscribe", options, ["deleteDurable"]);
+    if (options.deleteDurable === true && this.durable === undefined) {
+      const text = "unsubscribe takes deleteDurable of a durable subscription; this one was made without durable";
+      throw brokerError("ERR_INVALID_OPTION", text, { option: "deleteDurable" });
+    }
     if (this.#state === "closed") return;
     await this.#owner.remove(this, options);
   }

@@ -35,7 +35,7 @@ const chunkBytes = 256 * 1024;
  * Writes a store that is closed, broken or in use (`inUse: "read"`) into a file of JSON lines, and changes nothing about
  * it. The file has its name once it is whole.
  *
- * Rejects as `StoreInspector.open` does, and with `ERR_INVALID_OPTION` when the target exists.
+ * Rejects as `StoreInspector.open` does, and with `ERR_INVALID_OPTION` when the target exists, or its folder does not.
  *
  * @example
  * ```ts
@@ -50,6 +50,10 @@ export async function exportStore(options: ExportOptions): Promise<ExportResult>
   const { fileSystem, folders } = machine;
   if (await folders.exists(target)) {
     throw brokerError("ERR_INVALID_OPTION", `${target} exists already: an export does not overwrite`, { target });
+  }
+  if (!(await folders.exists(parentOf(target)))) {
+    const text = `There is no folder ${parentOf(target)} to write the export into; make it first`;
+    throw brokerError("ERR_INVALID_OPTION", text, { target });
   }
   const inspector = await StoreInspector.open(options);
   const unfinished = `${target}.unfinished`;

@@ -1,4 +1,4 @@
-import { brokerError } from "../errors.js";
+import { BrokerError, brokerError, errorText } from "../errors.js";
 import { keyBytes, sealBytes } from "../platform/cipher.js";
 import type { Cipher } from "../platform/cipher.js";
 import type { BodyOpener, LogCipher } from "./wal/log-cipher.js";
@@ -42,9 +42,9 @@ export class KeyRing implements LogCipher {
     this.keyCheck = this.#check(current.key);
   }
 
-  /** Throws `ERR_INVALID_OPTION` when the provider gives no usable key. */
+  /** Throws `ERR_INVALID_OPTION` when the provider gives no usable key, `ERR_WRONG_KEY` when it throws. */
   static async open(cipher: Cipher, provider: KeyProvider): Promise<KeyRing> {
-    const current = withId(1, await provider());
+    const current = withId(1, await given(provider));
     if (current === undefined || !isKey(current)) {
       throw brokerError(
         "ERR_INVALID_OPTION",
@@ -105,9 +105,9 @@ export class KeyRing implements LogCipher {
   async #key(keyId: number, where: string): Promise<Uint8Array> {
     const known = this.#keys.get(keyId);
     if (known !== undefined) return known;
-    const given = await this.#provider(keyId);
-    const found = withId(keyId, given);
-    const isSame = given instanceof Uint8Array && this.#isKnown(given);
+    const answer = await given(this.#provider, keyId);
+    const found = withId(keyId, answer);
+    const isSame = answer instanceof Uint8Array && this.#isKnown(answer);
     if (found === undefined || !isKey(found) || found.id !== keyId || isSame) {
       throw wrongKey(keyId, where, `was not given by the keyProvider: keyProvider(${keyId}) must return it`);
     }
@@ -122,6 +122,22 @@ export class KeyRing implements LogCipher {
 
   #check(key: Uint8Array): Uint8Array {
     return new Uint8Array(this.#cipher.keyedHash(key, "inproc-broker key check").subarray(0, 12));
+  }
+}
+
+/** What the provider gives. Its error has no code of its own. */
+async function given(provider: KeyProvider, keyId?: number): Promise<GivenKey | undefined> {
+  try {
+    return await (keyId === undefined ? provider() : provider(keyId));
+  } catch (cause) {
+    if (cause instanceof BrokerError) throw cause;
+    const call = `encryption.keyProvider(${keyId ?? ""})`;
+    throw brokerError(
+      "ERR_WRONG_KEY",
+      `${call} threw: ${errorText(cause)}`,
+      keyId === undefined ? {} : { keyId },
+      cause,
+    );
   }
 }
 

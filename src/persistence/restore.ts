@@ -1,5 +1,5 @@
 import { Unzip, UnzipInflate, UnzipPassThrough } from "fflate";
-import { brokerError } from "../errors.js";
+import { brokerError, quote } from "../errors.js";
 import type { AppendFile } from "../platform/file-system.js";
 import { parentOf } from "./backup.js";
 import { partsOf } from "./import-source.js";
@@ -49,6 +49,15 @@ const partOf = /^(wal|level)\/([\w.-]+)$/;
 export async function restoreStore(options: RestoreOptions): Promise<RestoreResult> {
   const { source, path, force = false, onProgress } = options;
   const { machine } = resolveOptions(options);
+  if (typeof source !== "string" || source === "") {
+    throw brokerError(
+      "ERR_INVALID_OPTION",
+      `source must be a folder or a .zip that backup made; got ${quote(source)}`,
+      {
+        option: "source",
+      },
+    );
+  }
   const { folders, fileSystem } = machine;
   if (await folders.exists(path)) {
     throw brokerError("ERR_INVALID_OPTION", `${path} exists already: a restore does not overwrite`, { path });

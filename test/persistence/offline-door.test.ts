@@ -116,4 +116,19 @@ describe("the door for stores that no process has open", () => {
     });
     expect(await historyOf(restored)).toEqual(everything);
   });
+
+  it("refuses a restore without a source, and an export into a folder that is not there, before anything is written", async () => {
+    const path = temporaryFolder();
+    const folder = dirname(path);
+    await closedStore(path);
+    const restored = join(folder, "restored");
+    await expect(restoreStore({ path: restored } as never)).rejects.toMatchObject({
+      code: "ERR_INVALID_OPTION",
+      facts: { option: "source" },
+    });
+    const target = join(folder, "missing", "all.ndjson");
+    const exporting = exportStore({ path, target });
+    await expect(exporting).rejects.toMatchObject({ code: "ERR_INVALID_OPTION", facts: { target } });
+    await expect(exporting).rejects.not.toThrow(/unfinished/);
+  });
 });

@@ -320,7 +320,7 @@ class LogScanner {
   #note(file: string, isLastSegment: boolean, damage: Damage): void {
     if (damage.toLsn >= damage.fromLsn && damage.toLsn <= this.#checkpointLsn) {
       this.#warnings.push(
-        `${file}: records ${damage.fromLsn} to ${damage.toLsn} are damaged or gone; the checkpoint has them, nothing is lost`,
+        `${file}: records ${damage.fromLsn} to ${damage.toLsn} are damaged or not there; they are from before the last checkpoint, and not needed any more`,
       );
       return;
     }

@@ -77,6 +77,22 @@ describe("keys", () => {
     }
   });
 
+  it("a key provider that throws is a wrong key, with what it threw", async () => {
+    const path = temporaryFolder();
+    await makeStore(path, withKeys(1));
+    const cause = new Error("the vault is sealed");
+    const refused = { code: "ERR_WRONG_KEY", cause };
+    const never: KeyProvider = () => Promise.reject(cause);
+    const onlyNew: KeyProvider = (id) => {
+      if (id !== undefined) throw cause;
+      return { id: 2, key: new Uint8Array(32).fill(2) };
+    };
+    await expect(openStore(path, { encryption: { keyProvider: never } })).rejects.toMatchObject(refused);
+    const opening = openStore(path, { encryption: { keyProvider: onlyNew } });
+    await expect(opening).rejects.toMatchObject(refused);
+    await expect(opening).rejects.toThrow(/keyProvider\(1\) threw: the vault is sealed/);
+  });
+
   it("rotation: bytes alone are the key that was asked for, and the one key of a provider is no other", async () => {
     const path = temporaryFolder();
     const bytes = (id: number): Uint8Array => new Uint8Array(32).fill(id);
