@@ -152,6 +152,17 @@ export class Durables {
     return steps;
   }
 
+  /** Steps that mark a message as delivered again, for all the durables that get it or for the one alone. */
+  drivenAgain({ topic, seq }: PublishedMessage, durable?: string): StoreStep[] {
+    const steps: StoreStep[] = [];
+    for (const [name, { patterns }] of this.#known) {
+      if (durable !== undefined && name !== durable) continue;
+      if (!patterns.some((pattern) => matchesPattern(pattern, topic))) continue;
+      steps.push({ type: "settle", durable: name, seq, outcome: "attempt", deliveryCount: 0 });
+    }
+    return steps;
+  }
+
   #connect(queue: DurableQueue, from: SubscribeOptions["from"]): void {
     const { writer } = this.#host;
     const { durable, patterns } = queue;
@@ -196,7 +207,11 @@ export class Durables {
           this.#host.closeBehind(queue, error);
         },
       );
-    } else create(from === "oldest" ? 1 : typeof from === "object" ? Math.max(1, from.seq) : lastSeq + 1);
+      return;
+    }
+    // One that is still to come means "new".
+    const first = typeof from === "object" && "seq" in from ? Math.max(1, from.seq) : Infinity;
+    create(from === "oldest" ? 1 : Math.min(first, lastSeq + 1));
   }
 
   #created(name: string, patterns: readonly string[], position: number): StoreStep {
@@ -223,8 +238,8 @@ export class Durables {
           writer.store.pending(durable, afterSeq, limit, maxBytes, true),
         );
         const items: BacklogItem[] = [];
-        for (const { message, deliveryCount, retryAt } of messages) {
-          const found = this.#itemOf(message, durable, name);
+        for (const { message, deliveryCount, retryAt, isDriven } of messages) {
+          const found = this.#itemOf(message, durable, name, isDriven);
           if (found !== undefined) items.push({ ...found, deliveryCount, retryAt });
         }
         return { items, throughSeq, hasMore };
@@ -247,10 +262,16 @@ export class Durables {
    * Undefined for what is passed over, told, and stays in the store: a payload that cannot be decoded, where the codec is
    * another one's, or the durable a reader of history.
    */
-  #itemOf(facts: StoredFacts, durable: string, name: string): Pick<BacklogItem, "message" | "unreadable"> | undefined {
+  #itemOf(
+    facts: StoredFacts,
+    durable: string,
+    name: string,
+    isDriven: boolean,
+  ): Pick<BacklogItem, "message" | "unreadable"> | undefined {
     const { origin, isFrozen, extrasOf, failed } = this.#host;
     try {
-      return { message: messageFrom(facts, origin, isFrozen, extrasOf(facts.seq)) };
+      const extras = extrasOf(facts.seq);
+      return { message: messageFrom(facts, origin, isFrozen, isDriven ? { ...extras, replayed: true } : extras) };
     } catch (cause) {
       const error = unreadable(facts, cause);
       const { undecoded } = facts;

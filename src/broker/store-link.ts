@@ -211,14 +211,18 @@ export class StoreLink {
 
   /** Publishes a dead letter to its topic again, in one record with its end as a dead letter. */
   redrive(draft: Draft, letter: DeadLetter): Redriven {
-    return this.#publishAgain(draft, letter, () => [], {});
+    return this.#publishAgain(draft, letter, (message) => this.durables.drivenAgain(message), {});
   }
 
   /** The same for one durable alone: every other that its topic matches has it settled in that record. */
   redriveTo(queue: DurableQueue, draft: Draft, letter: DeadLetter): Redriven {
     const { registry, publisher } = this.#core;
     const { durable, name } = queue;
-    return this.#publishAgain(draft, letter, (message) => this.durables.settledForOthers(message, durable), {
+    const more = (message: PublishedMessage): StoreStep[] => [
+      ...this.durables.settledForOthers(message, durable),
+      ...this.durables.drivenAgain(message, durable),
+    ];
+    return this.#publishAgain(draft, letter, more, {
       route: (message) => {
         publisher.counters.routedMessages += 1;
         registry.queueFor(name, draft.topic)?.offer(message);

@@ -134,6 +134,8 @@ interface BacklogPage {
     /** Hand-overs so far. */
     readonly deliveryCount: number;
     readonly retryAt: number | undefined;
+    /** An attempt with the count 0 was noted: it is a dead letter that was driven again. */
+    readonly isDriven: boolean;
   }[];
   /** Everything through it was looked at. */
   readonly throughSeq: number;

@@ -3,7 +3,7 @@ import { unknownDurable } from "./durable-state.js";
 import type { Topic } from "./durable.js";
 import type { History } from "./history.js";
 import { isConsumed } from "./need.js";
-import type { PendingMessage, PendingPage } from "./operations.js";
+import type { AttemptState, PendingMessage, PendingPage, StoredMessage } from "./operations.js";
 import type { BacklogStats } from "./reports.js";
 import type { Retention } from "./retention.js";
 import type { StoreState } from "./state.js";
@@ -63,8 +63,7 @@ export async function pendingPage(
         // It may have been settled while it was read.
         if (isLeftOut(message.expiresAt) || durable.settled.has(message.seq)) continue;
         if (message.timestamp < durable.notBefore) continue;
-        const attempt = durable.attempts.get(message.seq);
-        messages.push({ message, deliveryCount: attempt?.deliveryCount ?? 0, retryAt: attempt?.retryAt });
+        messages.push(pendingMessage(message, durable.attempts.get(message.seq)));
         bytes += message.payload.length;
         if (bytes >= maxBytes) return { messages, throughSeq: message.seq, hasMore: true };
       }
@@ -72,6 +71,11 @@ export async function pendingPage(
     throughSeq = Math.max(throughSeq, plan.throughSeq);
     if (plan.isEnd || messages.length >= limit) return { messages, throughSeq, hasMore: !plan.isEnd };
   }
+}
+
+function pendingMessage(message: StoredMessage, attempt: AttemptState | undefined): PendingMessage {
+  const { deliveryCount = 0, retryAt } = attempt ?? {};
+  return { message, deliveryCount, retryAt, isDriven: attempt?.deliveryCount === 0 };
 }
 
 /** Messages of a page of what has expired, and the bytes of their payloads at which it ends. */
@@ -109,8 +113,7 @@ export async function expiredPage(
     for (const message of found) {
       if (!retention.isExpired(message.expiresAt) || durable.settled.has(message.seq)) continue;
       if (message.timestamp < durable.notBefore) continue;
-      const attempt = durable.attempts.get(message.seq);
-      messages.push({ message, deliveryCount: attempt?.deliveryCount ?? 0, retryAt: attempt?.retryAt });
+      messages.push(pendingMessage(message, durable.attempts.get(message.seq)));
       bytes += message.payload.length;
       if (bytes >= expiredBytes) return { messages, throughSeq: message.seq, hasMore: true };
     }
@@ -118,13 +121,21 @@ export async function expiredPage(
   return { messages, throughSeq: plan.throughSeq, hasMore: !plan.isEnd };
 }
 
-/** How much a durable has still to settle. Costs by the number of its messages; expired ones count until they are removed. */
-export function backlogOf({ state }: Pick<BacklogParts, "state">, name: string): BacklogStats {
+/**
+ * How much a durable has still to settle, also by what is on its way into the log. Costs by the number of its messages; expired
+ * ones count until they are settled or removed.
+ */
+export function backlogOf(
+  { state }: Pick<BacklogParts, "state">,
+  name: string,
+  unwritten?: { readonly settled: ReadonlySet<number>; readonly position: number },
+): BacklogStats {
   const durable = state.durables.get(name);
   if (durable === undefined) throw unknownDurable(name);
   let messages = 0;
+  const { settled, position } = unwritten ?? { settled: new Set<number>(), position: 0 };
   const isLeft = (topic: Topic, seq: number): boolean =>
-    durable.isPending(topic, seq) && !isConsumed(state.consumed, seq);
+    seq >= position && durable.isPending(topic, seq) && !isConsumed(state.consumed, seq) && !settled.has(seq);
   for (const block of state.blocks()) {
     const { topic, lastSeq } = block;
     if (block.isDamaged || lastSeq <= durable.floor || !durable.topics.has(topic)) continue;

@@ -274,7 +274,7 @@ export class StoreEngine {
   /** How much a durable has still to settle. Costs by the number of its messages; expired ones count until they are removed. */
   backlog(name: string): BacklogStats {
     this.#requireOpen();
-    return backlogOf(this.#backlog, name);
+    return backlogOf(this.#backlog, name, this.#hands.unwrittenOf(name));
   }
 
   /**

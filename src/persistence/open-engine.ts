@@ -11,7 +11,7 @@ import type { RecoveredState } from "./operations.js";
 import type { StoreSettings } from "./options.js";
 import { LogReplayer, recoveredState } from "./recover.js";
 import type { StoreReport } from "./reports.js";
-import { retentionEntry } from "./entry-mapping.js";
+import { operationsOf, retentionEntry } from "./entry-mapping.js";
 import { Retention } from "./retention.js";
 import { isSameRetention } from "./retention-settings.js";
 import type { StoreState } from "./state.js";
@@ -89,6 +89,22 @@ export class EngineHands {
   /** The same of a message by itself that is neither delayed nor retained, and has no dedup id. */
   willWriteMessage(lsn: number, { seq, topic, expiresAt }: MessageFacts, bytes: number, needsSync: boolean): void {
     this.#unwritten.push(unwrittenOf(lsn, null, seq, topic, expiresAt, bytes, needsSync));
+  }
+
+  /** What the log's buffer has about a durable: what it has settled, and from where on it was made anew. */
+  unwrittenOf(durable: string): { readonly settled: ReadonlySet<number>; readonly position: number } {
+    const settled = new Set<number>();
+    let position = 0;
+    for (const { entry } of this.#unwritten) {
+      for (const operation of entry === null ? [] : operationsOf(entry)) {
+        if (operation.type === "settle" && operation.durable === durable && operation.outcome !== "attempt") {
+          settled.add(operation.seq);
+        } else if (operation.type === "subscription" && operation.name === durable && operation.change === "created") {
+          position = operation.position;
+        }
+      }
+    }
+    return { settled, position };
   }
 
   /** Everything through `lsn` is in the log, but for what a full disk refused. */

@@ -171,6 +171,8 @@ export interface PendingMessage {
   /** Attempts so far; 0 when it was never tried. */
   readonly deliveryCount: number;
   readonly retryAt: number | undefined;
+  /** An attempt with the count 0 was noted: it is delivered again, though not to this durable as far as it counts. */
+  readonly isDriven: boolean;
 }
 
 /** A page of a durable's backlog. */

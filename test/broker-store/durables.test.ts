@@ -171,6 +171,54 @@ describe("a durable", () => {
     expect(dataOf(await fetchNow(narrow))).toEqual([1, 4]);
   });
 
+  it("has in its backlog what it has not settled, at every moment: nothing waits for the log", async () => {
+    const broker = await openBroker(temporaryFolder(), { transactions: {} });
+    const backlog = (): unknown => broker.subscriptions()[0]?.backlog;
+    const sub = broker.subscribe("a", manual);
+    for (const data of range(1, 5)) await broker.publish("a", data);
+    const [first, second] = await sub.fetch(2, { timeout: 0 });
+    void first?.ack();
+    expect(backlog()).toBe(4);
+    const transaction = broker.transaction((tx) => {
+      void tx.ack(second as Message);
+      void tx.publish("b", 1);
+      return Promise.resolve();
+    });
+    await transaction;
+    expect(backlog()).toBe(3);
+    const handler = broker.subscribe("a", () => undefined, { durable: "d" });
+    await broker.idle();
+    expect(backlog()).toBe(0);
+    await handler.drain();
+    await broker.publishBatch(range(6, 8).map((data) => ({ topic: "a", data })));
+    expect(backlog()).toBe(3);
+    broker.purge();
+    expect(backlog()).toBe(0);
+  });
+
+  it("that does not exist cannot be deleted: the subscription stays", async () => {
+    const broker = await openBroker(temporaryFolder());
+    const sub = broker.subscribe("a", { from: "oldest" });
+    expect(await rejectionCode(sub.unsubscribe({ deleteDurable: true }))).toBe("ERR_INVALID_OPTION");
+    expect(broker.subscriptions()).toHaveLength(1);
+    await sub.unsubscribe({ deleteDurable: false });
+    expect(broker.subscriptions()).toHaveLength(0);
+  });
+
+  it("that begins at a number or a time still to come has what is new, and keeps it", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    await broker.publish("a", "old");
+    for (const from of [{ seq: 1000 }, { time: Date.now() + 3_600_000 }]) {
+      const sub = broker.subscribe("a", { ...manual, durable: Object.keys(from).join(), from });
+      await broker.publish("a", "new");
+      await until(() => sub.stats().queued === 1);
+      expect((await takeOne(sub)).data).toBe("new");
+    }
+    expect(dataOf(await leftAfterCrash(path, { ...manual, durable: "seq" }, "a"))).toEqual(["new", "new"]);
+    expect(dataOf(await leftAfterCrash(path, { ...manual, durable: "time" }, "a"))).toEqual(["new"]);
+  });
+
   it("is forgotten with deleteDurable, for all that are connected", async () => {
     const path = temporaryFolder();
     const broker = await openBroker(path);

@@ -243,6 +243,28 @@ describe("a dead letter", () => {
     expect(broker.deadLetters.stats()).toMatchObject({ count: 1, purged: 0 });
   });
 
+  it("driven again comes as redelivered, with a fresh count, also through the store and after a crash", async () => {
+    for (const isGone of [false, true]) {
+      const path = temporaryFolder();
+      const broker = await openBroker(path, { deadLetter: {} });
+      const options = { durable: "d", ack: "manual" } as const;
+      const sub = broker.subscribe("a", options);
+      await broker.publish("a", 1);
+      await (await takeOne(sub)).reject("no");
+      await sub.unsubscribe({ deleteDurable: isGone });
+      if (isGone) await broker.subscribe("a", { ...options, durable: "other" }).unsubscribe();
+      expect(await broker.deadLetters.redrive()).toBe(1);
+      const durable = isGone ? "other" : "d";
+      const copy = await openBroker(crash(path));
+      for (const one of [broker, copy]) {
+        await one.publish("a", 2);
+        const again = one.subscribe("a", { ...options, durable });
+        expect(await takeOne(again)).toMatchObject({ data: 1, redelivered: true, deliveryCount: 1 });
+        expect(await takeOne(again)).toMatchObject({ data: 2, redelivered: false, deliveryCount: 1 });
+      }
+    }
+  });
+
   it("driven again has left the store when redrive resolves, also where no durable gets it", async () => {
     for (const isGone of [true, false]) {
       const path = temporaryFolder();
