@@ -82,9 +82,8 @@ export class DurableQueue extends DeliveryQueue {
   readonly #backlog: Backlog;
   readonly #dispatch: DispatchHost;
   readonly #filter: QueueSettings["filter"];
-  #isStarted = false;
-  /** Its place is being looked for: `start` comes when it is found. */
-  #isSeeking = false;
+  /** Where in history it stands: nowhere while nobody is connected; looked for until `start` comes; or at its cursor. */
+  #place: "none" | "sought" | "found" = "none";
   #isDraining = false;
   /** Everything through this number has been in the queue, or was never meant for it. */
   #cursor = 0;
@@ -124,12 +123,12 @@ export class DurableQueue extends DeliveryQueue {
   }
 
   override get isBehind(): boolean {
-    return (this.#isSeeking && !this.#isDraining) || this.#hasMore;
+    return (this.#place === "sought" && !this.#isDraining) || this.#hasMore;
   }
 
   /** The store has more to bring in. */
   get #hasMore(): boolean {
-    return this.#isStarted && !this.#isDraining && this.#cursor < this.#known;
+    return this.#place === "found" && !this.#isDraining && this.#cursor < this.#known;
   }
 
   override get isIdle(): boolean {
@@ -154,14 +153,13 @@ export class DurableQueue extends DeliveryQueue {
 
   /** Its place in history is being looked for; until `start` says which it is, nobody knows what it has to do. */
   seek(): void {
-    this.#isSeeking = true;
+    this.#place = "sought";
   }
 
   /** Begins to bring in what lies above `cursor`, if somebody is still there; the store has messages through `lastSeq`. */
   start(cursor: number, lastSeq: number): void {
-    this.#isSeeking = false;
-    if (this.consumers.length === 0) return;
-    this.#isStarted = true;
+    this.#place = this.consumers.length === 0 ? "none" : "found";
+    if (this.#place === "none") return;
     this.#epoch += 1;
     this.#cursor = Math.max(this.#cursor, cursor);
     this.#known = Math.max(this.#known, lastSeq);
@@ -174,10 +172,15 @@ export class DurableQueue extends DeliveryQueue {
     this.#isDraining = true;
   }
 
+  /** Somebody has joined whoever was to finish what was here. */
+  goOnFilling(): void {
+    this.#isDraining = false;
+    this.#top();
+  }
+
   /** The last consumer has gone: what waits stays in the store. Returns what of it was here. */
   park(): (PublishedMessage | Delivery)[] {
-    this.#isStarted = false;
-    this.#isSeeking = false;
+    this.#place = "none";
     this.#epoch += 1;
     const items = this.takeAll();
     this.counters.routed -= items.length;
@@ -193,7 +196,8 @@ export class DurableQueue extends DeliveryQueue {
   override offer(message: PublishedMessage): Offer {
     const { seq } = message;
     if (seq <= this.#cursor) return "queued";
-    const isNext = this.#isStarted && !this.#isDraining && this.#cursor >= this.#known && this.#filling === null;
+    const isNext =
+      this.#place === "found" && !this.#isDraining && this.#cursor >= this.#known && this.#filling === null;
     this.#known = Math.max(this.#known, seq);
     if (isNext && super.hasRoom(message.bytes)) {
       this.#cursor = seq;
