@@ -78,6 +78,9 @@ describe("publish", () => {
     expect(error).toMatchObject({ code: "ERR_INVALID_TOPIC", facts: { topic: "a..b" } });
     expect(await failure(client.publish("a", 1, { ttl: -1 }))).toMatchObject({ code: "ERR_INVALID_OPTION" });
     expect(await failure(client.publish("a", undefined))).toMatchObject({ code: "ERR_INVALID_MESSAGE" });
+    for (const entry of [null, 5]) {
+      expect(await failure(client.publishBatch([entry as never]))).toMatchObject({ code: "ERR_INVALID_MESSAGE" });
+    }
   });
 
   it("refuses what cannot be cloned, alone", async () => {
