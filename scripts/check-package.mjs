@@ -18,14 +18,16 @@ const mustContain = [
   /^README\.md$/,
   /^LICENSE$/,
   /^CHANGELOG\.md$/,
-  /^docs\/guarantees\.md$/,
+  ...["cli", "conformance", "guarantees", "persistence", "testing", "workers"].map(
+    (page) => new RegExp(`^docs/${page}\\.md$`),
+  ),
   /^dist\/index\.js$/,
   /^dist\/index\.d\.ts$/,
   /^src\/index\.ts$/,
   /^examples\/.+\.js$/,
 ];
 const mayContain =
-  /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|docs\/guarantees\.md|docs\/format\/.+\.md|dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.ts|examples\/.+)$/;
+  /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|docs\/(?:(?:design|format)\/)?[^/]+\.md|dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.ts|examples\/.+)$/;
 
 const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 /** @type {string[]} as a user writes them: "inproc-broker", "inproc-broker/persistence" */

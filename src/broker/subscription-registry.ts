@@ -68,6 +68,8 @@ export class SubscriptionRegistry implements SubscriptionOwner {
   readonly #host: RegistryHost;
   readonly #entries = new Map<Subscription, Entry>();
   readonly #idleWaiters = new Map<QueueFacts, (() => void)[]>();
+  /** Queues whose last member finishes what is in them and takes nothing new; called when somebody joins it. */
+  readonly #drained = new Map<DeliveryQueue, () => void>();
 
   constructor(host: RegistryHost) {
     this.#host = host;
@@ -143,7 +145,7 @@ export class SubscriptionRegistry implements SubscriptionOwner {
       if (queue instanceof DurableQueue) this.#host.durables()?.connect(queue, options.from);
       // A durable that exists goes on where it stopped; of a new one, the durables see to it.
       else if (options.from === "last") this.offerRetained(queue);
-    }
+    } else this.#takeOver(queue);
     this.renew(subscription);
     if (options.heartbeat !== undefined) this.#beat(subscription, entry, options.heartbeat);
     this.#follow(subscription, entry, options.signal);
@@ -176,21 +178,36 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     const entry = this.#entries.get(subscription);
     if (entry === undefined) return;
     const { consumer } = entry;
+    const { queue } = consumer;
+    const goesAlone = (): boolean => queue.consumers.every((one) => one === consumer || one.isClosed);
     const release = this.#host.hold();
     try {
-      if (consumer.queue.consumers.length > 1) {
+      if (goesAlone()) {
+        if (queue instanceof DurableQueue) queue.stopFilling();
+        else this.#host.router.remove(queue);
+        const joined = new Promise<void>((resolve) => this.#drained.set(queue, resolve));
+        consumer.resume();
+        await Promise.race([this.whenIdle(queue), joined, subscription.closed]);
+        this.#drained.delete(queue);
+      }
+      if (!goesAlone()) {
         consumer.close();
         await Promise.race([consumer.whenQuiet(), subscription.closed]);
-      } else {
-        if (consumer.queue instanceof DurableQueue) consumer.queue.stopFilling();
-        else this.#host.router.remove(consumer.queue);
-        consumer.resume();
-        await Promise.race([this.whenIdle(consumer.queue), subscription.closed]);
       }
     } finally {
       release();
     }
     await this.remove(subscription);
+  }
+
+  /** Somebody has joined a queue: where its last member was about to go, that one leaves the rest to who has come. */
+  #takeOver(queue: DeliveryQueue): void {
+    const joined = this.#drained.get(queue);
+    if (joined === undefined) return;
+    this.#drained.delete(queue);
+    if (queue instanceof DurableQueue) queue.goOnFilling();
+    else this.#host.router.add(queue);
+    joined();
   }
 
   remove(subscription: Subscription, options: UnsubscribeOptions = {}, error?: unknown): Promise<void> {

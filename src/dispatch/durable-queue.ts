@@ -84,9 +84,8 @@ export class DurableQueue extends DeliveryQueue {
   readonly #backlog: Backlog;
   readonly #dispatch: DispatchHost;
   readonly #filter: QueueSettings["filter"];
-  #isStarted = false;
-  /** Its place is being looked for: `start` comes when it is found. */
-  #isSeeking = false;
+  /** Where in history it stands: nowhere while nobody is connected; looked for until `start` comes; or at its cursor. */
+  #place: "none" | "sought" | "found" = "none";
   #isDraining = false;
   /** Everything through this number has been in the queue, or was never meant for it. */
   #cursor = 0;
@@ -126,12 +125,12 @@ export class DurableQueue extends DeliveryQueue {
   }
 
   override get isBehind(): boolean {
-    return (this.#isSeeking && !this.#isDraining) || this.#hasMore;
+    return (this.#place === "sought" && !this.#isDraining) || this.#hasMore;
   }
 
   /** The store has more to bring in. */
   get #hasMore(): boolean {
-    return this.#isStarted && !this.#isDraining && this.#cursor < this.#known;
+    return this.#place === "found" && !this.#isDraining && this.#cursor < this.#known;
   }
 
   override get isIdle(): boolean {
@@ -156,12 +155,12 @@ export class DurableQueue extends DeliveryQueue {
 
   /** Its place in history is being looked for; until `start` says which it is, nobody knows what it has to do. */
   seek(): void {
-    this.#isSeeking = true;
+    this.#place = "sought";
   }
 
   /** What of the backlog has not been in, and comes in from the store alone. */
   get outside(): { readonly afterSeq: number; readonly throughSeq: number } {
-    return this.#isStarted
+    return this.#place === "found"
       ? { afterSeq: this.#cursor, throughSeq: this.#known }
       : { afterSeq: 0, throughSeq: Number.MAX_SAFE_INTEGER };
   }
@@ -190,9 +189,8 @@ export class DurableQueue extends DeliveryQueue {
 
   /** Begins to bring in what lies above `cursor`, if somebody is still there; the store has messages through `lastSeq`. */
   start(cursor: number, lastSeq: number): void {
-    this.#isSeeking = false;
-    if (this.consumers.length === 0) return;
-    this.#isStarted = true;
+    this.#place = this.consumers.length === 0 ? "none" : "found";
+    if (this.#place === "none") return;
     this.#epoch += 1;
     this.#cursor = Math.max(this.#cursor, cursor);
     this.#known = Math.max(this.#known, lastSeq);
@@ -205,10 +203,15 @@ export class DurableQueue extends DeliveryQueue {
     this.#isDraining = true;
   }
 
+  /** Somebody has joined whoever was to finish what was here. */
+  goOnFilling(): void {
+    this.#isDraining = false;
+    this.#top();
+  }
+
   /** The last consumer has gone: what waits stays in the store. Returns what of it was here. */
   park(): (PublishedMessage | Delivery)[] {
-    this.#isStarted = false;
-    this.#isSeeking = false;
+    this.#place = "none";
     this.#epoch += 1;
     const items = this.takeAll();
     this.counters.routed -= items.length;
@@ -224,7 +227,8 @@ export class DurableQueue extends DeliveryQueue {
   override offer(message: PublishedMessage): Offer {
     const { seq } = message;
     if (seq <= this.#cursor) return "queued";
-    const isNext = this.#isStarted && !this.#isDraining && this.#cursor >= this.#known && this.#filling === null;
+    const isNext =
+      this.#place === "found" && !this.#isDraining && this.#cursor >= this.#known && this.#filling === null;
     this.#known = Math.max(this.#known, seq);
     if (isNext && super.hasRoom(message.bytes)) {
       this.#cursor = seq;

@@ -36,6 +36,8 @@ export interface QueueConsumer {
   readonly acknowledges: boolean;
   /** True where it goes on taking messages unless it is stopped: a handler, or somebody who waits for one. */
   readonly isTaking: boolean;
+  /** It takes nothing any more, and goes once what it has is done. */
+  readonly isClosed: boolean;
   /** Would it take one now? */
   isReady(): boolean;
   /** Takes up to `limit` messages for as long as it is ready; returns how many. */

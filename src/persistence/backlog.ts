@@ -133,17 +133,24 @@ export function backlogOf(
   const durable = state.durables.get(name);
   if (durable === undefined) throw unknownDurable(name);
   let messages = 0;
+  let oldest = Infinity;
   const { settled, position } = unwritten ?? { settled: new Set<number>(), position: 0 };
   const isLeft = (topic: Topic, seq: number): boolean =>
     seq >= position && durable.isPending(topic, seq) && !isConsumed(state.consumed, seq) && !settled.has(seq);
+  const count = (seq: number): void => {
+    messages++;
+    if (seq < oldest) oldest = seq;
+  };
   for (const block of state.blocks()) {
     const { topic, lastSeq } = block;
     if (block.isDamaged || lastSeq <= durable.floor || !durable.topics.has(topic)) continue;
-    for (const seq of block.seqs()) if (isLeft(topic, seq)) messages++;
+    for (const seq of block.seqs()) if (isLeft(topic, seq)) count(seq);
   }
   state.index.scan(durable.floor, (seq, _lsn, topic) => {
-    if (durable.topics.has(topic) && isLeft(topic, seq)) messages++;
+    if (durable.topics.has(topic) && isLeft(topic, seq)) count(seq);
     return true;
   });
-  return { messages, attempted: durable.attempts.size, floor: durable.floor };
+  // The durable's own floor is moved at checkpoints.
+  const floor = Math.max(durable.floor, Math.min(oldest - 1, state.lastSeq));
+  return { messages, attempted: durable.attempts.size, floor };
 }

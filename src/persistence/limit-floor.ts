@@ -111,7 +111,7 @@ function floorWithin(generation: GenerationOfBlocks, room: Room, counts: Counts 
   if (room.takes(all.count, all.bytes)) return undefined;
   // The lowest number above which everything fits: it is the last one that does not.
   let low = firstSeq - 1;
-  let high = room.isUntouched ? parts.reduce((last, { newest }) => Math.max(last, newest), 0) - 1 : lastSeq;
+  let high = room.isUntouched ? newestOf(parts) - 1 : lastSeq;
   while (low < high) {
     const middle = Math.floor((low + high) / 2);
     const { count, bytes } = above(middle);
@@ -119,6 +119,11 @@ function floorWithin(generation: GenerationOfBlocks, room: Room, counts: Counts 
     else low = middle + 1;
   }
   return low;
+}
+
+/** The highest number that counts; there may be a block for each of very many topics. */
+function newestOf(parts: readonly CountedBlock[]): number {
+  return parts.reduce((highest, { newest }) => Math.max(highest, newest), 0);
 }
 
 /** A block whose messages count, all or some. */

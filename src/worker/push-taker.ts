@@ -97,7 +97,6 @@ export class PushTaker implements Taker {
     if (this.#mayStartAtOnce) {
       this.#untilLook -= 1;
       this.#start(message, at);
-      if (this.#running === 0) this.#host?.quiet();
       return;
     }
     this.#waiting.push({ message, at });

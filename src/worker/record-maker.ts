@@ -47,8 +47,7 @@ export class RecordMaker {
     this.#numbers = packed.length;
     this.#others = kinds.length - packed.length;
     this.#lastText = packed.lastIndexOf(recordKind.text);
-    this.#make = (numbers, numberAt, text, textAt, values, valueAt) =>
-      this.#fill(numbers, numberAt, text, textAt, values, valueAt);
+    this.#make = filling(this.#keys, kinds);
   }
 
   /** Makes the next record, and moves on. */
@@ -66,19 +65,14 @@ export class RecordMaker {
     this.#untilCompiled -= 1;
     if (this.#untilCompiled === 0) this.#make = compiled(this.#keys, this.#kinds) ?? this.#make;
   }
+}
 
-  #fill(
-    numbers: ArrayLike<number>,
-    numberAt: number,
-    text: string,
-    textAt: number,
-    values: readonly unknown[],
-    valueAt: number,
-  ): Record<string, unknown> {
+/** A function that fills an object key by key. */
+function filling(keys: readonly string[], kinds: readonly RecordKind[]): Make {
+  return (numbers, numberAt, text, textAt, values, valueAt) => {
     const record: Record<string, unknown> = {};
-    const kinds = this.#kinds;
     let index = 0;
-    for (const key of this.#keys) {
+    for (const key of keys) {
       const kind = kinds[index];
       index += 1;
       if (kind === recordKind.other) {
@@ -94,7 +88,7 @@ export class RecordMaker {
       } else record[key] = kind === recordKind.integer ? number | 0 : number;
     }
     return record;
-  }
+  };
 }
 
 /** The same as a function for one shape; null where that may not be. Its keys are quoted: whatever they are, they are texts there. */

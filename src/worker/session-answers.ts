@@ -24,7 +24,7 @@ export class SessionAnswers {
 
   /** The same for the entries of a batch, which share one. */
   withSignals<Entry extends object>(call: number, entries: readonly Entry[]): readonly Entry[] {
-    const has = (entry: Entry): boolean => (entry as { readonly signal?: unknown }).signal !== undefined;
+    const has = (entry: Entry | null): boolean => (entry as { readonly signal?: unknown } | null)?.signal !== undefined;
     if (!entries.some(has)) return entries;
     const { signal } = this.withSignal(call, { signal: true }) as { readonly signal: AbortSignal };
     return entries.map((entry) => (has(entry) ? { ...entry, signal } : entry));

@@ -6,6 +6,9 @@ import type { SessionAnswers } from "./session-answers.js";
 import { plainReceipt } from "./session-answers.js";
 import { brokerError } from "./wire-error.js";
 
+/** An entry of a batch, as the client's program gave it: what is none is refused by the broker. */
+type Entry = { readonly topic: string; readonly data: unknown } & PublishOptions;
+
 /** Reply topics that a client may answer to although `allow.publish` does not name them. */
 const maxReplyTopics = 10_000;
 
@@ -40,10 +43,10 @@ export class SessionCalls {
     }
   }
 
-  publishBatch(call: number, entries: readonly ({ topic: string; data: unknown } & PublishOptions)[]): void {
+  publishBatch(call: number, entries: readonly (Entry | null)[]): void {
     this.#answers.answer(call, async () => {
-      for (const entry of entries) this.#requirePublish(entry.topic, entry);
-      const receipts = await this.#broker.publishBatch(this.#answers.withSignals(call, entries));
+      for (const entry of entries) this.#requirePublish(entry?.topic, entry);
+      const receipts = await this.#broker.publishBatch(this.#answers.withSignals(call, entries as readonly Entry[]));
       return receipts.map(plainReceipt);
     });
   }

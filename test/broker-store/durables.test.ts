@@ -39,6 +39,25 @@ describe("a durable", () => {
     balanced(broker);
   });
 
+  it("goes on with who connects while the last one drains", async () => {
+    const broker = await openBroker(temporaryFolder());
+    const got: unknown[] = [];
+    let release = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (release = resolve));
+    const first = broker.subscribe("a", ({ data }) => (got.push(`first ${data}`), gate), { durable: "d" });
+    await broker.publish("a", 1);
+    const drained = first.drain();
+    await broker.publish("a", 2);
+    broker.subscribe("a", ({ data }) => void got.push(`second ${data}`), { durable: "d" });
+    await broker.publish("a", 3);
+    release();
+    await drained;
+    await broker.publish("a", 4);
+    await broker.idle();
+    expect(got).toEqual(["first 1", "second 2", "second 3", "second 4"]);
+    balanced(broker);
+  });
+
   it("tells of each message whose acknowledgement the store has refused, also where they were one group", async () => {
     const fileSystem = new FaultyFileSystem();
     const broker = await openBroker("/store", { store: { machine: memoryMachine(fileSystem) } });

@@ -344,3 +344,45 @@ describe("subscribeBatch", () => {
     ]);
   });
 });
+
+describe("a group whose last member drains", () => {
+  function openGroup() {
+    const { broker } = manualBroker(everything);
+    const got: unknown[] = [];
+    let release = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (release = resolve));
+    const first = broker.subscribe("t", ({ data }) => (got.push(`first ${data}`), gate), { group: "g" });
+    const join = () => broker.subscribe("t", ({ data }) => void got.push(`second ${data}`), { group: "g" });
+    return { broker, got, first, join, release };
+  }
+
+  it("leaves what waits, and what comes, to who joins meanwhile", async () => {
+    const { broker, got, first, join, release } = openGroup();
+    await broker.publish("t", 1);
+    await settle();
+    const drained = first.drain();
+    expect((await broker.publish("t", "to nobody")).matched).toBe(0);
+    const second = join();
+    expect((await broker.publish("t", 2)).matched).toBe(1);
+    await settle();
+    expect(got).toEqual(["first 1", "second 2"]);
+    release();
+    await drained;
+    await broker.publish("t", 3);
+    await broker.idle();
+    expect(got).toEqual(["first 1", "second 2", "second 3"]);
+    expect([first.state, second.state]).toEqual(["closed", "open"]);
+  });
+
+  it("finishes what waits where all members drain at once", async () => {
+    const { broker, got, first, join, release } = openGroup();
+    const second = join();
+    second.pause();
+    first.pause();
+    for (const data of [1, 2, 3, 4]) await broker.publish("t", data);
+    release();
+    await Promise.all([first.drain(), second.drain()]);
+    expect(got).toEqual([1, 2, 3, 4].map((data) => `second ${data}`));
+    expect(broker.metrics.snapshot()).toMatchObject({ delivered: 4, dropped: {} });
+  });
+});

@@ -10,16 +10,19 @@ import {
   levelPersistence,
   restoreStore,
 } from "inproc-broker/persistence";
-import type { Progress } from "inproc-broker/persistence";
+import type { LevelPersistenceOptions, Progress } from "inproc-broker/persistence";
 import { temporaryFolder } from "../support/temporary-folder.js";
 
 /** Large enough that a store is smaller without it, whatever its files take. */
 const chart = "~".repeat(20_000);
 
 /** A closed store: three orders that the durable `billing` has still to settle, and two prices that nobody waits for. */
-async function closedStore(path: string): Promise<void> {
+async function closedStore(
+  path: string,
+  retention: LevelPersistenceOptions["retention"] = { policy: "limits" },
+): Promise<void> {
   const broker = await InProcBroker.open({
-    persistence: levelPersistence({ path, retention: { policy: "limits" }, reserveBytes: 4096 }),
+    persistence: levelPersistence({ path, retention, reserveBytes: 4096 }),
   });
   broker.subscribe("orders.*", () => undefined, { durable: "billing" }).pause();
   for (const order of [1, 2, 3]) await broker.publish("orders.created", { order });
@@ -75,6 +78,14 @@ describe("the door for stores that no process has open", () => {
     } finally {
       await inspector.close();
     }
+  });
+
+  it("exports what a durable waits for beyond the limits of history, too", async () => {
+    const path = temporaryFolder();
+    await closedStore(path, { policy: "limits", maxMessages: 1 });
+    const target = join(dirname(path), "all.ndjson");
+    expect(await exportStore({ path, target })).toMatchObject({ messages: 4, problems: [] });
+    expect(await historyOf(path)).toHaveLength(1);
   });
 
   it("carries one into another folder by a file, and gives back the room of what nobody waits for", async () => {

@@ -78,6 +78,9 @@ describe("publish", () => {
     expect(error).toMatchObject({ code: "ERR_INVALID_TOPIC", facts: { topic: "a..b" } });
     expect(await failure(client.publish("a", 1, { ttl: -1 }))).toMatchObject({ code: "ERR_INVALID_OPTION" });
     expect(await failure(client.publish("a", undefined))).toMatchObject({ code: "ERR_INVALID_MESSAGE" });
+    for (const entry of [null, 5]) {
+      expect(await failure(client.publishBatch([entry as never]))).toMatchObject({ code: "ERR_INVALID_MESSAGE" });
+    }
   });
 
   it("refuses what cannot be cloned, alone", async () => {
@@ -437,6 +440,34 @@ describe("subscribe with a handler", () => {
     expect(broker.subscriptions()).toEqual([]);
   });
 
+  it("holds back what was on its way when it was paused, and keeps a key in order where it has handlers to spare", async () => {
+    const { broker, client } = openRig({ ack: {} });
+    const seen = new Collector<unknown>();
+    const gates = { x: deferred(), y: deferred() };
+    const handler = ({ key, data }: Message): Promise<void> => {
+      seen.add(data);
+      return gates[key as "x" | "y"].promise;
+    };
+    const sub = client.subscribe("a", handler, { concurrency: 4, orderBy: "key", maxInFlight: 8 });
+    const plain = client.subscribe("a", ({ data }) => seen.add(`plain ${data}`), { concurrency: 4 });
+    await Promise.all([sub.ready, plain.ready]);
+    for (const [key, data] of [
+      ["x", 1],
+      ["x", 2],
+      ["y", 3],
+    ] as const)
+      await broker.publish("a", data, { key });
+    plain.pause();
+    await client.flush();
+    await client.flush();
+    expect(seen.items).toEqual([1, 3]);
+    gates.x.resolve();
+    expect((await seen.until(3))[2]).toBe(2);
+    plain.resume();
+    expect((await seen.until(6)).slice(3)).toEqual(["plain 1", "plain 2", "plain 3"]);
+    gates.y.resolve();
+  });
+
   it("returns what an unsubscribed member held to the others of its group", async () => {
     const { broker, client, join } = openRig({ ack: {} });
     const [mine, others] = [new Collector<Message>(), new Collector<Message>()];
@@ -675,6 +706,10 @@ describe("allow", () => {
       code: "ERR_INVALID_TOPIC",
       facts: { topic: "secret", allowed: ["out"] },
     });
+    const replied = new Collector<unknown>();
+    await client.subscribe("in", (message) => message.reply(1, elsewhere as object).catch(replied.add)).ready;
+    await broker.publish("in", 1, { replyTo: "answers" });
+    expect(await replied.until(1)).toMatchObject([{ code: "ERR_INVALID_TOPIC", facts: { topic: "secret" } }]);
   });
 
   it("is no list that is misspelt", () => {

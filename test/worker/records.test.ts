@@ -1,5 +1,8 @@
 import { describe, expect, it, vi } from "vitest";
 import type { Message } from "inproc-broker";
+import { FrameWriter } from "../../src/worker/frame-writer.js";
+import { framesAt, numbersAt, textAt } from "../../src/worker/protocol.js";
+import { Shapes } from "../../src/worker/records.js";
 import { Collector, openRig } from "./fixture.js";
 
 const inherits = (): object => Object.assign(Object.create({ inherited: 1 }) as object, { own: 2 });
@@ -85,6 +88,30 @@ describe("data on its way to a client", () => {
     const sent = Array.from({ length: 3_000 }, (_, index) => ({ [`key${index % 1_500}`]: index }));
     for (const data of sent) broker.publishSync("data", data);
     expect(await seen.until(sent.length)).toEqual(sent);
+  });
+
+  it("travels packed: numbers and short texts in two blocks beside the frames, and only the rest among these", () => {
+    const sent: (readonly unknown[])[] = [];
+    const link = {
+      start: () => undefined,
+      hold: () => undefined,
+      close: () => undefined,
+      send: (batch: readonly unknown[]) => void sent.push(batch),
+    };
+    const writer = new FrameWriter(link, () => undefined);
+    const shapes = new Shapes(writer);
+    shapes.find({ id: 0, ratio: 0.5, name: "a", isDone: true });
+    writer.flush();
+    for (let id = 1; id <= 20; id += 1) {
+      expect(shapes.find({ id, ratio: id / 7, name: `n${id}`, isDone: false })?.number).toBe(0);
+      shapes.take(writer.begin());
+    }
+    writer.flush();
+    const batch = sent.at(-1) as readonly unknown[];
+    expect(batch[numbersAt]).toBeInstanceOf(Float64Array);
+    expect(batch[numbersAt]).toHaveLength(60);
+    expect(batch[textAt]).toMatch(/^n1n2n3.*n20$/);
+    expect(batch.slice(framesAt)).toEqual(Array(20).fill(false));
   });
 
   it("changes its shape where a value needs a wider one, and comes out the same before and after", async () => {

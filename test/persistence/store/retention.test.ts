@@ -113,6 +113,25 @@ describe("retention", () => {
     }
   });
 
+  it("does not bring back what a limit has let go of when what came after has expired, also after a restart", async () => {
+    const clock = new ManualClock(start);
+    const options = { clock, blockBytes: 200, retention: { maxMessages: 3 } };
+    const path = temporaryFolder();
+    let store = await openStore(path, options);
+    await store.append([durable("d", [">"])]);
+    await fill(store, 1, 6);
+    await fill(store, 7, 9, { expiresAt: start + 1_000 });
+    expect(await replayed(store)).toEqual([7, 8, 9]);
+    await store.checkpoint();
+    clock.jump(2_000);
+    await store.checkpoint();
+    expect(await replayed(store)).toEqual([]);
+    await store.close();
+    store = await openStore(path, options);
+    expect(await replayed(store)).toEqual([]);
+    expect(await pendingSeqs(store, "d")).toEqual(range(1, 6));
+  });
+
   it("counts in a work queue what nobody has settled", async () => {
     const store = await openStore(temporaryFolder(), { retention: { policy: "work-queue", maxMessages: 5 } });
     await store.append([publish(1, { topic: "unasked" }), durable("d", ["jobs"], 2)]);
