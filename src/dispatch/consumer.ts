@@ -56,6 +56,10 @@ export abstract class Consumer implements QueueConsumer {
     return null;
   }
 
+  get holdsKeys(): boolean {
+    return false;
+  }
+
   countHanded(messages: number): void {
     this.handed += messages;
   }

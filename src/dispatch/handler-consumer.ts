@@ -33,6 +33,7 @@ export class HandlerConsumer extends Consumer {
   readonly #process: Process;
   readonly #concurrency: number;
   readonly #isAuto: boolean;
+  readonly #isKeyed: boolean;
   #running = 0;
   /** True once the handler has returned a promise: the next may be one too. */
   #hasBeenLate = false;
@@ -49,6 +50,7 @@ export class HandlerConsumer extends Consumer {
     this.#process = around === null ? process : (message) => around(message, queue, () => process(message));
     this.#concurrency = settings.concurrency;
     this.#isAuto = settings.ack === "auto";
+    this.#isKeyed = queue.settings.isOrderedByKey;
   }
 
   override get isQuiet(): boolean {
@@ -68,8 +70,8 @@ export class HandlerConsumer extends Consumer {
 
   override pump(limit: number): number {
     const { processChannel } = this.host;
-    if (this.acknowledges || this.isLimited || processChannel.isActive) return super.pump(limit);
-    // At most once, and nobody watches: the loop that most messages of most brokers go through.
+    if (this.acknowledges || this.isLimited || this.#isKeyed || processChannel.isActive) return super.pump(limit);
+    // At most once, in any order of keys, and nobody watches: the loop that most messages of most brokers go through.
     let done = 0;
     while (done < limit && this.#running < this.#concurrency && !this.isPaused && !this.isClosed) {
       const message = this.queue.takeSettled(this);
@@ -79,6 +81,10 @@ export class HandlerConsumer extends Consumer {
     }
     this.handed += done;
     return done;
+  }
+
+  override get holdsKeys(): boolean {
+    return true;
   }
 
   override get prompt(): PromptConsumer | null {
@@ -114,7 +120,7 @@ export class HandlerConsumer extends Consumer {
       return;
     }
     if (promise !== null) this.#follow(message, promise);
-    else if (this.acknowledges) this.#succeeded(message as Delivery);
+    else this.#succeeded(message);
   }
 
   #context(message: Message): ProcessContext {
@@ -161,7 +167,7 @@ export class HandlerConsumer extends Consumer {
     const isOurs = host.scheduler.begin(queue);
     if (!place.isLost) this.#freePlace(place);
     if (hasFailed) this.#failed(message, error);
-    else if (this.acknowledges) this.#succeeded(message as Delivery);
+    else this.#succeeded(message);
     this.tellQuiet();
     queue.settled();
     if (isOurs) host.scheduler.proceed(queue);
@@ -184,7 +190,12 @@ export class HandlerConsumer extends Consumer {
     this.queue.running -= 1;
   }
 
-  #succeeded(delivery: Delivery): void {
+  #succeeded(message: Message): void {
+    if (!this.acknowledges) {
+      this.queue.releaseKey(message);
+      return;
+    }
+    const delivery = message as Delivery;
     if (delivery.state !== "inFlight") return;
     if (!this.#isAuto) {
       this.host.tracker.begin(delivery, this.settings.ackTimeoutMs);
@@ -198,6 +209,7 @@ export class HandlerConsumer extends Consumer {
     this.host.failed(this.queue, error, message, "handler");
     if (!this.acknowledges) {
       this.host.undone(this.queue, message, error);
+      this.queue.releaseKey(message);
       return;
     }
     const delivery = message as Delivery;

@@ -34,6 +34,8 @@ export interface QueueConsumer {
   countHanded(messages: number): void;
   /** True where deliveries to it stay in flight until they are settled. */
   readonly acknowledges: boolean;
+  /** True where a message that is settled at its hand-over has its key until the consumer is done with it (`releaseKey`). */
+  readonly holdsKeys: boolean;
   /** True where it goes on taking messages unless it is stopped: a handler, or somebody who waits for one. */
   readonly isTaking: boolean;
   /** It takes nothing any more, and goes once what it has is done. */

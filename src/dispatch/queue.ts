@@ -185,6 +185,11 @@ export class DeliveryQueue extends ServedQueue implements DeliverySource {
     return item;
   }
 
+  /** A handler is done with a message that was settled when it was handed over: the next of its key has its turn. */
+  releaseKey(message: Message): void {
+    this.#waiting.release(message);
+  }
+
   /** A delivery in flight is done with. `outcome` names the counter it goes to. */
   finish(delivery: Delivery, outcome: FlightOutcome): Promise<void> {
     this.#leaveFlight(delivery);
@@ -430,6 +435,7 @@ export class DeliveryQueue extends ServedQueue implements DeliverySource {
       counters.delivered += 1;
       const published = messageOf(item);
       this.host.memory.release(published);
+      if (!consumer.holdsKeys) this.#waiting.release(item);
       const needsOwn = this.isObserved || copy !== null || this.host.processChannel.isActive;
       if (item instanceof Delivery || needsOwn) {
         const delivery = this.#deliveryFor(item, copy);

@@ -1,6 +1,7 @@
 import { PriorityQueue } from "../collections/priority-queue.js";
 import { Delivery } from "../message/delivery.js";
 import type { PublishedMessage } from "../message/message.js";
+import type { Keyed } from "./key-order.js";
 import { KeyOrder } from "./key-order.js";
 
 /**
@@ -71,7 +72,7 @@ export class WaitingItems {
   }
 
   /** An item is done with: the next of its key has its turn. */
-  release(item: Item): void {
+  release(item: Keyed): void {
     const next = this.#keys?.release(item);
     if (next !== undefined) this.putBack(next);
   }

@@ -440,6 +440,29 @@ describe("subscribe with a handler", () => {
     expect(broker.subscriptions()).toEqual([]);
   });
 
+  it("keeps the order of each key without acknowledgement, too", async () => {
+    const { broker, client } = openRig();
+    const begun = new Map<string | undefined, unknown[]>();
+    const running = new Set<string | undefined>();
+    const all = new Collector<unknown>();
+    let overlaps = 0;
+    const handler = async (msg: Message): Promise<void> => {
+      if (running.has(msg.key)) overlaps += 1;
+      running.add(msg.key);
+      begun.set(msg.key, [...(begun.get(msg.key) ?? []), msg.data]);
+      await new Promise(setImmediate);
+      running.delete(msg.key);
+      all.add(msg.data);
+    };
+    const sub = client.subscribe("a", handler, { orderBy: "key", ack: "none", concurrency: 4 });
+    await sub.ready;
+    const numbers = Array.from({ length: 40 }, (_, index) => index);
+    for (const n of numbers) await broker.publish("a", n, { key: `k${n % 2}` });
+    await all.until(40);
+    expect([...begun.values()]).toEqual([numbers.filter((n) => n % 2 === 0), numbers.filter((n) => n % 2 === 1)]);
+    expect(overlaps).toBe(0);
+  });
+
   it("holds back what was on its way when it was paused, and keeps a key in order where it has handlers to spare", async () => {
     const { broker, client } = openRig({ ack: {} });
     const seen = new Collector<unknown>();
