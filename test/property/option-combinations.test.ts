@@ -1,6 +1,6 @@
 // Options of a subscription in every combination of two (and of all, at random): whatever they are, each message arrives once.
 import * as fc from "fast-check";
-import type { BrokerOptions, Message, PublishOptions, SubscribeOptions, Subscription } from "inproc-broker";
+import type { Message, PublishOptions, SubscribeOptions, Subscription } from "inproc-broker";
 import { describe, expect, it } from "vitest";
 import { balanced, manualBroker } from "../support/manual-broker.js";
 
@@ -37,7 +37,7 @@ function* pairs(base: Choice): Generator<Choice> {
   for (const [at, one] of names.entries()) {
     for (const other of names.slice(at + 1)) {
       for (const first of choices[one]) {
-        for (const second of choices[other]) yield { ...base, [one]: first, [other]: second } as Choice;
+        for (const second of choices[other]) yield { ...base, [one]: first, [other]: second };
       }
     }
   }
@@ -69,7 +69,7 @@ async function run(choice: Choice): Promise<{ got: number[]; wanted: number[] }>
     ...(payloads === undefined ? {} : { payloads }),
     ...(plugin === undefined ? {} : { plugins: [plugin] }),
     ...(brokerAck === undefined ? {} : { ack: brokerAck }),
-  } as BrokerOptions);
+  });
   broker.on("error", () => undefined);
   const acknowledges = choice.ack !== "none" && (choice.ack !== undefined || brokerAck !== undefined);
   const got: number[] = [];
@@ -137,7 +137,7 @@ async function run(choice: Choice): Promise<{ got: number[]; wanted: number[] }>
       ? broker.publishBatch(numbers.map((n) => ({ topic: "a", data: n, ...of(n) })))
       : choice.publish === "transaction"
         ? broker.transaction((tx) => {
-            for (const n of numbers) tx.publish("a", n, of(n));
+            for (const n of numbers) void tx.publish("a", n, of(n));
           })
         : Promise.all(numbers.map((n) => broker.publish("a", n, of(n))));
   const copies = choice.group === undefined ? choice.members : 1;
