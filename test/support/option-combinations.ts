@@ -137,7 +137,7 @@ async function run(choice: Choice, beside: Beside): Promise<{ got: number[]; wan
     batch: {},
     key: {},
     transaction: {},
-    priority: { priority: "high" },
+    priority: {},
     ttl: { ttl: 3_600_000 },
     delay: { delay: 20 },
   };

@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
+import type { StoreEngine } from "../../../src/persistence/engine.js";
 import type { Change, KeyValueStore } from "../../../src/persistence/store/level-store.js";
 import { MemoryDatabase } from "../../support/memory-database.js";
 import { ack, durable, message, openStore, pendingSeqs, publish, range, replayed, temporaryFolder } from "./fixture.js";
@@ -45,6 +46,28 @@ describe("the store", () => {
     store = await openStore(path, old);
     expect(store.recoveryReport).toMatchObject({ database: "opened", messagesInBlocks: 2, messagesInLog: 0 });
     await check();
+  });
+
+  it("holds publishers back from three times walBytes on, and settles not, until a checkpoint has come", async () => {
+    const walBytes = 64 * 1024;
+    const filled = async (messages: number): Promise<StoreEngine> => {
+      const store = await openStore(temporaryFolder(), { ...old, walBytes, checkpointInterval: 1e9 });
+      await store.append([durable("d", [">"])]);
+      const data = "x".repeat(20_000);
+      await Promise.all(range(1, messages).map((seq) => store.append([publish(seq, { data })], "os")));
+      return store;
+    };
+    const fitting = await filled(9);
+    expect(fitting.figures().logBytes).toBeLessThan(walBytes * 3);
+    expect(fitting.ready()).toBeUndefined();
+    const store = await filled(12);
+    const ready = store.ready();
+    expect(ready).toBeInstanceOf(Promise);
+    await store.append([ack("d", 1)]);
+    await ready;
+    expect(store.figures().logBytes).toBeLessThan(walBytes);
+    expect(store.ready()).toBeUndefined();
+    expect(await pendingSeqs(store, "d")).toEqual(range(2, 12));
   });
 
   it("pages a durable's backlog from blocks and from the log, in order, without what is settled", async () => {
