@@ -206,40 +206,46 @@ export class Disk {
   #appendFile(user: DiskUser, path: string, file: AppendFile, tail: Tail): AppendFile {
     const { faults } = this.#host;
     const change = <Result>(run: () => Promise<Result>): Promise<Result> => this.#strike(user, path, run);
+    const write: AppendFile["write"] = (bytes, start, end) =>
+      change(async () => {
+        const failure = faults.failure("failWrite", path);
+        const room = this.#room(end - start, path);
+        if (faults.isTorn()) {
+          const part = Math.min(room, 1 + faults.part(end - start - 1));
+          await file.write(bytes, start, start + part);
+          this.#host.struck(`the power went in the middle of a write: ${part} of ${end - start} bytes are on the disk`);
+          this.#host.powerWent();
+          throw crashed();
+        }
+        if (failure === undefined) return file.write(bytes, start, start + room);
+        const part = faults.part(room);
+        if (part > 0) await file.write(bytes, start, start + part);
+        this.#host.struck("a write of the store failed");
+        throw failure;
+      });
+    const datasync: AppendFile["datasync"] = () =>
+      change(async () => {
+        const { size } = file;
+        const failure = faults.failure("failSync", path);
+        if (failure !== undefined) {
+          this.#host.struck("a sync of the store failed");
+          throw failure;
+        }
+        await file.datasync();
+        tail.synced = Math.max(size, tail.synced);
+      });
     return {
       get size() {
         return file.size;
       },
-      write: (bytes, start, end) =>
-        change(async () => {
-          const failure = faults.failure("failWrite", path);
-          const room = this.#room(end - start, path);
-          if (faults.isTorn()) {
-            const part = Math.min(room, 1 + faults.part(end - start - 1));
-            await file.write(bytes, start, start + part);
-            this.#host.struck(
-              `the power went in the middle of a write: ${part} of ${end - start} bytes are on the disk`,
-            );
-            this.#host.powerWent();
-            throw crashed();
-          }
-          if (failure === undefined) return file.write(bytes, start, start + room);
-          const part = faults.part(room);
-          if (part > 0) await file.write(bytes, start, start + part);
-          this.#host.struck("a write of the store failed");
-          throw failure;
-        }),
-      datasync: () =>
-        change(async () => {
-          const { size } = file;
-          const failure = faults.failure("failSync", path);
-          if (failure !== undefined) {
-            this.#host.struck("a sync of the store failed");
-            throw failure;
-          }
-          await file.datasync();
-          tail.synced = Math.max(size, tail.synced);
-        }),
+      write,
+      // In two steps, so that each can fail.
+      writeSynced: async (bytes, start, end) => {
+        const written = await write(bytes, start, end);
+        await datasync();
+        return written;
+      },
+      datasync,
       truncate: (size) =>
         change(async () => {
           faults.give(Math.max(0, file.size - size));

@@ -137,21 +137,23 @@ export class MemoryFiles implements FileSystem, Folders {
 }
 
 function appendTo(file: MemoryFile): AppendFile {
+  const write: AppendFile["write"] = async (bytes, start, end) => {
+    const size = file.size + end - start;
+    if (size > file.bytes.length) {
+      const larger = new Uint8Array(Math.max(firstBytes, size, 2 * file.bytes.length));
+      larger.set(file.bytes.subarray(0, file.size));
+      file.bytes = larger;
+    }
+    file.bytes.set(bytes.subarray(start, end), file.size);
+    file.size = size;
+    return end - start;
+  };
   return {
     get size() {
       return file.size;
     },
-    write: async (bytes, start, end) => {
-      const size = file.size + end - start;
-      if (size > file.bytes.length) {
-        const larger = new Uint8Array(Math.max(firstBytes, size, 2 * file.bytes.length));
-        larger.set(file.bytes.subarray(0, file.size));
-        file.bytes = larger;
-      }
-      file.bytes.set(bytes.subarray(start, end), file.size);
-      file.size = size;
-      return end - start;
-    },
+    write,
+    writeSynced: write,
     datasync: async () => undefined,
     truncate: async (size) => {
       file.size = Math.min(file.size, size);

@@ -64,6 +64,8 @@ export class FaultyFileSystem implements FileSystem {
   readonly #random: () => number;
   failAt: number | undefined;
   staysBroken: boolean;
+  /** What the failing IO fails with. */
+  failWith: "EIO" | "ENOSPC" = "EIO";
   capacityBytes: number;
   shortWrites: boolean;
   /** How many IOs there were. */
@@ -256,21 +258,27 @@ export class FaultyFileSystem implements FileSystem {
       const taken = Buffer.from(bytes.subarray(start, start + count));
       inode.current = Buffer.concat([inode.current.subarray(0, size), taken]);
       inode.unsynced.push({ start: size, end: size + count });
-      if (isFailing) throw failure("EIO", "write");
+      if (isFailing) throw failure(this.failWith, "write");
       size += count;
       return count;
+    };
+    const datasync = async (ranges: Inode["unsynced"]): Promise<void> => {
+      const isFailing = await this.#io("datasync", true);
+      if (!isFailing) writeBack(inode, ranges);
+      inode.unsynced = inode.unsynced.filter((range) => !ranges.includes(range));
+      if (isFailing) throw failure(this.failWith, "datasync");
     };
     return {
       get size() {
         return size;
       },
       write,
-      datasync: async () => {
-        const isFailing = await this.#io("datasync", true);
-        if (!isFailing) writeBack(inode);
-        inode.unsynced = [];
-        if (isFailing) throw failure("EIO", "datasync");
+      writeSynced: async (bytes, start, end) => {
+        const written = await write(bytes, start, end);
+        await datasync(inode.unsynced.slice(-1));
+        return written;
       },
+      datasync: () => datasync(inode.unsynced),
       truncate: async (to) => {
         await this.#io("truncate");
         inode.current = inode.current.subarray(0, to);
@@ -306,17 +314,17 @@ export class FaultyFileSystem implements FileSystem {
     if (!isFailing) return false;
     this.hasFailed = true;
     this.failedKind ??= kind;
-    if (!inPart) throw failure("EIO", kind);
+    if (!inPart) throw failure(this.failWith, kind);
     return true;
   }
 }
 
-/** What a sync does: the file's length, and the bytes written since the last sync, whether that succeeded or not. */
-function writeBack(inode: Inode): void {
-  const { current, durable, unsynced } = inode;
+/** What a sync does: the file's length, and the bytes written since the last sync, whether that succeeded or not, or some of them. */
+function writeBack(inode: Inode, ranges: Inode["unsynced"]): void {
+  const { current, durable } = inode;
   const bytes = Buffer.alloc(current.length);
   durable.copy(bytes, 0, 0, bytes.length);
-  for (const { start, end } of unsynced) if (end > start) current.copy(bytes, start, start, end);
+  for (const { start, end } of ranges) if (end > start) current.copy(bytes, start, start, end);
   inode.durable = bytes;
 }
 

@@ -3,7 +3,15 @@ import type { AppendFile, FileSystem } from "../../platform/file-system.js";
 import { keyOf } from "./log-cipher.js";
 import type { LogCipher } from "./log-cipher.js";
 import type { RecordMark } from "./batch.js";
-import { createSegment, DiskFull, isDiskFull, placeBytes, segmentHeaderBytes, writeAll } from "./segment.js";
+import {
+  createSegment,
+  DiskFull,
+  isDiskFull,
+  placeBytes,
+  segmentHeaderBytes,
+  writeAll,
+  writeAllSynced,
+} from "./segment.js";
 import type { Segment } from "./segment.js";
 
 export interface AppenderOptions {
@@ -57,7 +65,8 @@ export class SegmentAppender {
   }
 
   /**
-   * Writes whole records, numbered `firstLsn` to `lastLsn`; they are in the page cache when it resolves.
+   * Writes whole records, numbered `firstLsn` to `lastLsn`; they are in the page cache when it resolves. With `mayBeSynced`
+   * they are on the disk, too, unless something before them is not: `isSynced` tells.
    *
    * @param marks where some of them start in `bytes`
    */
@@ -68,20 +77,24 @@ export class SegmentAppender {
     firstLsn: number,
     lastLsn: number,
     mayRotate: boolean,
+    mayBeSynced: boolean,
     marks: readonly RecordMark[],
   ): Promise<void> {
     const length = end - start;
     if (mayRotate && this.#active.bytes + length > this.#options.segmentBytes) await this.rotate(firstLsn);
     const active = this.#active;
     const offset = active.bytes;
+    // A synced write says nothing of what was written before it.
+    const isSynced = mayBeSynced && !this.#hasUnsynced;
     this.#hasUnsynced = true;
     try {
-      await writeAll(this.#file, bytes, start, end);
+      await (isSynced ? writeAllSynced : writeAll)(this.#file, bytes, start, end);
     } catch (error) {
       if (!isDiskFull(error)) throw error;
       if (this.#file.size > offset) await this.#file.truncate(offset);
       throw new DiskFull("the disk is full", { cause: error });
     }
+    this.#hasUnsynced = !isSynced;
     notePlace(active, firstLsn, offset);
     for (const { lsn, at } of marks) if (at < end) notePlace(active, lsn, offset + at - start);
     active.bytes = offset + length;

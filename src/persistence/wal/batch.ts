@@ -141,6 +141,11 @@ export class Batch {
     return this.#out.length === this.#start;
   }
 
+  /** Somebody waits for the disk, and nobody for less. */
+  get waitsForDiskOnly(): boolean {
+    return this.wantsSync && this.#messages.written === undefined && this.#others.written === undefined;
+  }
+
   get hasWork(): boolean {
     return !this.isEmpty || this.wantsSync || this.wantsRotation;
   }

@@ -1,4 +1,5 @@
 import { Batch } from "./batch.js";
+import { Pace } from "./pace.js";
 
 /** What the group commit needs of the log: the two steps that a group goes through. Neither runs beside the other. */
 export interface GroupSink {
@@ -27,6 +28,8 @@ export interface GroupCommitOptions {
   readonly bufferBytes: number;
   /** Runs something in the event loop's next turn. */
   readonly afterTurn: (run: () => void) => void;
+  /** Milliseconds that only grow. */
+  readonly now: () => number;
 }
 
 /**
@@ -36,12 +39,13 @@ export interface GroupCommitOptions {
  * | state     | entered                          | may happen                                   | left by                          |
  * |-----------|----------------------------------|----------------------------------------------|----------------------------------|
  * | idle      | at first; a group ended, no work | records are added                            | work comes → scheduled, running  |
- * | scheduled | work, and the turn is not over   | records are added, by all who run this turn  | end of turn, or `now` → running  |
- * | running   | one group is written and synced  | records are added to the next group          | done → idle, scheduled; failed → stopped |
+ * | scheduled | work, and the turn is not over   | records are added, by all who run this turn  | end of turn, `now`, or the pace → running |
+ * | running   | one group is written and synced  | records are added to the next group          | done → idle, scheduled, or the next group; failed → stopped |
  * | stopped   | a step failed                    | nothing: `promise` rejects                   | never                            |
  *
- * The first group waits for the end of the turn since those who were woken by one group all come back within
- * it: without the wait, the first of them would go alone and the rest would sit out a whole sync.
+ * A group waits for the end of the turn since those who were woken by the one before all come back within it: without the
+ * wait, the first of them would go alone and the rest would sit out a whole sync. Where that lasts longer than a sync, `Pace`
+ * says so, and it does not wait.
  */
 export class GroupCommit {
   readonly #sink: GroupSink;
@@ -57,11 +61,13 @@ export class GroupCommit {
   #syncedLsn: number;
   #room: { promise: Promise<void>; open: () => void } | undefined;
   #whenIdle: (() => void)[] = [];
+  readonly #pace: Pace;
 
   /** @param lastLsn the last number in the log so far; all of it is on the disk */
   constructor(sink: GroupSink, lastLsn: number, options: GroupCommitOptions) {
     this.#sink = sink;
     this.#options = options;
+    this.#pace = new Pace(options.now);
     const initialBytes = Math.min(options.bufferBytes, 64 * 1024);
     this.#current = new Batch(initialBytes);
     this.#spare = new Batch(initialBytes);
@@ -87,11 +93,15 @@ export class GroupCommit {
 
   /** Sees to it that what was added is written: after this turn of the event loop, or at once. */
   kick(when: "turn" | "now" = "turn"): void {
+    const current = this.#current;
+    if (current.firstLsn === current.lastLsn) this.#pace.first();
     if (when === "now") {
-      this.#current.isUrgent = true;
-      if (this.#state === "idle" || this.#state === "scheduled") void this.#run();
+      current.isUrgent = true;
+      if (this.#state === "idle" || this.#state === "scheduled") void this.#run(false);
     } else if (this.#state === "idle") {
       this.#schedule();
+    } else if (this.#pace.isDue(current.length) && current.wantsSync && this.#state === "scheduled") {
+      void this.#run(true);
     }
   }
 
@@ -175,34 +185,36 @@ export class GroupCommit {
     }
   }
 
-  /** Takes one group through its steps. Never rejects: a failure is told to those who wait. */
-  async #run(): Promise<void> {
+  /** Takes a group through its steps, and those that follow at once. Never rejects: a failure is told to those who wait. */
+  async #run(isEarly: boolean): Promise<void> {
     this.#transition("running");
-    const batch = this.#current;
-    this.#inFlight = batch;
-    this.#spare.reset(batch.lastLsn + 1, this.#options.bufferBytes);
-    this.#current = this.#spare;
-    this.#openRoom();
-    try {
-      if (!batch.isEmpty) await this.#sink.write(batch);
-      this.#writtenLsn = batch.lastLsn;
-      this.#sink.written(batch.lastLsn);
-      batch.resolve("written");
-      // Whoever asked for a sync while the write ran is served too.
-      if (batch.wantsSync) {
-        await this.#sink.sync();
-        this.#syncedLsn = batch.lastLsn;
-        if (batch.wantsRotation) await this.#sink.rotate(batch.lastLsn + 1);
-        batch.resolve("synced");
-      } else if (batch.wantsIntervalSync) {
-        this.#sink.syncLater();
+    let isNextDue = isEarly;
+    do {
+      const batch = this.#take(isNextDue);
+      try {
+        if (!batch.isEmpty) await this.#sink.write(batch);
+        this.#writtenLsn = batch.lastLsn;
+        this.#sink.written(batch.lastLsn);
+        batch.resolve("written");
+        // Whoever asked for a sync while the write ran is served too.
+        if (batch.wantsSync) {
+          await this.#sink.sync();
+          this.#pace.synced(batch.length);
+          this.#syncedLsn = batch.lastLsn;
+          if (batch.wantsRotation) await this.#sink.rotate(batch.lastLsn + 1);
+          batch.resolve("synced");
+        } else if (batch.wantsIntervalSync) {
+          this.#sink.syncLater();
+        }
+      } catch (cause) {
+        this.#stop(cause);
+        return;
       }
-    } catch (cause) {
-      this.#stop(cause);
-      return;
-    }
-    this.#inFlight = undefined;
-    this.#spare = batch;
+      this.#inFlight = undefined;
+      this.#spare = batch;
+      // Those who were told wake only after this: the next group is on its way by then.
+      isNextDue = this.#current.wantsSync && this.#pace.isNextDue(this.#current.length);
+    } while (isNextDue);
     if (this.#current.hasWork) {
       this.#schedule();
     } else {
@@ -210,14 +222,25 @@ export class GroupCommit {
     }
   }
 
+  /** Takes the batch that was gathered; records that come now go into another. */
+  #take(isEarly: boolean): Batch {
+    const batch = this.#current;
+    this.#inFlight = batch;
+    this.#spare.reset(batch.lastLsn + 1, this.#options.bufferBytes);
+    this.#current = this.#spare;
+    this.#pace.begin(isEarly);
+    this.#openRoom();
+    return batch;
+  }
+
   #schedule(): void {
     this.#transition("scheduled");
     if (this.#current.isUrgent) {
-      void this.#run();
+      void this.#run(false);
       return;
     }
     this.#options.afterTurn(() => {
-      if (this.#state === "scheduled") void this.#run();
+      if (this.#state === "scheduled") void this.#run(false);
     });
   }
 

@@ -177,6 +177,11 @@ export async function writeAll(file: AppendFile, bytes: Uint8Array, start: numbe
   for (let at = start; at < end;) at += await file.write(bytes, at, end);
 }
 
+/** The same, onto the disk. */
+export async function writeAllSynced(file: AppendFile, bytes: Uint8Array, start: number, end: number): Promise<void> {
+  for (let at = start; at < end;) at += await file.writeSynced(bytes, at, end);
+}
+
 /** Puts on the disk what a file has. */
 export async function syncFile(fileSystem: FileSystem, path: string): Promise<void> {
   const file = await fileSystem.openForAppend(path);

@@ -74,7 +74,7 @@ export interface WalStats {
   readonly bufferedBytes: number;
   readonly groups: number;
   readonly syncs: number;
-  /** Milliseconds that the last sync took, the longest one, and all together. */
+  /** Milliseconds that the last sync took, with the write where they are one call, the longest one, and all together. */
   readonly syncMs: { readonly last: number; readonly longest: number; readonly total: number };
   /** Records that a full disk made the log drop after `append`; whoever waited for them was told. */
   readonly droppedRecords: number;
@@ -161,6 +161,7 @@ export class WalWriter {
     this.#groups = new GroupCommit(steps, lastLsn, {
       bufferBytes: options.bufferBytes,
       afterTurn: options.afterTurn,
+      now: () => options.clock.monotonic(),
     });
     this.#state = hasReserve ? "open" : "full";
     if (!hasReserve) this.#checkLater();
@@ -387,16 +388,24 @@ export class WalWriter {
       if (syncedLsn > this.#markedLsn) encodeSyncMark(out, firstLsn - 1, syncedLsn, this.#salt, crc32);
       if (voidFrom !== undefined) encodeVoid(out, batch.firstLsn - 1, batch.firstLsn - voidFrom, this.#salt, crc32);
     });
-    await this.#appender.append(batch.bytes, batch.start, batch.end, firstLsn, batch.lastLsn, mayRotate, batch.marks);
+    const startedAt = this.#options.clock.monotonic();
+    const { bytes, start, end, lastLsn, waitsForDiskOnly, marks } = batch;
+    await this.#appender.append(bytes, start, end, firstLsn, lastLsn, mayRotate, waitsForDiskOnly, marks);
+    if (waitsForDiskOnly && this.#appender.isSynced) this.#noteSync(startedAt);
     this.#markedLsn = syncedLsn;
     this.#voidFrom = undefined;
   }
 
   async #sync(): Promise<void> {
-    const startedAt = this.#options.clock.monotonic();
     this.#cancelInterval?.();
     this.#cancelInterval = undefined;
+    if (this.#appender.isSynced) return;
+    const startedAt = this.#options.clock.monotonic();
     await this.#appender.datasync();
+    this.#noteSync(startedAt);
+  }
+
+  #noteSync(startedAt: number): void {
     this.#lastSyncMs = this.#options.clock.monotonic() - startedAt;
     this.#longestSyncMs = Math.max(this.#longestSyncMs, this.#lastSyncMs);
     this.#totalSyncMs += this.#lastSyncMs;

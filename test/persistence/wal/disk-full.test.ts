@@ -37,6 +37,32 @@ describe("a full disk", () => {
     expect(clock.pending).toBe(0);
   });
 
+  it("that a synced write hears of after it has taken everything refuses the message, and leaves nothing of it", async () => {
+    const disk = new FaultyFileSystem();
+    const { writer } = await openTestWal(disk, { reserveBytes: 2000 });
+    await writer.commit(writer.append(publishEntry(1)), "group");
+    disk.failWith = "ENOSPC";
+    disk.failAt = disk.ioCount + 1;
+    expect(await outcomeOf(writer.commit(writer.append(publishEntry(2)), "group"))).toBe("ERR_STORE_FULL");
+    expect(disk.failedKind).toBe("datasync");
+    await writer.commit(writer.append(settleEntry(1)), "group");
+    const again = await openTestWal(disk.crash({ keep: "none" }));
+    expect(again.records.map(({ lsn }) => lsn)).toEqual([1, 3]);
+    expect(again.report).toMatchObject({ quarantined: [], warnings: [], cutBytes: 0 });
+    await writer.close();
+  });
+
+  it("that a sync hears of, for what was written before, is a failure like any other", async () => {
+    const disk = new FaultyFileSystem();
+    const { writer } = await openTestWal(disk, { reserveBytes: 2000 });
+    await writer.commit(writer.append(publishEntry(1)), "os");
+    disk.failWith = "ENOSPC";
+    disk.failAt = disk.ioCount;
+    expect(await outcomeOf(writer.commit(1, "group"))).toBe("ERR_STORE_FAILED");
+    expect(writer.state).toBe("failed");
+    await writer.close();
+  });
+
   it("is over as soon as there is room for the reserve, without anybody asking", async () => {
     const { writer, disk, states, clock } = await fill(2000);
     expect(await outcomeOf(writer.commit(writer.append(publishEntry(2)), "group"))).toBe("ERR_STORE_FULL");

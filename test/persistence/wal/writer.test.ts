@@ -59,6 +59,65 @@ describe("the log's writer", () => {
     expect(writer.syncedLsn).toBe(51);
   });
 
+  describe("where gathering a group takes longer than the disk", () => {
+    const data = Buffer.alloc(1000);
+
+    /** Each record takes a millisecond of the turn, and the disk 20 for a group. */
+    async function slowTurn(disk: FaultyFileSystem, records: number, wal: OpenedWal): Promise<Promise<void>[]> {
+      const { writer, clock } = wal;
+      const commits: Promise<void>[] = [];
+      for (let seq = 0; seq < records; seq++) {
+        commits.push(writer.commit(writer.append(publishEntry(seq, { data })), "group"));
+        clock.advance(1);
+      }
+      const release = disk.hold("datasync");
+      await turn();
+      await turn();
+      clock.advance(20);
+      release();
+      await turn();
+      return commits;
+    }
+
+    it("begins it while the turn goes on, and the next before anybody is woken", async () => {
+      const disk = new FaultyFileSystem();
+      const wal = await openWal(disk);
+      const { writer } = wal;
+      await Promise.all(await slowTurn(disk, 100, wal));
+      expect(writer.stats()).toMatchObject({ groups: 1, syncs: 1 });
+      // Of a hundred milliseconds the second group waits for thirty and more, at a look every 32 KiB.
+      const commits = Array.from({ length: 100 }, (_, seq) => {
+        wal.clock.advance(1);
+        return writer.commit(writer.append(publishEntry(seq, { data })), "group");
+      });
+      expect(writer.stats()).toMatchObject({ lastLsn: 200, bufferedBytes: expect.any(Number) as number, groups: 2 });
+      expect(new Set(commits).size).toBe(2);
+      const [first, second] = [...new Set(commits)];
+      let groupsWhenWoken = 0;
+      await first?.then(() => (groupsWhenWoken = writer.stats().groups));
+      expect(groupsWhenWoken).toBe(3);
+      await second;
+      expect(writer.stats()).toMatchObject({ syncedLsn: 200, groups: 3, syncs: 3 });
+      expect((await openWal(disk.crash({ keep: "none" }))).records.map(({ lsn }) => lsn)).toEqual(
+        Array.from({ length: 200 }, (_, index) => index + 1),
+      );
+    });
+
+    it("fails those of both groups when the sync of the first fails", async () => {
+      const disk = new FaultyFileSystem();
+      const wal = await openWal(disk);
+      const { writer } = wal;
+      await Promise.all(await slowTurn(disk, 100, wal));
+      disk.failAt = disk.ioCount + 1;
+      const commits = Array.from({ length: 100 }, (_, seq) => {
+        wal.clock.advance(1);
+        return outcomeOf(writer.commit(writer.append(publishEntry(seq, { data })), "group"));
+      });
+      expect(new Set(await Promise.all(commits))).toEqual(new Set(["ERR_STORE_FAILED"]));
+      expect((await openWal(disk.crash({ keep: "none" }))).records).toHaveLength(100);
+    });
+  });
+
   it("lets a late sync demand join the group that is being written", async () => {
     const disk = new FaultyFileSystem();
     const { writer } = await openWal(disk);
