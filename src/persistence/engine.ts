@@ -17,17 +17,19 @@ import type {
   StoredMessage,
   StoreOperation,
 } from "./operations.js";
-import { levels, resolveOptions } from "./options.js";
+import { resolveOptions } from "./options.js";
 import type { StoreOptions, StoreSettings } from "./options.js";
 import { replay } from "./replay.js";
 import type { ReplayOptions } from "./replay.js";
 import type { BacklogStats, StoreReport, StoreStats } from "./reports.js";
 import type { Retention } from "./retention.js";
 import type { StoreState } from "./state.js";
+import { levels } from "./wal/durability.js";
+import type { Durability } from "./wal/durability.js";
 import type { OperationEntry, WalEntry } from "./wal/entries.js";
 import { Upkeep } from "./upkeep.js";
 import type { Wal } from "./wal/open.js";
-import type { Durability, WalState } from "./wal/writer.js";
+import type { WalState } from "./wal/writer.js";
 
 export type { BacklogStats, StoreReport, StoreStats } from "./reports.js";
 

@@ -33,6 +33,6 @@ export type { CodecOption, CustomCodec } from "./codec.js";
 export type { EncryptionKey, GivenKey, KeyProvider } from "./key-ring.js";
 export type { RetentionPolicy, StoredRetention } from "./retention-settings.js";
 export type { RecoveryPolicy } from "./wal/recovery.js";
-export type { Durability } from "./wal/writer.js";
+export type { Durability } from "./wal/durability.js";
 export type { Compressor } from "../platform/compressor.js";
 export type { LockHolder } from "../platform/lock-file.js";

@@ -10,7 +10,8 @@ import { resolveOptions } from "./options.js";
 import type { Machine, StoreProblem } from "./options.js";
 import type { RetentionPolicy } from "./retention-settings.js";
 import type { RecoveryPolicy } from "./wal/recovery.js";
-import type { Durability, WalState } from "./wal/writer.js";
+import type { Durability } from "./wal/durability.js";
+import type { WalState } from "./wal/writer.js";
 
 /** Where and how messages are stored. */
 export interface LevelPersistenceOptions {

@@ -21,7 +21,9 @@ import { fflateCompressor } from "./store/fflate-compressor.js";
 import { openLevelStore } from "./store/level-store.js";
 import type { OpenKeyValueStore } from "./store/level-store.js";
 import type { RecoveryPolicy } from "./wal/recovery.js";
-import type { Durability, WalState } from "./wal/writer.js";
+import { levels } from "./wal/durability.js";
+import type { Durability } from "./wal/durability.js";
+import type { WalState } from "./wal/writer.js";
 
 /** Something the store lived with, and somebody should know of. */
 export interface StoreProblem {
@@ -225,8 +227,6 @@ export async function optionsAsFound<Options extends StoreOptions>(options: Opti
     reserveBytes: reserveBytes ?? (await machine.fileSystem.stat(`${path}/wal/reserve`))?.size ?? 0,
   };
 }
-
-export const levels = ["memory", "os", "interval", "group", "always"] as const;
 
 const retentionNames = ["maxAge", "maxBytes", "maxMessages", "policy"];
 

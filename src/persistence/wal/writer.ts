@@ -2,11 +2,11 @@ import { brokerError } from "../../errors.js";
 import type { Checksum } from "../../platform/checksum.js";
 import type { Clock } from "../../platform/clock.js";
 import type { FileSystem } from "../../platform/file-system.js";
-import { FileGone } from "./appender.js";
 import type { SegmentAppender } from "./appender.js";
 import type { Batch } from "./batch.js";
 import { encodeSyncMark, encodeVoid } from "./batch.js";
 import { DroppedNumbers } from "./dropped-numbers.js";
+import type { Durability } from "./durability.js";
 import { carriesMessages } from "./entries.js";
 import type { MessageToWrite, PayloadWriter, WalEntry } from "./entries.js";
 import { encodeEntry, encodeMessage } from "./entry-codec.js";
@@ -14,23 +14,14 @@ import { GroupCommit } from "./group-commit.js";
 import { sealBytes } from "./log-cipher.js";
 import type { LogCipher } from "./log-cipher.js";
 import { beginRecord, endRecord, maxBodyBytes, recordFlag, recordHeadBytes } from "./record.js";
+import { bufferError, closedError, failedError, fullError, tooLargeError } from "./refusals.js";
 import { noteClosed } from "./renewal.js";
 import type { Reserve } from "./reserve.js";
+import { RoomCheck } from "./room-check.js";
 import { DiskFull } from "./segment.js";
 import type { Segment } from "./segment.js";
-
-/**
- * How far a record must have come before its commit resolves, and what is lost otherwise:
- *
- * | level      | resolves when                                     | lost when the process dies | when power goes      |
- * |------------|---------------------------------------------------|----------------------------|----------------------|
- * | `memory`   | at once                                           | what is not written yet    | what is not synced   |
- * | `os`       | it is in the system's page cache                  | nothing                    | what is not synced   |
- * | `interval` | as `os`; a sync follows within the interval       | nothing                    | the last interval    |
- * | `group`    | its group is on the disk                          | nothing                    | nothing              |
- * | `always`   | as `group`, and the sync does not wait for others | nothing                    | nothing              |
- */
-export type Durability = "memory" | "os" | "interval" | "group" | "always";
+import { SyncTimes } from "./sync-times.js";
+import type { SyncMs } from "./sync-times.js";
 
 /** `open`: takes everything. `full`: takes what carries no messages. `failed`: takes nothing. */
 export type WalState = "open" | "full" | "failed" | "closing" | "closed";
@@ -74,8 +65,8 @@ export interface WalStats {
   readonly bufferedBytes: number;
   readonly groups: number;
   readonly syncs: number;
-  /** Milliseconds that the last sync took, with the write where they are one call, the longest one, and all together. */
-  readonly syncMs: { readonly last: number; readonly longest: number; readonly total: number };
+  /** With the write, where they are one call. */
+  readonly syncMs: SyncMs;
   /** Records that a full disk made the log drop after `append`; whoever waited for them was told. */
   readonly droppedRecords: number;
 }
@@ -110,8 +101,7 @@ export class WalWriter {
   #state: WalState;
   #failure: Error | undefined;
   #lastLsn: number;
-  /** Of the record that was appended last, head and all. */
-  lastRecordBytes = 0;
+  #lastRecordBytes = 0;
   /** The last sync mark says that everything through this number is on the disk. */
   #markedLsn = 0;
   /** Numbers given out and not written, because the disk was full. */
@@ -119,14 +109,10 @@ export class WalWriter {
   /** The first number that the next write has to declare void. */
   #voidFrom: number | undefined;
   #cancelInterval: (() => void) | undefined;
-  #cancelCheck: (() => void) | undefined;
-  #check: Promise<void> = Promise.resolve();
+  readonly #roomCheck: RoomCheck;
   #closing: Promise<void> | undefined;
   #groupCount = 0;
-  #syncCount = 0;
-  #lastSyncMs = 0;
-  #longestSyncMs = 0;
-  #totalSyncMs = 0;
+  readonly #syncTimes = new SyncTimes();
   /** When the last look was whether the file has its name. */
   #lookedAt: number;
 
@@ -163,8 +149,15 @@ export class WalWriter {
       afterTurn: options.afterTurn,
       now: () => options.clock.monotonic(),
     });
+    const room = {
+      clock: options.clock,
+      everyMs: options.fullCheckMs,
+      isFull: () => this.#state === "full",
+      found: () => this.#transition("open", undefined),
+    };
+    this.#roomCheck = new RoomCheck(room, reserve);
     this.#state = hasReserve ? "open" : "full";
-    if (!hasReserve) this.#checkLater();
+    if (!hasReserve) this.#roomCheck.later();
   }
 
   get state(): WalState {
@@ -174,6 +167,11 @@ export class WalWriter {
   /** The last number given out; 0 when there is none. */
   get lastLsn(): number {
     return this.#lastLsn;
+  }
+
+  /** Bytes of the record that was appended last, head and all. */
+  get lastRecordBytes(): number {
+    return this.#lastRecordBytes;
   }
 
   /** Everything through it is in the files, and can be read. */
@@ -207,7 +205,7 @@ export class WalWriter {
     if (hasMessages && this.#state === "full") throw this.#fullError();
     const batch = this.#groups.current;
     // What carries no messages settles them, and may use the buffer twice over: refusing it helps nobody.
-    if (batch.length >= this.#options.bufferBytes * (hasMessages ? 1 : 2)) throw this.#bufferError();
+    if (batch.length >= this.#options.bufferBytes * (hasMessages ? 1 : 2)) throw bufferError(this.#options.bufferBytes);
     const { out } = batch;
     const { cipher, crc32 } = this.#options;
     const start = beginRecord(out);
@@ -219,7 +217,7 @@ export class WalWriter {
       }
       const type =
         payloads === null ? encodeEntry(out, entry as WalEntry) : encodeMessage(out, entry as MessageToWrite, payloads);
-      if (out.length - start - recordHeadBytes > maxBodyBytes) throw tooLarge(out.length - start);
+      if (out.length - start - recordHeadBytes > maxBodyBytes) throw tooLargeError(out.length - start);
       cipher?.seal(type, lsn, out.bytes, start + recordHeadBytes, out.length);
       endRecord(out, start, type, cipher === undefined ? 0 : recordFlag.encrypted, lsn, this.#salt, crc32);
     } catch (error) {
@@ -228,7 +226,7 @@ export class WalWriter {
     }
     batch.add(lsn, hasMessages);
     this.#lastLsn = lsn;
-    this.lastRecordBytes = out.length - start;
+    this.#lastRecordBytes = out.length - start;
     this.#groups.kick();
     return lsn;
   }
@@ -316,7 +314,7 @@ export class WalWriter {
       }
       count++;
     }
-    if (count > 0 && this.#state === "full") await this.#checkRoom();
+    if (count > 0 && this.#state === "full") await this.#roomCheck.now();
     return count;
   }
 
@@ -339,8 +337,8 @@ export class WalWriter {
       bytes: this.bytes,
       bufferedBytes: this.#groups.current.length,
       groups: this.#groupCount,
-      syncs: this.#syncCount,
-      syncMs: { last: this.#lastSyncMs, longest: this.#longestSyncMs, total: this.#totalSyncMs },
+      syncs: this.#syncTimes.count,
+      syncMs: this.#syncTimes.ms,
       droppedRecords: this.#dropped.count,
     };
   }
@@ -406,10 +404,7 @@ export class WalWriter {
   }
 
   #noteSync(startedAt: number): void {
-    this.#lastSyncMs = this.#options.clock.monotonic() - startedAt;
-    this.#longestSyncMs = Math.max(this.#longestSyncMs, this.#lastSyncMs);
-    this.#totalSyncMs += this.#lastSyncMs;
-    this.#syncCount++;
+    this.#syncTimes.add(this.#options.clock.monotonic() - startedAt);
   }
 
   async #rotate(firstLsn: number): Promise<void> {
@@ -428,14 +423,7 @@ export class WalWriter {
   }
 
   #fail(cause: unknown): Error {
-    const failure = brokerError(
-      "ERR_STORE_FAILED",
-      cause instanceof FileGone
-        ? `${cause.message}. The store takes no more, and what it has taken since then is lost. Close it; open it again for an empty one, or put a backup in its place`
-        : "The log could not be written, and takes no more, since what the disk holds is not known. Reads go on. Close the store and open it again to recover",
-      { directory: this.#options.directory },
-      cause,
-    );
+    const failure = failedError(this.#options.directory, cause);
     this.#failure = failure;
     this.#stopTimers();
     if (this.#state !== "closing") this.#transition("failed", failure);
@@ -460,35 +448,11 @@ export class WalWriter {
     this.#voidFrom ??= batch.firstLsn;
   }
 
-  #checkLater(): void {
-    this.#cancelCheck ??= this.#options.clock.schedule(this.#options.fullCheckMs, () => {
-      this.#cancelCheck = undefined;
-      void this.#checkRoom();
-    });
-  }
-
-  /** Makes the reserve again, if there is room; then the disk is full no longer. Never rejects. */
-  #checkRoom(): Promise<void> {
-    this.#check = this.#check.then(async () => {
-      if (this.#state !== "full") return;
-      // Whatever goes wrong here is not the log's: it only means that the disk counts as full for longer.
-      const hasReserve = await this.#fillReserve().catch(() => false);
-      if (this.#state !== "full") return;
-      if (hasReserve) this.#transition("open", undefined);
-      else this.#checkLater();
-    });
-    return this.#check;
-  }
-
-  async #fillReserve(): Promise<boolean> {
-    return (await this.#reserve.hasRoom()) && (await this.#reserve.fill());
-  }
-
   async #close(): Promise<void> {
     const hadFailed = this.#state === "failed";
     this.#transition("closing", undefined);
     this.#stopTimers();
-    await this.#check;
+    await this.#roomCheck.idle;
     let problem: unknown;
     if (!hadFailed) await this.flush().catch((error: unknown) => (problem = error));
     await this.#groups.idle();
@@ -506,37 +470,23 @@ export class WalWriter {
   #stopTimers(): void {
     this.#cancelInterval?.();
     this.#cancelInterval = undefined;
-    this.#cancelCheck?.();
-    this.#cancelCheck = undefined;
+    this.#roomCheck.stop();
   }
 
   #transition(to: WalState, error: Error | undefined): void {
     if (!stepsFrom[this.#state].includes(to)) throw new Error(`log: no step from ${this.#state} to ${to}`);
     this.#state = to;
-    if (to === "full") this.#checkLater();
+    if (to === "full") this.#roomCheck.later();
     this.#options.onStateChange?.(to, error);
   }
 
   #refusal(): Error {
     if (this.#state === "failed" && this.#failure !== undefined) return this.#failure;
-    return brokerError("ERR_BROKER_CLOSED", "The log is closed", { directory: this.#options.directory });
+    return closedError(this.#options.directory);
   }
 
   #fullError(): Error {
-    return brokerError(
-      "ERR_STORE_FULL",
-      "The disk is full: the message was not stored. Acknowledgements and reads go on; publishing resumes by itself when there is room",
-      { directory: this.#options.directory },
-    );
-  }
-
-  #bufferError(): Error {
-    const { bufferBytes } = this.#options;
-    return brokerError(
-      "ERR_QUEUE_FULL",
-      `${bufferBytes} bytes of records wait to be written; wait for the log to be ready, or give it a larger buffer`,
-      { bufferBytes },
-    );
+    return fullError(this.#options.directory);
   }
 }
 
@@ -552,11 +502,3 @@ const stepsFrom: Readonly<Record<WalState, readonly WalState[]>> = {
   closing: ["closed"],
   closed: [],
 };
-
-function tooLarge(bytes: number): Error {
-  return brokerError(
-    "ERR_MESSAGE_TOO_LARGE",
-    `A record of ${bytes} bytes is above the log's limit of ${maxBodyBytes}`,
-    { bytes, limit: maxBodyBytes },
-  );
-}
