@@ -144,7 +144,6 @@ export class Durables {
   /** Steps that settle a message for every durable but one: it is for that one alone. */
   settledForOthers(message: PublishedMessage, durable: string): StoreStep[] {
     const steps: StoreStep[] = [];
-    if (this.#host.writer.store.isWorkQueue) return steps;
     for (const [name, { patterns }] of this.#known) {
       if (name === durable || !patterns.some((pattern) => matchesPattern(pattern, message.topic))) continue;
       steps.push({ type: "settle", durable: name, seq: message.seq, outcome: "ack", deliveryCount: 0 });

@@ -83,6 +83,7 @@ export interface SettleStep {
   readonly seq: number;
   /** `attempt`: handed out once more, and not settled. Every other outcome settles it. */
   readonly outcome: "ack" | "reject" | "dead" | "expired" | "attempt";
+  /** Of an `ack`: 0 where the durable does not want it, so that it uses up nothing of a work queue. */
   readonly deliveryCount: number;
   /** Of an `attempt`: when it is due again. */
   readonly retryAt?: number | undefined;
@@ -261,8 +262,6 @@ export interface Store {
   readonly state: StoreState;
   /** The level of an append that names none. */
   readonly durability: Durability;
-  /** True where a message that one durable has settled is settled for all. */
-  readonly isWorkQueue: boolean;
   /** The highest number that an append has named. */
   readonly lastSeq: number;
   forgetRecovered(): void;

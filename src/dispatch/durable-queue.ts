@@ -11,6 +11,7 @@ import { DeliveryQueue } from "./queue.js";
 export interface DurableOutcome {
   readonly seq: number;
   readonly outcome: "ack" | "reject" | "dead" | "expired" | "attempt";
+  /** Of an `ack`: 0 for what the durable's filter did not want, so that it was never handed out. */
   readonly deliveryCount: number;
   /** Of an attempt: when it is due again, in milliseconds since 1970. */
   readonly retryAt?: number | undefined;
@@ -180,7 +181,11 @@ export class DurableQueue extends DeliveryQueue {
         const { seq } = message;
         const isWanted = this.#filter === null || this.#backlog.accepts(this, message);
         if (isWanted) this.#tellExpired(message, deliveryCount);
-        outcomes.push({ seq, outcome: isWanted ? "expired" : "ack", deliveryCount: deliveryCount + 1 });
+        outcomes.push(
+          isWanted
+            ? { seq, outcome: "expired", deliveryCount: deliveryCount + 1 }
+            : { seq, outcome: "ack", deliveryCount: 0 },
+        );
       }
       return this.#backlog.settle(outcomes, false);
     });
@@ -375,7 +380,7 @@ export class DurableQueue extends DeliveryQueue {
       return;
     }
     if (this.#filter !== null && !this.#backlog.accepts(this, message)) {
-      void this.#settle(message, "ack", true);
+      void this.#backlog.settle([{ seq: message.seq, outcome: "ack", deliveryCount: 0 }], true);
       return;
     }
     if (message.expiresAtMs !== 0 && message.expiresAtMs <= this.#backlog.now()) {

@@ -135,11 +135,6 @@ export class StoreEngine {
     return this.#lastAppendedSeq;
   }
 
-  /** True where a message that one durable has settled is settled for all. */
-  get isWorkQueue(): boolean {
-    return this.#store.retention.policy === "work-queue";
-  }
-
   /** The level of an append that names none. */
   get durability(): Durability {
     return this.#settings.durability;

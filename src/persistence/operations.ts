@@ -77,6 +77,7 @@ export interface SettleOperation {
   readonly seq: number;
   /** `attempt`: not settled, but tried once more. Every other outcome settles it. */
   readonly outcome: SettleOutcome;
+  /** 0 with `ack`: the durable did not want it, and never had it; so it uses up nothing of a work queue. */
   readonly deliveryCount: number;
   /** For `attempt`: when it is due again. */
   readonly retryAt?: number | undefined;

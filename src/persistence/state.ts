@@ -146,7 +146,9 @@ export class StoreState {
     const durable = this.durables.get(entry.durable);
     if (durable === undefined) return;
     durable.settle(entry);
-    if (entry.outcome !== "attempt" && this.#isWorkQueue && !durable.isReader) this.consumed.settle(entry);
+    if (!this.#isWorkQueue || durable.isReader || entry.outcome === "attempt") return;
+    // What a durable only passed over is still there for the others.
+    if (entry.outcome !== "ack" || entry.deliveryCount > 0) this.consumed.settle(entry);
   }
 
   get #isWorkQueue(): boolean {

@@ -281,6 +281,32 @@ describe("a durable", () => {
     expect(dataOf(await leftAfterCrash(path, manual, "a"))).toEqual([3]);
   });
 
+  it.each(["before a checkpoint", "after one", "after a crash"])(
+    "leaves to another durable of a work queue what its filter does not want, %s",
+    async (when) => {
+      const store = { retention: { policy: "work-queue" } } as const;
+      let path = temporaryFolder();
+      let broker = await openBroker(path, { store });
+      const odd = { durable: "odd", filter: ({ data }: Message): boolean => (data as number) % 2 === 1 };
+      const even = { durable: "even", filter: ({ data }: Message): boolean => (data as number) % 2 === 0 };
+      await broker.subscribe("a", even).unsubscribe();
+      const seen = collect(broker, "a", odd);
+      for (const data of range(1, 6)) await broker.publish("a", data);
+      await broker.idle({ topic: "a" });
+      await broker.flush();
+      if (when === "after one") await broker.compact();
+      if (when === "after a crash") {
+        path = crash(path);
+        broker = await openBroker(path, { store });
+      }
+      expect(dataOf(await historyOf(broker))).toEqual([2, 4, 6]);
+      const others = collect(broker, "a", even);
+      await broker.idle({ topic: "a" });
+      await broker.flush();
+      expect([dataOf(seen), dataOf(others), await historyOf(broker)]).toEqual([[1, 3, 5], [2, 4, 6], []]);
+    },
+  );
+
   it("can be subscribed to before the store is open", async () => {
     const path = temporaryFolder();
     const first = await openBroker(path);

@@ -6,6 +6,7 @@ import { balanced, fetchNow, rejectionCode, takeOne } from "../support/manual-br
 import { FaultyFileSystem } from "../support/faulty-file-system.js";
 import { ManualClock } from "../support/manual-clock.js";
 import { collect, crash, dataOf, historyOf, memoryMachine, openBroker, temporaryFolder, until } from "./fixture.js";
+import type { StoredBrokerOptions } from "./fixture.js";
 
 const manual = { durable: "d", ack: "manual" } as const;
 
@@ -185,8 +186,8 @@ describe("a retained message", () => {
 });
 
 describe("a dead letter", () => {
-  async function withDeadLetter(path: string): Promise<InProcBroker> {
-    const broker = await openBroker(path, { deadLetter: {} });
+  async function withDeadLetter(path: string, store: StoredBrokerOptions["store"] = {}): Promise<InProcBroker> {
+    const broker = await openBroker(path, { deadLetter: {}, store });
     const sub = broker.subscribe("a", manual);
     const other = broker.subscribe("a", { ...manual, durable: "other" });
     await broker.publish("a", { n: 1 }, { headers: { h: "x" }, key: "k", priority: 7 });
@@ -207,20 +208,24 @@ describe("a dead letter", () => {
     expect(dataOf(await historyOf(again, "dlq"))).toEqual([{ n: 1 }]);
   });
 
-  it("driven again after a crash goes to the durable that gave it up alone, and is no dead letter after another", async () => {
-    const path = temporaryFolder();
-    await withDeadLetter(path);
-    const copy = crash(path);
-    const again = await openBroker(copy, { deadLetter: {} });
-    expect(await again.deadLetters.redrive()).toBe(1);
-    for (const broker of [again, await openBroker(crash(copy), { deadLetter: {} })]) {
-      expect(await fetchNow(broker.subscribe("a", { ...manual, durable: "other" }))).toEqual([]);
-      const [message] = await fetchNow(broker.subscribe("a", manual));
-      expect(message).toMatchObject({ data: { n: 1 }, key: "k", priority: 7, headers: { h: "x" } });
-      expect(broker.deadLetters.stats().count).toBe(0);
-      balanced(broker);
-    }
-  });
+  it.each(["limits", "interest", "work-queue"] as const)(
+    "driven again after a crash goes to the durable that gave it up alone, and is no dead letter after another (%s)",
+    async (policy) => {
+      const path = temporaryFolder();
+      const options = { deadLetter: {}, store: { retention: { policy } } };
+      await withDeadLetter(path, options.store);
+      const copy = crash(path);
+      const again = await openBroker(copy, options);
+      expect(await again.deadLetters.redrive()).toBe(1);
+      for (const broker of [again, await openBroker(crash(copy), options)]) {
+        expect(await fetchNow(broker.subscribe("a", { ...manual, durable: "other" }))).toEqual([]);
+        const [message] = await fetchNow(broker.subscribe("a", manual));
+        expect(message).toMatchObject({ data: { n: 1 }, key: "k", priority: 7, headers: { h: "x" } });
+        expect(broker.deadLetters.stats().count).toBe(0);
+        balanced(broker);
+      }
+    },
+  );
 
   it("thrown away stays away after a crash", async () => {
     const path = temporaryFolder();
