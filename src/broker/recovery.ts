@@ -5,11 +5,13 @@ import type { DedupWindow } from "../delivery/dedup.js";
 import type { DelayedMessages } from "../delivery/delayed-messages.js";
 import type { Timers } from "../delivery/timers.js";
 import type { MemoryBudget } from "../dispatch/memory-budget.js";
+import { brokerError, quote } from "../errors.js";
 import type { Attempt } from "../message/delivery.js";
 import { noHeaders } from "../message/headers.js";
 import type { MessageOrigin, PublishedMessage } from "../message/message.js";
 import type { ErrorContext } from "../observe/events.js";
 import type { Clock } from "../platform/clock.js";
+import { coversPattern } from "../topic/grammar.js";
 import type { Durables } from "./durables.js";
 import type { Settings } from "./settings.js";
 import type { Publisher } from "./publisher.js";
@@ -73,7 +75,10 @@ export function recoverInto(
   recovered: Recovered,
 ): void {
   const { memory, retained, publisher, timers, delayed, dedup, clock, deadLetters } = core;
-  for (const { name, patterns } of link.durables.recover(recovered.durables)) core.registry.park(name, patterns);
+  for (const { name, patterns } of link.durables.recover(recovered.durables)) {
+    core.registry.park(name, patterns);
+    requireStored(core, name, patterns);
+  }
   each(core, recovered.retained, (message) => retained.keep(message));
   each(core, recovered.delayed, (message, facts) => {
     publisher.counters.published += 1;
@@ -94,6 +99,18 @@ export function recoverInto(
       core.fail(error, { during: "store" });
     }
   }
+}
+
+/** Tells of a durable that misses some of what it asks for: `topics` says less than when it was made. */
+function requireStored(core: RecoveryHost, durable: string, patterns: readonly string[]): void {
+  const topics = core.settings.persistence?.topics ?? [];
+  const beyond = patterns.find((pattern) => !topics.some((cover) => coversPattern(cover, pattern)));
+  if (beyond === undefined) return;
+  const text =
+    `the durable ${quote(durable)} asks for ${quote(beyond)}, which matches more than the store's topics (${topics.join(", ")}): ` +
+    `it gets nothing of what is not stored; add it to topics, or subscribe with other patterns, or deleteDurable`;
+  const error = brokerError("ERR_INVALID_OPTION", text, { option: "topics", durable });
+  core.fail(error, { during: "store", subscription: durable });
 }
 
 function each(

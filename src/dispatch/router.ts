@@ -72,6 +72,8 @@ export interface RouterOptions<Attachment> {
   now(): number;
   /** What else belongs to a topic; worked out once, with its route. */
   attach(topic: string): Attachment;
+  /** False for a queue that gets nothing of a topic although its patterns match. */
+  admits(queue: DeliveryQueue, attachment: Attachment): boolean;
   /** True for a topic that is used once, so that remembering it would push out others. */
   isTransient(topic: string): boolean;
   /** True for a topic that has to stay known: it has a retained message. */
@@ -215,15 +217,8 @@ export class Router<Attachment> {
   }
 
   #buildRoute(topic: string, scope: Scope): Route<Attachment> {
-    const matched = this.#matched;
-    // One by one: an array that is given a length gives its memory back, and takes new with the next push.
-    while (matched.length > 0) matched.pop();
-    if (!this.#trie.isEmpty) this.#trie.match(topic, matched);
-    const exact = this.#exactTopics === 0 ? undefined : this.#exactOf(topic).get(topic);
-    if (exact !== undefined) {
-      for (const queue of exact) if (!matched.includes(queue)) matched.push(queue);
-    }
     const attachment = this.#options.attach(topic);
+    const matched = this.#match(topic, attachment);
     if (matched.length === 0) return new Route(topic, noTargets, noChoices, attachment, scope);
     if (matched.length === 1) {
       return new Route(topic, (matched[0] as DeliveryQueue).alone, noChoices, attachment, scope);
@@ -245,6 +240,20 @@ export class Router<Attachment> {
       else choices.push(queues);
     }
     return new Route(topic, targets, choices, attachment, scope);
+  }
+
+  /** Valid until the next call. */
+  #match(topic: string, attachment: Attachment): readonly DeliveryQueue[] {
+    const matched = this.#matched;
+    // One by one: an array that is given a length gives its memory back, and takes new with the next push.
+    while (matched.length > 0) matched.pop();
+    if (!this.#trie.isEmpty) this.#trie.match(topic, matched);
+    const exact = this.#exactTopics === 0 ? undefined : this.#exactOf(topic).get(topic);
+    if (exact !== undefined) {
+      for (const queue of exact) if (!matched.includes(queue)) matched.push(queue);
+    }
+    const isAdmitted = (queue: DeliveryQueue): boolean => this.#options.admits(queue, attachment);
+    return matched.every(isAdmitted) ? matched : matched.filter(isAdmitted);
   }
 
   #exactOf(topic: string): Map<string, DeliveryQueue[]> {

@@ -270,6 +270,26 @@ describe("a durable", () => {
     expect(thrownCode(() => broker.subscribe("*", { from: "oldest" }))).toBe("ERR_INVALID_OPTION");
   });
 
+  it("gets nothing of a topic that is not stored any more, which is told and not counted", async () => {
+    const path = temporaryFolder();
+    const first = await openBroker(path);
+    await first.subscribe("orders.*", manual).unsubscribe();
+    await first.publish("orders.eu", 1);
+    await first.close();
+    const broker = makeBroker(path, { store: { topics: ["orders.eu", "mail"] } });
+    const errors: unknown[] = [];
+    broker.on("error", (error, context) => errors.push({ error, context }));
+    await broker.ready();
+    expect(errors).toMatchObject([{ error: { code: "ERR_INVALID_OPTION" }, context: { subscription: "d" } }]);
+    const seen = collect(broker, ">");
+    expect((await broker.publish("orders.us", 2)).matched).toBe(1);
+    expect((await broker.publish("orders.eu", 3)).matched).toBe(2);
+    expect(broker.subscriptions({ topic: "orders.us" })).toHaveLength(1);
+    expect(dataOf(seen)).toEqual([2, 3]);
+    expect(dataOf(await fetchNow(broker.subscribe("orders.eu", manual)))).toEqual([1, 3]);
+    balanced(broker);
+  });
+
   it("settles what its filter does not want", async () => {
     const path = temporaryFolder();
     const broker = await openBroker(path);
