@@ -29,21 +29,24 @@ export function countText(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
+/** What stands in one place of a table; several names stand beside each other. */
+export type Cell = string | number | readonly string[];
+
 /** Columns as wide as what is in them; figures to the right. */
-export function tableText(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const widths = head.map((name, column) =>
-    Math.max(name.length, ...rows.map((row) => String(row[column] ?? "").length)),
-  );
+export function tableText(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const isFigure = head.map((_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === "number"));
-  const lineOf = (cells: readonly (string | number)[]): string =>
-    cells
-      .map((cell, column) => {
-        const width = widths[column] ?? 0;
-        return isFigure[column] === true ? String(cell).padStart(width) : oneLine(String(cell)).padEnd(width);
-      })
-      .join("  ")
-      .trimEnd();
-  return `${[head, ...rows].map(lineOf).join("\n")}\n`;
+  const lines = [head, ...rows].map((cells) => cells.map(cellText));
+  // There may be more rows than a call takes arguments.
+  const widths = head.map((_, column) => lines.reduce((width, line) => Math.max(width, line[column]?.length ?? 0), 0));
+  const padded = (text: string, column: number): string => {
+    const width = widths[column] ?? 0;
+    return isFigure[column] === true ? text.padStart(width) : text.padEnd(width);
+  };
+  return `${lines.map((line) => line.map(padded).join("  ").trimEnd()).join("\n")}\n`;
+}
+
+function cellText(cell: Cell): string {
+  return oneLine(typeof cell === "object" ? cell.join(" ") : String(cell));
 }
 
 /** A name from the store, without what would move the cursor or break the line. */

@@ -79,7 +79,7 @@ export async function restoreStore(options: RestoreOptions): Promise<RestoreResu
     const verified = await inspector.verify(onProgress).finally(() => inspector.close());
     if (!verified.isSound && !force) {
       const { problems } = verified;
-      const text = `The backup ${source} is damaged (${problems.length} problems, the first: ${problems[0] ?? ""}). Restore it by force to have what is intact`;
+      const text = `The backup ${source} is damaged (${problems.length} problem${problems.length === 1 ? "" : "s"}, the first: ${problems[0] ?? ""}). Restore it by force to have what is intact`;
       throw brokerError("ERR_STORE_CORRUPT", text, { source, problems });
     }
     const bytes = await sizeOf(machine, folder);

@@ -107,7 +107,7 @@ describe("the reading commands", () => {
       { topic: "stock", messages: 11 },
     ]);
     expect(await json("ls", path, "durables")).toMatchObject([
-      { durable: "audit", pending: 12 },
+      { durable: "audit", pending: 12, patterns: [">"] },
       { durable: "billing", pending: 9, attempted: 1 },
       { durable: "late", pending: 1 },
     ]);

@@ -3,10 +3,11 @@ import type { StoreInspector } from "../../persistence/inspect.js";
 import type { Command } from "../command.js";
 import { exitCode, UsageError } from "../exit-code.js";
 import { tableText, timeText } from "../format.js";
+import type { Cell } from "../format.js";
 import { nearest } from "../nearest.js";
 import { withInspector } from "../read.js";
 
-type Row = readonly (string | number)[];
+type Row = readonly Cell[];
 
 const lists: Readonly<
   Record<string, { head: readonly string[]; rows: (inspector: StoreInspector) => readonly Row[] }>
@@ -20,7 +21,7 @@ const lists: Readonly<
     rows: (inspector) =>
       inspector
         .durables()
-        .map(({ name, pending, attempted, floor, patterns }) => [name, pending, attempted, floor, patterns.join(" ")]),
+        .map(({ name, pending, attempted, floor, patterns }) => [name, pending, attempted, floor, patterns]),
   },
   "dead-letters": {
     head: ["id", "topic", "reason"],
