@@ -97,6 +97,8 @@ class Importer {
   readonly #durables = new Map<string, { readonly patterns: readonly string[]; readonly start: number }>();
   readonly #existing: ReadonlySet<string>;
   readonly #skipped: string[] = [];
+  /** By their ids: which message, and when it was given up. */
+  readonly #deadLetters = new Map<string, string>();
   readonly #dedupIds = new Set<string>();
   #batch: StoreOperation[] = [];
   #batchBytes = 0;
@@ -115,6 +117,9 @@ class Importer {
     this.#lastSeq = store.lastSeq;
     this.#isNew = store.lastSeq === 0 && store.recovered.durables.length === 0;
     this.#existing = new Set(store.recovered.durables.map(({ name }) => name));
+    for (const { id, message, facts } of store.recovered.deadLetters) {
+      this.#deadLetters.set(id, identityOf(message.id, facts));
+    }
     store.forgetRecovered();
   }
 
@@ -178,14 +183,11 @@ class Importer {
         this.#message(line);
         break;
       case "dead-letter": {
-        const { id, facts } = line;
+        const { facts } = line;
+        const message = this.#complete(line.line, line.line.seq ?? 0);
+        const id = this.#deadLetterId(line.id, identityOf(message.id, facts));
         this.#counts.deadLetters++;
-        this.#batch.push({
-          type: "dead-letter-added",
-          id,
-          facts,
-          message: this.#complete(line.line, line.line.seq ?? 0),
-        });
+        this.#batch.push({ type: "dead-letter-added", id, facts, message });
         break;
       }
       case "dedup":
@@ -198,6 +200,16 @@ class Importer {
         this.#batch.push({ type: "retained-cleared", topic: line.topic });
         break;
     }
+  }
+
+  /** The id it had, unless another dead letter has it: each store counts its own from 1. */
+  #deadLetterId(wanted: string, identity: string): string {
+    const [, name = wanted, number = "0"] = /^(.*?)(\d*)$/s.exec(wanted) ?? [];
+    let id = wanted;
+    for (let next = Number(number) + 1; (this.#deadLetters.get(id) ?? identity) !== identity; next++)
+      id = `${name}${next}`;
+    this.#deadLetters.set(id, identity);
+    return id;
   }
 
   #message(line: MessageLine): void {
@@ -227,4 +239,10 @@ class Importer {
     const timestamp = message.timestamp ?? Math.max(0, Math.floor(this.#settings.clock.now()));
     return { ...message, seq, timestamp, id: message.id ?? messageId(timestamp, seq, this.#nonce) };
   }
+}
+
+/** What tells a dead letter from another that has its id. */
+function identityOf(messageId: string, facts: unknown): string {
+  const { subscription, deadAt } = (facts ?? {}) as { readonly subscription?: unknown; readonly deadAt?: unknown };
+  return JSON.stringify([messageId, subscription, deadAt]);
 }

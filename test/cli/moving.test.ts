@@ -3,9 +3,11 @@ import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { StoreEngine } from "../../src/persistence/engine.js";
+import type { StoreOperation } from "../../src/persistence/operations.js";
 import {
   ack,
   durable,
+  message,
   openStore,
   pendingSeqs,
   publish,
@@ -104,6 +106,35 @@ describe("export and import", () => {
     // What the file's durables had settled is settled.
     expect((await pendingSeqs(store, "audit")).length).toBe(12);
     expect(await replayed(store)).toEqual(range(1, 28).filter((seq) => seq !== 23));
+  });
+
+  it("bring dead letters beside others of the same id, and once however often they come", async () => {
+    const folder = temporaryFolder();
+    const letter = (deadAt: number): StoreOperation => ({
+      type: "dead-letter-added",
+      id: "dl-1",
+      message: message(1),
+      facts: { subscription: "d", deadAt },
+    });
+    for (const [name, deadAt] of [
+      ["data", 1],
+      ["other", 2],
+    ] as const) {
+      const store = await openStore(join(folder, name), keep);
+      await store.append([letter(deadAt)]);
+      await store.close();
+    }
+    const { out } = await command(["export", join(folder, "data")]);
+    const path = join(folder, "other");
+    for (const time of ["first", "second"]) {
+      expect((await command(["import", path], { input: out })).code, time).toBe(0);
+      const store = await openStore(path, keep);
+      expect(store.recovered.deadLetters.map(({ id, facts }) => [id, facts])).toEqual([
+        ["dl-1", { subscription: "d", deadAt: 2 }],
+        ["dl-2", { subscription: "d", deadAt: 1 }],
+      ]);
+      await store.close();
+    }
   });
 
   it("name the line that cannot be taken, store batches whole, and go on from there", async () => {
