@@ -60,10 +60,10 @@ export class KeyRing implements LogCipher {
     if (Buffer.compare(this.#check(key), keyCheck) !== 0) throw wrongKey(keyId, file, "is another one");
   }
 
-  opener(keyId: number): BodyOpener | undefined {
+  opener(keyId: number): BodyOpener {
     const key = this.#keys.get(keyId);
-    if (key === undefined) return undefined;
-    return (type, lsn, sealed) => this.#cipher.open(key, recordContext(type, lsn), sealed);
+    return (type, lsn, sealed) =>
+      key === undefined ? undefined : this.#cipher.open(key, recordContext(type, lsn), sealed);
   }
 
   seal(type: number, lsn: number, bytes: Buffer, start: number, end: number): void {

@@ -86,7 +86,7 @@ export class Sealer {
    */
   openNow(key: Uint8Array, sealed: Buffer): Buffer | undefined {
     this.#requireIntact(key, sealed);
-    if (sealed[isEncryptedAt] !== 0 || sealed[isEncryptedAt + 1] !== 0) return undefined;
+    if (this.#keys !== undefined || sealed[isEncryptedAt] !== 0 || sealed[isEncryptedAt + 1] !== 0) return undefined;
     let at = isEncryptedAt + 2;
     while ((sealed[at++] ?? 0) >= 128);
     return sealed.subarray(at);
@@ -109,7 +109,11 @@ export class Sealer {
   }
 
   async #decrypt(key: Uint8Array, sealed: Buffer): Promise<Buffer> {
-    if (sealed[isEncryptedAt] === 0) return sealed.subarray(isEncryptedAt + 1);
+    if (sealed[isEncryptedAt] === 0) {
+      // A checksum can be made without the key: whoever may write into the folder could put in what nobody published.
+      if (this.#keys !== undefined) throw new DamagedValue("the value is not encrypted, as the store is");
+      return sealed.subarray(isEncryptedAt + 1);
+    }
     const keyId = sealed.readUInt32LE(5);
     if (this.#keys === undefined) {
       throw brokerError("ERR_WRONG_KEY", `The store is encrypted with key ${keyId}, and no key was given`, { keyId });

@@ -13,8 +13,8 @@ export interface LogCipher {
   readonly keyCheck: Uint8Array;
   /** Gets a key ready for `opener`. Throws `ERR_WRONG_KEY` when it cannot be had, or is not the one of the check. */
   prepare(keyId: number, keyCheck: Uint8Array, file: string): Promise<void>;
-  /** For a segment of a key that was prepared; undefined for key 0. */
-  opener(keyId: number): BodyOpener | undefined;
+  /** For a segment of a key that was prepared; of any other, as of one that says it has none, nothing can be opened. */
+  opener(keyId: number): BodyOpener;
   /** Encrypts `bytes[start + sealBytes … end)` in place, with the current key, and fills in what is before it. */
   seal(type: number, lsn: number, bytes: Buffer, start: number, end: number): void;
 }

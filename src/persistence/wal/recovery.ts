@@ -96,7 +96,8 @@ export interface FoundLog {
 /**
  * Looks for a log's files, and whether they can be read at all. A directory that does not exist is an empty log.
  *
- * Throws `ERR_STORE_FAILED` for a log that a newer version wrote, and `ERR_WRONG_KEY` for an encrypted one.
+ * Throws `ERR_STORE_FAILED` for a log that a newer version wrote, `ERR_WRONG_KEY` for an encrypted one, and
+ * `ERR_INVALID_OPTION` for one that is not encrypted where a key was given.
  */
 export async function findLog(
   options: Pick<ScanLogOptions, "fileSystem" | "directory" | "crc32" | "cipher">,
@@ -110,6 +111,10 @@ export async function findLog(
   for (const name of names) {
     const id = idOfSegment(name);
     if (id !== undefined) found.push(await readHeader(fileSystem, directory, name, id, crc32));
+  }
+  const headers = found.flatMap(({ header }) => header ?? []);
+  if (options.cipher !== undefined && headers.length > 0 && headers.every(({ keyId }) => keyId === 0)) {
+    throw plainLog(directory);
   }
   for (const { name, header } of found) {
     if (header === undefined || header.keyId === 0) continue;
@@ -371,6 +376,11 @@ class LogScanner {
 
 function noKey(file: string, keyId: number): Error {
   return brokerError("ERR_WRONG_KEY", `${file} is encrypted with key ${keyId}, and no key was given`, { file, keyId });
+}
+
+function plainLog(directory: string): Error {
+  const text = `The log in ${directory} is not encrypted, and does not become so: write its messages into a new store`;
+  return brokerError("ERR_INVALID_OPTION", text, { option: "encryption", directory });
 }
 
 /** Damage that an interrupted write cannot cause. */

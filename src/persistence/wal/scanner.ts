@@ -228,9 +228,8 @@ export class SegmentScanner {
 
   #decode(type: number, flags: number, lsn: number, bytes: Buffer, start: number, end: number): WalEntry | undefined {
     const { open } = this.#options;
-    if ((flags & recordFlag.encrypted) === 0 || open === undefined) {
-      return this.#decoder.decode(type, flags, bytes, start, end);
-    }
+    if (open === undefined) return this.#decoder.decode(type, flags, bytes, start, end);
+    if ((flags & recordFlag.encrypted) === 0) throw new MalformedBytes("the body is not encrypted, as the log is");
     const plain = open(type, lsn, bytes.subarray(start, end));
     if (plain === undefined) throw new MalformedBytes("the body is not what was encrypted");
     return this.#decoder.decode(type, flags & ~recordFlag.encrypted, plain, 0, plain.length);

@@ -1,7 +1,13 @@
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { KeyRing } from "../../../src/persistence/key-ring.js";
 import type { EncryptionKey } from "../../../src/persistence/key-ring.js";
+import { DamagedValue } from "../../../src/persistence/store/damaged-value.js";
+import { Sealer } from "../../../src/persistence/store/sealer.js";
+import { crc32 } from "../../../src/platform/checksum.js";
+import { nodeCipher } from "../../../src/platform/cipher.js";
+import { zlibCompressor } from "../../../src/platform/compressor.js";
 import { durable, message, openStore, pendingSeqs, publish, range, temporaryFolder } from "./fixture.js";
 
 const secretTopic = "payroll.secret-topic";
@@ -12,6 +18,19 @@ function files(path: string): string[] {
     .readdirSync(path, { recursive: true, encoding: "utf8" })
     .map((name) => join(path, name))
     .filter((name) => fs.statSync(name).isFile());
+}
+
+function firstLog(path: string): { file: string; bytes: Buffer; salt: number } {
+  const file = join(path, "wal", "0000000000000001.wal");
+  const bytes = fs.readFileSync(file);
+  return { file, bytes, salt: bytes.readUInt32LE(40) };
+}
+
+/** Where the first publish is in a log: 16 bytes of head, then the body. */
+function publishAt(bytes: Buffer): { start: number; end: number } {
+  let start = 128;
+  while (bytes[start + 8] !== 1) start += 16 + bytes.readUInt32LE(start + 4);
+  return { start, end: start + 16 + bytes.readUInt32LE(start + 4) };
 }
 
 describe("encryption", () => {
@@ -92,21 +111,64 @@ describe("encryption", () => {
     await store.append([publish(1)]);
     await store.append([publish(2)]);
     await store.close();
-    const { crc32 } = await import("../../../src/platform/checksum.js");
-    const file = join(path, "wal", "0000000000000001.wal");
-    const bytes = fs.readFileSync(file);
-    const salt = bytes.readUInt32LE(40);
-    // The second record: 16 bytes of head, then the body.
-    let at = 128;
-    at += 16 + bytes.readUInt32LE(at + 4);
-    while (bytes[at + 8] !== 1) at += 16 + bytes.readUInt32LE(at + 4);
-    const end = at + 16 + bytes.readUInt32LE(at + 4);
+    const { file, bytes, salt } = firstLog(path);
+    const { start, end } = publishAt(bytes);
     bytes[end - 1] = (bytes[end - 1] ?? 0) ^ 1;
-    bytes.writeUInt32LE(crc32(bytes, at + 4, end, salt), at);
+    bytes.writeUInt32LE(crc32(bytes, start + 4, end, salt), start);
     fs.writeFileSync(file, bytes);
     const again = await openStore(path, { encryption });
     expect(await pendingSeqs(again, "d")).toEqual([2]);
     expect(again.recoveryReport.log.quarantined).toMatchObject([{ reason: "undecodable" }]);
+  });
+
+  it("takes no record that was put in without the key, be its checksum right or not", async () => {
+    const [path, plain] = [temporaryFolder(), temporaryFolder()];
+    const encryption = { keyProvider: () => keyOf(1) };
+    for (const [folder, data, options] of [
+      [path, "real", { encryption }],
+      [plain, "forged", {}],
+    ] as const) {
+      const store = await openStore(folder, options);
+      await store.append([durable("d", [">"])]);
+      for (const seq of [1, 2]) await store.append([publish(seq, { data })]);
+      await store.close();
+    }
+    const log = firstLog(path);
+    const [real, forged] = [publishAt(log.bytes), publishAt(firstLog(plain).bytes)];
+    const record = Buffer.from(firstLog(plain).bytes.subarray(forged.start, forged.end));
+    record.writeUInt32LE(crc32(record, 4, record.length, log.salt), 0);
+    fs.writeFileSync(
+      log.file,
+      Buffer.concat([log.bytes.subarray(0, real.start), record, log.bytes.subarray(real.end)]),
+    );
+    const again = await openStore(path, { encryption });
+    expect((await again.pending("d", 0, 10)).messages.map(({ message: { seq, data } }) => [seq, data])).toEqual([
+      [2, "real"],
+    ]);
+    expect(again.recoveryReport.log.quarantined).toMatchObject([{ reason: "undecodable" }]);
+  });
+
+  it("takes no value that was put in without the key", async () => {
+    const keys = await KeyRing.open(nodeCipher, () => keyOf(1));
+    const parts = { crc32, gzip: zlibCompressor };
+    const sealed = (one: KeyRing | undefined): Sealer => new Sealer(undefined, { ...parts, keys: one });
+    const [key, value] = [Buffer.from("key"), Buffer.from("value")];
+    expect(await sealed(keys).open(key, sealed(keys).sealPlain(key, value))).toEqual(value);
+    await expect(sealed(keys).open(key, sealed(undefined).sealPlain(key, value))).rejects.toThrow(DamagedValue);
+    expect(sealed(keys).openNow(key, sealed(undefined).sealPlain(key, value))).toBeUndefined();
+  });
+
+  it("does not take a plain log for its own, where the database is gone", async () => {
+    const path = temporaryFolder();
+    const store = await openStore(path);
+    await store.append([durable("d", [">"]), publish(1)]);
+    await store.close();
+    fs.rmSync(join(path, "level"), { recursive: true });
+    await expect(openStore(path, { encryption: { keyProvider: () => keyOf(1) } })).rejects.toMatchObject({
+      code: "ERR_INVALID_OPTION",
+    });
+    const again = await openStore(path);
+    expect(await pendingSeqs(again, "d")).toEqual([1]);
   });
 
   it("does not turn a plain store into an encrypted one unasked", async () => {
