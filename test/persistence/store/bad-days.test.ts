@@ -2,6 +2,8 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { StoreEngine } from "../../../src/persistence/engine.js";
+import type { Change, KeyValueStore } from "../../../src/persistence/store/level-store.js";
+import type { ReadFile } from "../../../src/platform/file-system.js";
 import { memoryOptions } from "../../crash/store-workload.js";
 import { FaultyFileSystem } from "../../support/faulty-file-system.js";
 import { ManualClock } from "../../support/manual-clock.js";
@@ -9,7 +11,50 @@ import { MemoryDatabase } from "../../support/memory-database.js";
 import { outcomeOf } from "../wal/fixture.js";
 import { ack, durable, message, openStore, pendingSeqs, publish, range, replayed, temporaryFolder } from "./fixture.js";
 
+/** A disk on which something happens before a file is read. */
+class WatchedFileSystem extends FaultyFileSystem {
+  beforeRead: (() => Promise<void>) | undefined;
+
+  override async openForRead(path: string): Promise<ReadFile> {
+    const happens = this.beforeRead;
+    this.beforeRead = undefined;
+    await happens?.();
+    return super.openForRead(path);
+  }
+}
+
 describe("bad days", () => {
+  it("a power cut in a checkpoint takes no message whose settle was not on the disk yet", async () => {
+    const disk = new WatchedFileSystem();
+    const database = new MemoryDatabase();
+    const left: { disk: FaultyFileSystem; database: MemoryDatabase }[] = [];
+    const openDatabase = async (): Promise<KeyValueStore> => {
+      const opened = await database.open();
+      const batch = async (changes: readonly Change[]): Promise<void> => {
+        await opened.batch(changes);
+        left.push({ disk: disk.crash({ keep: "none" }), database: database.copy() });
+      };
+      return { ...opened, batch };
+    };
+    const settings = { clock: new ManualClock(1_800_000_000_000), retention: { maxAge: 1_000 } };
+    const machine = { fileSystem: disk, openDatabase };
+    const store = await StoreEngine.open({ ...memoryOptions(disk, database), ...settings, machine });
+    await store.append([durable("d", [">"]), publish(1)]);
+    left.length = 0;
+    // Only the durable keeps the message, and it settles it while the checkpoint reads.
+    disk.beforeRead = () => store.append([ack("d", 1), publish(2)], "os");
+    await store.checkpoint();
+    expect(disk.beforeRead).toBe(undefined);
+    expect(left.length).toBeGreaterThan(0);
+    for (const found of left) {
+      const again = await StoreEngine.open({ ...memoryOptions(found.disk, found.database), ...settings });
+      expect([[1], [2]]).toContainEqual(await pendingSeqs(again, "d"));
+      await again.close();
+    }
+    expect(await pendingSeqs(store, "d")).toEqual([2]);
+    await store.close();
+  });
+
   it("a full disk refuses messages and forgets none it took, takes acknowledgements, and ends by itself", async () => {
     const disk = new FaultyFileSystem({ capacityBytes: 30_000 });
     const database = new MemoryDatabase();

@@ -48,6 +48,19 @@ describe("the store", () => {
     await check();
   });
 
+  it("has forgotten a durable that was deleted, also where a checkpoint had stored it", async () => {
+    const path = temporaryFolder();
+    let store = await openStore(path, old);
+    await store.append([durable("gone", [">"]), durable("kept", [">"])]);
+    await store.checkpoint();
+    await store.append([{ type: "durable", change: "deleted", name: "gone", patterns: [], position: 0 }]);
+    await store.checkpoint();
+    await store.close();
+    store = await openStore(path, old);
+    expect(store.recoveryReport.discrepancies).toEqual([]);
+    expect(store.recovered.durables.map(({ name }) => name)).toEqual(["kept"]);
+  });
+
   it("holds publishers back from three times walBytes on, and settles not, until a checkpoint has come", async () => {
     const walBytes = 64 * 1024;
     const filled = async (messages: number): Promise<StoreEngine> => {
