@@ -2,7 +2,7 @@ import { brokerError, quote } from "../errors.js";
 import type { Message, PublishedMessage } from "../message/message.js";
 import { fulfilled } from "../message/message.js";
 import { checkPattern } from "../topic/grammar.js";
-import { checkSignal, count, invalid } from "./checks.js";
+import { checkSignal, count, invalid, requireObject } from "./checks.js";
 import type { BrokerCore } from "./core.js";
 import type { StoreLink } from "./store-link.js";
 import type { HistoryPoint, HistoryRange, StoredFacts } from "./store-port.js";
@@ -52,6 +52,7 @@ export class HistoryReader {
 
   /** Throws for what is no pattern or no option. */
   check(pattern: string | readonly string[], options: ReplayOptions, more: readonly string[] = []): string[] {
+    requireObject("options", options);
     const patterns = Array.isArray(pattern) ? [...(pattern as readonly string[])] : [pattern as string];
     if (patterns.length === 0) throw invalid("pattern", "a pattern, or several", pattern);
     for (const one of patterns) checkPattern(one, this.#core.settings.limits);

@@ -574,7 +574,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const reader = new HistoryReader(this.#core, this.#requireStore("recoverMessages"));
     const patterns = reader.check(pattern, options);
     await this.#opening;
-    return (await reader.collect(patterns, { limit: 1_000, ...options })) as MessageOf<Topics, Pattern>[];
+    return (await reader.collect(patterns, { ...options, limit: options.limit ?? 1_000 })) as MessageOf<Topics, Pattern>[];
   }
 
   /**
@@ -604,6 +604,7 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     this.#requireOpen();
     const link = this.#requireStore("backup");
     requireText("target", target);
+    if (target.includes("\0")) throw invalid("target", "a path", target);
     await this.#opening;
     await link.publisher.whenThrough();
     return link.store.backup(target);

@@ -97,6 +97,21 @@ describe("replay", () => {
     expect(thrownCode(() => broker.replay(">", { from: { seq: "1" } as never }))).toBe("ERR_INVALID_OPTION");
   });
 
+  it("refuses options that are no object", async () => {
+    const { broker } = await filled();
+    expect(thrownCode(() => broker.replay(">", null as never))).toBe("ERR_INVALID_OPTION");
+    expect(await rejectionCode(broker.recoverMessages(">", 5 as never))).toBe("ERR_INVALID_OPTION");
+    expect(await rejectionCode(broker.replayMessages(">", null as never))).toBe("ERR_INVALID_OPTION");
+  });
+
+  it("recovers 1,000 messages where no limit is given, or it is undefined", async () => {
+    const broker = await openBroker(temporaryFolder());
+    await broker.publishBatch(range(1, 1_001).map((data) => ({ topic: "a", data })));
+    for (const options of [{}, { limit: undefined }]) {
+      expect(dataOf(await broker.recoverMessages("a", options))).toEqual(range(1, 1_000));
+    }
+  });
+
   it.each(["replay", "recoverMessages", "replayMessages", "backup", "compact", "storeStats"] as const)(
     "%s needs a store",
     async (name) => {
@@ -191,6 +206,7 @@ describe("a backup into the store's own folder", () => {
       join(path, "new", "..", "copy"),
       relative(process.cwd(), join(path, "copy")),
       join(link, "copy"),
+      "a\0b",
     ]) {
       expect(await rejectionCode(broker.backup(target)), target).toBe("ERR_INVALID_OPTION");
       expect(fs.readdirSync(path, { recursive: true }), target).toEqual(names);
