@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { StoreEngine } from "../../../src/persistence/engine.js";
+import { keyKind } from "../../../src/persistence/store/keys.js";
 import type { Change, KeyValueStore } from "../../../src/persistence/store/level-store.js";
 import type { ReadFile } from "../../../src/platform/file-system.js";
 import { memoryOptions } from "../../crash/store-workload.js";
@@ -10,6 +11,14 @@ import { ManualClock } from "../../support/manual-clock.js";
 import { MemoryDatabase } from "../../support/memory-database.js";
 import { outcomeOf } from "../wal/fixture.js";
 import { ack, durable, message, openStore, pendingSeqs, publish, range, replayed, temporaryFolder } from "./fixture.js";
+
+function entriesIn(database: MemoryDatabase, kind: number): number {
+  return [...database.entries.keys()].filter((key) => key.charCodeAt(0) === kind).length;
+}
+
+function blocksIn(database: MemoryDatabase): number {
+  return entriesIn(database, keyKind.block);
+}
 
 /** A disk on which something happens before a file is read. */
 class WatchedFileSystem extends FaultyFileSystem {
@@ -24,6 +33,46 @@ class WatchedFileSystem extends FaultyFileSystem {
 }
 
 describe("bad days", () => {
+  it("a checkpoint that failed leaves nothing in the database that the next one takes for its own", async () => {
+    const disk = new FaultyFileSystem();
+    const database = new MemoryDatabase();
+    let store = await StoreEngine.open(memoryOptions(disk, database));
+    await store.append([durable("d", [">"])]);
+    for (const seq of range(1, 30)) await store.append([publish(seq, { topic: `t.${seq % 3}` })]);
+    // The blocks are written; what says that they are there is not.
+    database.failAt = database.batches + 1;
+    await expect(store.checkpoint()).rejects.toThrow();
+    expect(database.hasFailed).toBe(true);
+    expect(blocksIn(database)).toBeGreaterThan(0);
+    for (const seq of range(1, 29)) await store.append([ack("d", seq)]);
+    await store.checkpoint();
+    expect(blocksIn(database)).toBe(1);
+    await store.close();
+    store = await StoreEngine.open(memoryOptions(disk, database));
+    expect(store.recoveryReport).toMatchObject({ damaged: [], discrepancies: [], messagesInBlocks: 1 });
+    await store.close();
+  });
+
+  it("a checkpoint takes dedup ids out of the database whose window is over", async () => {
+    const disk = new FaultyFileSystem();
+    const database = new MemoryDatabase();
+    const clock = new ManualClock(1_700_000_000_000);
+    const store = await StoreEngine.open({ ...memoryOptions(disk, database), clock, dedup: { window: 1_000 } });
+    const stored = (): number => entriesIn(database, keyKind.dedup);
+    await store.append([publish(1, { dedupId: "a", timestamp: clock.now() })]);
+    await store.checkpoint();
+    expect(stored()).toBe(1);
+    await clock.advance(1_001);
+    await store.append([publish(2, { dedupId: "b", timestamp: clock.now() })]);
+    await store.checkpoint();
+    expect(stored()).toBe(1);
+    await clock.advance(1_001);
+    await store.append([publish(3)]);
+    await store.checkpoint();
+    expect(stored()).toBe(0);
+    await store.close();
+  });
+
   it("a power cut in a checkpoint takes no message whose settle was not on the disk yet", async () => {
     const disk = new WatchedFileSystem();
     const database = new MemoryDatabase();
