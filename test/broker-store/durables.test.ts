@@ -638,6 +638,21 @@ describe("a backlog larger than the queue", () => {
     expect(balanced(broker)).toMatchObject({ memoryBytes: 0, delivered: 300 });
   });
 
+  it("has in memory what maxBytes allows of its backlog, and one message more at most", async () => {
+    const broker = await openBroker(temporaryFolder());
+    await broker.subscribe("a", manual).unsubscribe();
+    await broker.publishBatch(range(1, 60).map(() => ({ topic: "a", data: "x".repeat(100) })));
+    const sub = broker.subscribe("a", { ...manual, maxBytes: 500 });
+    const most: number[] = [];
+    for (let taken = 0; taken < 60; taken += 1) {
+      const [message] = await sub.fetch(1);
+      most.push(sub.stats().queuedBytes);
+      await message?.ack();
+    }
+    expect(Math.max(...most)).toBeGreaterThan(200);
+    expect(Math.max(...most)).toBeLessThanOrEqual(600);
+  });
+
   it("is bounded by bytes too, and a message larger than the bound comes through", async () => {
     const broker = await openBroker(temporaryFolder());
     await broker.subscribe("a", manual).unsubscribe();

@@ -26,9 +26,9 @@ function firstLog(path: string): { file: string; bytes: Buffer; salt: number } {
   return { file, bytes, salt: bytes.readUInt32LE(40) };
 }
 
-/** Where the first publish is in a log: 16 bytes of head, then the body. */
-function publishAt(bytes: Buffer): { start: number; end: number } {
-  let start = 128;
+/** Where the first publish is in a log, from a place on: 16 bytes of head, then the body. */
+function publishAt(bytes: Buffer, from = 128): { start: number; end: number } {
+  let start = from;
   while (bytes[start + 8] !== 1) start += 16 + bytes.readUInt32LE(start + 4);
   return { start, end: start + 16 + bytes.readUInt32LE(start + 4) };
 }
@@ -118,6 +118,24 @@ describe("encryption", () => {
     fs.writeFileSync(file, bytes);
     const again = await openStore(path, { encryption });
     expect(await pendingSeqs(again, "d")).toEqual([2]);
+    expect(again.recoveryReport.log.quarantined).toMatchObject([{ reason: "undecodable" }]);
+  });
+
+  it("takes no record in the place of another", async () => {
+    const path = temporaryFolder();
+    const encryption = { keyProvider: () => keyOf(1) };
+    const store = await openStore(path, { encryption });
+    await store.append([durable("d", [">"])]);
+    for (const seq of range(1, 3)) await store.append([publish(seq)]);
+    await store.close();
+    const { file, bytes, salt } = firstLog(path);
+    const one = publishAt(bytes);
+    const other = publishAt(bytes, one.end);
+    bytes.copy(bytes, other.start + 16, one.start + 16, one.end);
+    bytes.writeUInt32LE(crc32(bytes, other.start + 4, other.end, salt), other.start);
+    fs.writeFileSync(file, bytes);
+    const again = await openStore(path, { encryption });
+    expect(await pendingSeqs(again, "d")).toEqual([1, 3]);
     expect(again.recoveryReport.log.quarantined).toMatchObject([{ reason: "undecodable" }]);
   });
 
