@@ -8,7 +8,7 @@ import type { MessageExtras, MessageOrigin, PublishedMessage } from "../message/
 import { matchesPattern } from "../topic/grammar.js";
 import { ExpiredBacklog } from "./expired-backlog.js";
 import type { SubscribeOptions } from "./options.js";
-import type { Recovered, SettleStep, StoredFacts, StorePoint, StoreStep } from "./store-port.js";
+import type { PendingMessage, Recovered, SettleStep, StoredFacts, StorePoint, StoreStep } from "./store-port.js";
 import type { StoreWriter } from "./store-writer.js";
 import { messageFrom, unreadable } from "./stored-message.js";
 import { historyPrefix, storePoint } from "./subscribe-settings.js";
@@ -238,9 +238,9 @@ export class Durables {
           writer.store.pending(durable, afterSeq, limit, maxBytes, true),
         );
         const items: BacklogItem[] = [];
-        for (const { message, deliveryCount, retryAt, isDriven } of messages) {
-          const found = this.#itemOf(message, durable, name, isDriven);
-          if (found !== undefined) items.push({ ...found, deliveryCount, retryAt });
+        for (const pending of messages) {
+          const item = this.#itemOf(pending, durable, name);
+          if (item !== undefined) items.push(item);
         }
         return { items, throughSeq, hasMore };
       },
@@ -262,16 +262,14 @@ export class Durables {
    * Undefined for what is passed over, told, and stays in the store: a payload that cannot be decoded, where the codec is
    * another one's, or the durable a reader of history.
    */
-  #itemOf(
-    facts: StoredFacts,
-    durable: string,
-    name: string,
-    isDriven: boolean,
-  ): Pick<BacklogItem, "message" | "unreadable"> | undefined {
+  #itemOf(pending: PendingMessage, durable: string, name: string): BacklogItem | undefined {
     const { origin, isFrozen, extrasOf, failed } = this.#host;
+    const { message: facts, deliveryCount, retryAt, isDriven } = pending;
     try {
       const extras = extrasOf(facts.seq);
-      return { message: messageFrom(facts, origin, isFrozen, isDriven ? { ...extras, replayed: true } : extras) };
+      const message = messageFrom(facts, origin, isFrozen, isDriven ? { ...extras, replayed: true } : extras);
+      // One shape for all of them: a million go through here.
+      return { message, deliveryCount, retryAt, unreadable: undefined };
     } catch (cause) {
       const error = unreadable(facts, cause);
       const { undecoded } = facts;
@@ -279,7 +277,8 @@ export class Durables {
         failed(error, name);
         return undefined;
       }
-      return { message: messageFrom(facts, origin, false, extrasOf(facts.seq), undecoded), unreadable: error };
+      const message = messageFrom(facts, origin, false, extrasOf(facts.seq), undecoded);
+      return { message, deliveryCount, retryAt, unreadable: error };
     }
   }
 
@@ -294,15 +293,10 @@ export class Durables {
   }
 
   #settle(durable: string, outcomes: readonly DurableOutcome[], isLazy: boolean): Promise<void> {
-    const steps = outcomes.map(({ seq, outcome, deliveryCount, retryAt, reason }): SettleStep => ({
-      type: "settle",
-      durable,
-      seq,
-      outcome,
-      deliveryCount,
-      retryAt,
-      reason,
-    }));
+    const [first] = outcomes;
+    // Nearly always it is one.
+    const isOne = outcomes.length === 1 && first !== undefined;
+    const steps = isOne ? [stepOf(durable, first)] : outcomes.map((outcome) => stepOf(durable, outcome));
     const kept = this.#host.writer.append(steps, isLazy ? "memory" : undefined);
     if (isLazy) return kept.catch(() => undefined);
     // Those of one group wait for one promise, which may be left unawaited.
@@ -310,6 +304,10 @@ export class Durables {
     this.#quieted = kept;
     return kept;
   }
+}
+
+function stepOf(durable: string, { seq, outcome, deliveryCount, retryAt, reason }: DurableOutcome): SettleStep {
+  return { type: "settle", durable, seq, outcome, deliveryCount, retryAt, reason };
 }
 
 function isSame(some: readonly string[], others: readonly string[]): boolean {

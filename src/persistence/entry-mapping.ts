@@ -197,6 +197,10 @@ export class HandedOutMessage implements StoredMessage {
     this.#payloads = payloads;
   }
 
+  get payloadBytes(): number {
+    return this.payload.length;
+  }
+
   get undecoded(): UndecodedPayload {
     return new UndecodedPayload(this.payload, this.codec);
   }

@@ -3,7 +3,7 @@ import type { PayloadCodec } from "./codec.js";
 import type { Topic } from "./durable.js";
 import { entryOf, HandedOutMessage, operationsOf } from "./entry-mapping.js";
 import { firstAbove, mergeBlocks } from "./history-plan.js";
-import type { Place, Plan, Selection , BlockSource} from "./history-plan.js";
+import type { Place, Plan, Selection, BlockSource } from "./history-plan.js";
 import { LargeRecord } from "./large-record.js";
 import { indexFlag } from "./log-index.js";
 import type { StoredMessage } from "./operations.js";

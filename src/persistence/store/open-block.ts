@@ -107,7 +107,6 @@ export class BlockMessage implements StoredMessage {
     this.#data = undefined;
   }
 
-  /** Bytes of the payload. */
   get payloadBytes(): number {
     return this.#end - this.#start;
   }
