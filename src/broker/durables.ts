@@ -1,4 +1,4 @@
-import type { Backlog, BacklogItem, DurableOutcome } from "../dispatch/durable-queue.js";
+import type { Backlog, BacklogItem } from "../dispatch/durable-queue.js";
 import { DurableQueue } from "../dispatch/durable-queue.js";
 import type { DispatchHost } from "../dispatch/ports.js";
 import type { QueueSettings } from "../dispatch/queue-facts.js";
@@ -10,7 +10,7 @@ import { ExpiredBacklog } from "./expired-backlog.js";
 import type { SubscribeOptions } from "./options.js";
 import type { PendingMessage, Recovered, SettleStep, StoredFacts, StorePoint, StoreStep } from "./store-port.js";
 import type { StoreWriter } from "./store-writer.js";
-import { messageFrom, unreadable } from "./stored-message.js";
+import { messageFrom, Stamps, unreadable } from "./stored-message.js";
 import { historyPrefix, storePoint } from "./subscribe-settings.js";
 
 /** What the durables need of the broker around them. */
@@ -50,6 +50,7 @@ export class Durables {
   readonly #host: DurablesHost;
   readonly #known = new Map<string, Known>();
   readonly #expired: ExpiredBacklog;
+  readonly #stamps: Stamps;
   /** Connections that wait for the store to be open. */
   #waiting: (() => void)[] = [];
   #lastNumber = 0;
@@ -58,6 +59,7 @@ export class Durables {
 
   constructor(host: DurablesHost) {
     this.#host = host;
+    this.#stamps = new Stamps(host.origin);
     const { writer, queueOf, isClosed, afterTurn } = host;
     this.#expired = new ExpiredBacklog({
       store: () => (writer.isOpen && !isClosed() ? writer.store : null),
@@ -244,7 +246,15 @@ export class Durables {
         }
         return { items, throughSeq, hasMore };
       },
-      settle: (outcomes, isLazy) => this.#settle(durable, outcomes, isLazy),
+      settle: (outcomes, isLazy) =>
+        this.#settle(
+          outcomes.map(({ seq, outcome, deliveryCount, retryAt, reason }) =>
+            settleStep(durable, seq, outcome, deliveryCount, retryAt, reason),
+          ),
+          isLazy,
+        ),
+      settleOne: (seq, outcome, deliveryCount, isLazy) =>
+        this.#settle([settleStep(durable, seq, outcome, deliveryCount)], isLazy),
       // A store that cannot write can still be read.
       flush: () => writer.store.flush().catch(() => undefined),
       together: (run) => writer.together(run),
@@ -263,11 +273,11 @@ export class Durables {
    * another one's, or the durable a reader of history.
    */
   #itemOf(pending: PendingMessage, durable: string, name: string): BacklogItem | undefined {
-    const { origin, isFrozen, extrasOf, failed } = this.#host;
+    const { isFrozen, extrasOf, failed } = this.#host;
     const { message: facts, deliveryCount, retryAt, isDriven } = pending;
     try {
       const extras = extrasOf(facts.seq);
-      const message = messageFrom(facts, origin, isFrozen, isDriven ? { ...extras, replayed: true } : extras);
+      const message = messageFrom(facts, this.#stamps, isFrozen, isDriven ? { ...extras, replayed: true } : extras);
       // One shape for all of them: a million go through here.
       return { message, deliveryCount, retryAt, unreadable: undefined };
     } catch (cause) {
@@ -277,26 +287,22 @@ export class Durables {
         failed(error, name);
         return undefined;
       }
-      const message = messageFrom(facts, origin, false, extrasOf(facts.seq), undecoded);
+      const message = messageFrom(facts, this.#stamps, false, extrasOf(facts.seq), undecoded);
       return { message, deliveryCount, retryAt, unreadable: error };
     }
   }
 
   /** Its time is over, whether or not its payload can be decoded. */
   #expiredItem(facts: StoredFacts): Pick<BacklogItem, "message"> {
-    const { origin, isFrozen, extrasOf } = this.#host;
+    const { isFrozen, extrasOf } = this.#host;
     try {
-      return { message: messageFrom(facts, origin, isFrozen, extrasOf(facts.seq)) };
+      return { message: messageFrom(facts, this.#stamps, isFrozen, extrasOf(facts.seq)) };
     } catch {
-      return { message: messageFrom(facts, origin, false, extrasOf(facts.seq), facts.undecoded ?? null) };
+      return { message: messageFrom(facts, this.#stamps, false, extrasOf(facts.seq), facts.undecoded ?? null) };
     }
   }
 
-  #settle(durable: string, outcomes: readonly DurableOutcome[], isLazy: boolean): Promise<void> {
-    const [first] = outcomes;
-    // Nearly always it is one.
-    const isOne = outcomes.length === 1 && first !== undefined;
-    const steps = isOne ? [stepOf(durable, first)] : outcomes.map((outcome) => stepOf(durable, outcome));
+  #settle(steps: readonly SettleStep[], isLazy: boolean): Promise<void> {
     const kept = this.#host.writer.append(steps, isLazy ? "memory" : undefined);
     if (isLazy) return kept.catch(() => undefined);
     // Those of one group wait for one promise, which may be left unawaited.
@@ -306,7 +312,14 @@ export class Durables {
   }
 }
 
-function stepOf(durable: string, { seq, outcome, deliveryCount, retryAt, reason }: DurableOutcome): SettleStep {
+function settleStep(
+  durable: string,
+  seq: number,
+  outcome: SettleStep["outcome"],
+  deliveryCount: number,
+  retryAt?: number,
+  reason?: string,
+): SettleStep {
   return { type: "settle", durable, seq, outcome, deliveryCount, retryAt, reason };
 }
 

@@ -1,3 +1,4 @@
+import { Heap } from "mnemonist";
 import type { Topic } from "./durable.js";
 import type { Generation } from "./state.js";
 import type { Block } from "./store/block.js";
@@ -102,63 +103,26 @@ class BlockCursor {
 /** Appends a generation's wanted messages to `places`, in order, up to the limit: a merge of its blocks. */
 export function mergeBlocks(generation: Generation, selection: Selection, places: Place[]): void {
   const { topics, afterSeq, throughSeq, limit, skips } = selection;
-  const heap: BlockCursor[] = [];
+  // By the cursor's next message. The first one's changes in place, and `replace` puts it where it belongs then.
+  const heap = new Heap<BlockCursor>((a, b) => a.seq - b.seq);
   const { blocks } = generation;
   let next = 0;
   while (places.length < limit) {
     // A block joins when its first message may be the next one.
     for (; next < blocks.length; next++) {
       const block = blocks[next] as Block;
-      if (block.firstSeq > Math.min(throughSeq, heap[0]?.seq ?? Infinity)) break;
+      if (block.firstSeq > Math.min(throughSeq, heap.peek()?.seq ?? Infinity)) break;
       if (block.lastSeq <= afterSeq || block.isDamaged || !topics.has(block.topic)) continue;
       if (skips?.(block) === true) continue;
       const cursor = new BlockCursor(block, selection);
-      if (cursor.seq !== Infinity) add(heap, cursor);
+      if (cursor.seq !== Infinity) heap.push(cursor);
     }
-    const first = heap[0];
+    const first = heap.peek();
     if (first === undefined) return;
     first.source.lastPlace = places.length;
     places.push({ seq: first.seq, source: first.source, at: first.at, lsn: 0 });
     first.next();
-    if (first.seq === Infinity) {
-      const last = heap.pop() as BlockCursor;
-      if (heap.length === 0) continue;
-      heap[0] = last;
-    }
-    sinkFirst(heap);
+    if (first.seq === Infinity) heap.pop();
+    else heap.replace(first);
   }
-}
-
-// A heap of cursors by their next messages. Once for each message: one that is told by a function how to compare takes three
-// times as long.
-
-function add(heap: BlockCursor[], cursor: BlockCursor): void {
-  let at = heap.length;
-  heap.push(cursor);
-  while (at > 0) {
-    const above = (at - 1) >> 1;
-    const parent = heap[above] as BlockCursor;
-    if (parent.seq <= cursor.seq) break;
-    heap[at] = parent;
-    at = above;
-  }
-  heap[at] = cursor;
-}
-
-/** The first one's message has changed: moves it to where it belongs now. */
-function sinkFirst(heap: BlockCursor[]): void {
-  const { length } = heap;
-  const moved = heap[0] as BlockCursor;
-  let at = 0;
-  for (;;) {
-    let below = 2 * at + 1;
-    if (below >= length) break;
-    const right = below + 1;
-    if (right < length && (heap[right] as BlockCursor).seq < (heap[below] as BlockCursor).seq) below = right;
-    const child = heap[below] as BlockCursor;
-    if (child.seq >= moved.seq) break;
-    heap[at] = child;
-    at = below;
-  }
-  heap[at] = moved;
 }
