@@ -1,4 +1,4 @@
-import type { Backlog, BacklogItem, DurableOutcome } from "../dispatch/durable-queue.js";
+import type { Backlog, BacklogItem } from "../dispatch/durable-queue.js";
 import { DurableQueue } from "../dispatch/durable-queue.js";
 import type { DispatchHost } from "../dispatch/ports.js";
 import type { QueueSettings } from "../dispatch/queue-facts.js";
@@ -8,9 +8,9 @@ import type { MessageExtras, MessageOrigin, PublishedMessage } from "../message/
 import { matchesPattern } from "../topic/grammar.js";
 import { ExpiredBacklog } from "./expired-backlog.js";
 import type { SubscribeOptions } from "./options.js";
-import type { Recovered, SettleStep, StoredFacts, StorePoint, StoreStep } from "./store-port.js";
+import type { PendingMessage, Recovered, SettleStep, StoredFacts, StorePoint, StoreStep } from "./store-port.js";
 import type { StoreWriter } from "./store-writer.js";
-import { messageFrom, unreadable } from "./stored-message.js";
+import { messageFrom, Stamps, unreadable } from "./stored-message.js";
 import { historyPrefix, storePoint } from "./subscribe-settings.js";
 
 /** What the durables need of the broker around them. */
@@ -50,6 +50,7 @@ export class Durables {
   readonly #host: DurablesHost;
   readonly #known = new Map<string, Known>();
   readonly #expired: ExpiredBacklog;
+  readonly #stamps: Stamps;
   /** Connections that wait for the store to be open. */
   #waiting: (() => void)[] = [];
   #lastNumber = 0;
@@ -58,6 +59,7 @@ export class Durables {
 
   constructor(host: DurablesHost) {
     this.#host = host;
+    this.#stamps = new Stamps(host.origin);
     const { writer, queueOf, isClosed, afterTurn } = host;
     this.#expired = new ExpiredBacklog({
       store: () => (writer.isOpen && !isClosed() ? writer.store : null),
@@ -237,13 +239,21 @@ export class Durables {
           writer.store.pending(durable, afterSeq, limit, maxBytes, true),
         );
         const items: BacklogItem[] = [];
-        for (const { message, deliveryCount, retryAt, isDriven } of messages) {
-          const found = this.#itemOf(message, durable, name, isDriven);
-          if (found !== undefined) items.push({ ...found, deliveryCount, retryAt });
+        for (const pending of messages) {
+          const item = this.#itemOf(pending, durable, name);
+          if (item !== undefined) items.push(item);
         }
         return { items, throughSeq, hasMore };
       },
-      settle: (outcomes, isLazy) => this.#settle(durable, outcomes, isLazy),
+      settle: (outcomes, isLazy) =>
+        this.#settle(
+          outcomes.map(({ seq, outcome, deliveryCount, retryAt, reason }) =>
+            settleStep(durable, seq, outcome, deliveryCount, retryAt, reason),
+          ),
+          isLazy,
+        ),
+      settleOne: (seq, outcome, deliveryCount, isLazy) =>
+        this.#settle([settleStep(durable, seq, outcome, deliveryCount)], isLazy),
       // A store that cannot write can still be read.
       flush: () => writer.store.flush().catch(() => undefined),
       together: (run) => writer.together(run),
@@ -261,16 +271,14 @@ export class Durables {
    * Undefined for what is passed over, told, and stays in the store: a payload that cannot be decoded, where the codec is
    * another one's, or the durable a reader of history.
    */
-  #itemOf(
-    facts: StoredFacts,
-    durable: string,
-    name: string,
-    isDriven: boolean,
-  ): Pick<BacklogItem, "message" | "unreadable"> | undefined {
-    const { origin, isFrozen, extrasOf, failed } = this.#host;
+  #itemOf(pending: PendingMessage, durable: string, name: string): BacklogItem | undefined {
+    const { isFrozen, extrasOf, failed } = this.#host;
+    const { message: facts, deliveryCount, retryAt, isDriven } = pending;
     try {
       const extras = extrasOf(facts.seq);
-      return { message: messageFrom(facts, origin, isFrozen, isDriven ? { ...extras, replayed: true } : extras) };
+      const message = messageFrom(facts, this.#stamps, isFrozen, isDriven ? { ...extras, replayed: true } : extras);
+      // One shape for all of them: a million go through here.
+      return { message, deliveryCount, retryAt, unreadable: undefined };
     } catch (cause) {
       const error = unreadable(facts, cause);
       const { undecoded } = facts;
@@ -278,30 +286,22 @@ export class Durables {
         failed(error, name);
         return undefined;
       }
-      return { message: messageFrom(facts, origin, false, extrasOf(facts.seq), undecoded), unreadable: error };
+      const message = messageFrom(facts, this.#stamps, false, extrasOf(facts.seq), undecoded);
+      return { message, deliveryCount, retryAt, unreadable: error };
     }
   }
 
   /** Its time is over, whether or not its payload can be decoded. */
   #expiredItem(facts: StoredFacts): Pick<BacklogItem, "message"> {
-    const { origin, isFrozen, extrasOf } = this.#host;
+    const { isFrozen, extrasOf } = this.#host;
     try {
-      return { message: messageFrom(facts, origin, isFrozen, extrasOf(facts.seq)) };
+      return { message: messageFrom(facts, this.#stamps, isFrozen, extrasOf(facts.seq)) };
     } catch {
-      return { message: messageFrom(facts, origin, false, extrasOf(facts.seq), facts.undecoded ?? null) };
+      return { message: messageFrom(facts, this.#stamps, false, extrasOf(facts.seq), facts.undecoded ?? null) };
     }
   }
 
-  #settle(durable: string, outcomes: readonly DurableOutcome[], isLazy: boolean): Promise<void> {
-    const steps = outcomes.map(({ seq, outcome, deliveryCount, retryAt, reason }): SettleStep => ({
-      type: "settle",
-      durable,
-      seq,
-      outcome,
-      deliveryCount,
-      retryAt,
-      reason,
-    }));
+  #settle(steps: readonly SettleStep[], isLazy: boolean): Promise<void> {
     const kept = this.#host.writer.append(steps, isLazy ? "memory" : undefined);
     if (isLazy) return kept.catch(() => undefined);
     // Those of one group wait for one promise, which may be left unawaited.
@@ -309,6 +309,17 @@ export class Durables {
     this.#quieted = kept;
     return kept;
   }
+}
+
+function settleStep(
+  durable: string,
+  seq: number,
+  outcome: SettleStep["outcome"],
+  deliveryCount: number,
+  retryAt?: number,
+  reason?: string,
+): SettleStep {
+  return { type: "settle", durable, seq, outcome, deliveryCount, retryAt, reason };
 }
 
 function isSame(some: readonly string[], others: readonly string[]): boolean {

@@ -7,7 +7,7 @@ import type { BrokerCore } from "./core.js";
 import type { StoreLink } from "./store-link.js";
 import type { HistoryPoint, HistoryRange, StoredFacts } from "./store-port.js";
 import { PageIterator } from "./page-iterator.js";
-import { messageFrom, unreadable } from "./stored-message.js";
+import { messageFrom, Stamps, unreadable } from "./stored-message.js";
 import { storePoint } from "./subscribe-settings.js";
 
 /** Which part of history to read. */
@@ -44,9 +44,11 @@ const optionNames = ["from", "to", "limit", "signal"];
 export class HistoryReader {
   readonly #core: BrokerCore;
   readonly #link: StoreLink;
+  readonly #stamps: Stamps;
 
   constructor(core: BrokerCore, link: StoreLink) {
     this.#core = core;
+    this.#stamps = new Stamps(core.origin);
     this.#link = link;
   }
 
@@ -121,9 +123,9 @@ export class HistoryReader {
 
   /** Undefined for a payload that cannot be decoded: it is told, and the rest of history is read. */
   #messageOf(facts: StoredFacts): PublishedMessage | undefined {
-    const { origin, settings } = this.#core;
+    const { settings } = this.#core;
     try {
-      return messageFrom(facts, origin, settings.payloads === "freeze", { replayed: true });
+      return messageFrom(facts, this.#stamps, settings.payloads === "freeze", { replayed: true });
     } catch (error) {
       this.#core.fail(unreadable(facts, error), { during: "store" });
       return undefined;

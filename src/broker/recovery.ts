@@ -18,7 +18,7 @@ import type { Publisher } from "./publisher.js";
 import type { Receipt } from "./receipt.js";
 import type { RetainedMessages } from "./retained.js";
 import type { Recovered, StoredFacts, StoreStep } from "./store-port.js";
-import { factsOf, messageFrom, unreadable } from "./stored-message.js";
+import { factsOf, messageFrom, Stamps, unreadable } from "./stored-message.js";
 import type { StoredPublisher } from "./stored-publisher.js";
 
 /** The tables that recovery fills: the core. */
@@ -119,11 +119,12 @@ function each(
   take: (message: PublishedMessage, facts: StoredFacts) => void,
 ): void {
   const { origin, settings } = core;
+  const stamps = new Stamps(origin);
   for (const facts of found) {
     try {
       const isToRetain = facts.deliverAt !== undefined && facts.retain === true;
       const more = isToRetain ? { isToRetain } : {};
-      take(messageFrom(facts, origin, settings.payloads === "freeze", more), facts);
+      take(messageFrom(facts, stamps, settings.payloads === "freeze", more), facts);
     } catch (error) {
       core.fail(unreadable(facts, error), { during: "store" });
     }

@@ -128,16 +128,19 @@ export interface Recovered {
   readonly retained: readonly StoredFacts[];
 }
 
+/** A message that a durable has still to settle. */
+export interface PendingMessage {
+  readonly message: StoredFacts;
+  /** Hand-overs so far. */
+  readonly deliveryCount: number;
+  readonly retryAt: number | undefined;
+  /** An attempt with the count 0 was noted: it is a dead letter that was driven again. */
+  readonly isDriven: boolean;
+}
+
 /** A page of what a durable has still to settle. */
 interface BacklogPage {
-  readonly messages: readonly {
-    readonly message: StoredFacts;
-    /** Hand-overs so far. */
-    readonly deliveryCount: number;
-    readonly retryAt: number | undefined;
-    /** An attempt with the count 0 was noted: it is a dead letter that was driven again. */
-    readonly isDriven: boolean;
-  }[];
+  readonly messages: readonly PendingMessage[];
   /** Everything through it was looked at. */
   readonly throughSeq: number;
   readonly hasMore: boolean;

@@ -39,13 +39,29 @@ export function unreadable({ seq, topic, id }: StoredFacts, cause: unknown): Bro
   return brokerError(code, text, { seq, topic, id }, cause);
 }
 
+/** Stamps of messages that come from the store; those of one time, one after another, share one, as they did when they came. */
+export class Stamps {
+  readonly #origin: MessageOrigin;
+  #last: Stamp;
+
+  constructor(origin: MessageOrigin) {
+    this.#origin = origin;
+    this.#last = new Stamp(0, origin);
+  }
+
+  at(timestamp: number): Stamp {
+    if (this.#last.at !== timestamp) this.#last = new Stamp(timestamp, this.#origin);
+    return this.#last;
+  }
+}
+
 /**
  * A message that the store gives back. Throws `ERR_STORE_CORRUPT`, or `ERR_INVALID_OPTION`, where its payload cannot be
  * decoded.
  */
 export function messageFrom(
   facts: StoredFacts,
-  origin: MessageOrigin,
+  stamps: Stamps,
   isFrozen: boolean,
   more: Partial<MessageExtras> = {},
   data: unknown = facts.data,
@@ -56,7 +72,7 @@ export function messageFrom(
   const bytes = payloadBytes(data) + headerBytes(headers) + (key?.length ?? 0);
   const { onAcked, replayed, isToRetain } = more;
   const extras: MessageExtras = { id, headers, key, replyTo, correlationId, onAcked, replayed, isToRetain };
-  const traits = new MessageTraits(new Stamp(timestamp, origin), priority, expiresAt ?? 0, extras);
+  const traits = new MessageTraits(stamps.at(timestamp), priority, expiresAt ?? 0, extras);
   return new PublishedMessage(topic, data, seq, bytes, traits);
 }
 

@@ -39,6 +39,8 @@ export interface Backlog {
   ): Promise<{ readonly items: readonly BacklogItem[]; readonly throughSeq: number; readonly hasMore: boolean }>;
   /** Appends outcomes as one. Lazy: nobody waits, and a lost one costs a repeated delivery at most. Never unhandled. */
   settle(outcomes: readonly DurableOutcome[], isLazy: boolean): Promise<void>;
+  /** The same for one message of which there is no more to say: what becomes of nearly all of them. */
+  settleOne(seq: number, outcome: DurableOutcome["outcome"], deliveryCount: number, isLazy: boolean): Promise<void>;
   /** Resolves once everything appended so far can be read, as far as the store still writes. */
   flush(): Promise<void>;
   /** What is appended while `run` runs goes into one record. */
@@ -305,8 +307,7 @@ export class DurableQueue extends DeliveryQueue {
   }
 
   #settle(message: Message, outcome: DurableOutcome["outcome"], isLazy: boolean): Promise<void> {
-    const { seq, deliveryCount } = message;
-    return this.#backlog.settle([{ seq, outcome, deliveryCount }], isLazy);
+    return this.#backlog.settleOne(message.seq, outcome, message.deliveryCount, isLazy);
   }
 
   #noteAttempts(): void {

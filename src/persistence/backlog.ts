@@ -64,7 +64,7 @@ export async function pendingPage(
         if (isLeftOut(message.expiresAt) || durable.settled.has(message.seq)) continue;
         if (message.timestamp < durable.notBefore) continue;
         messages.push(pendingMessage(message, durable.attempts.get(message.seq)));
-        bytes += message.payload.length;
+        bytes += message.payloadBytes;
         if (bytes >= maxBytes) return { messages, throughSeq: message.seq, hasMore: true };
       }
     }
@@ -74,8 +74,9 @@ export async function pendingPage(
 }
 
 function pendingMessage(message: StoredMessage, attempt: AttemptState | undefined): PendingMessage {
-  const { deliveryCount = 0, retryAt } = attempt ?? {};
-  return { message, deliveryCount, retryAt, isDriven: attempt?.deliveryCount === 0 };
+  if (attempt === undefined) return { message, deliveryCount: 0, retryAt: undefined, isDriven: false };
+  const { deliveryCount, retryAt } = attempt;
+  return { message, deliveryCount, retryAt, isDriven: deliveryCount === 0 };
 }
 
 /** Messages of a page of what has expired, and the bytes of their payloads at which it ends. */
@@ -114,7 +115,7 @@ export async function expiredPage(
       if (!retention.isExpired(message.expiresAt) || durable.settled.has(message.seq)) continue;
       if (message.timestamp < durable.notBefore) continue;
       messages.push(pendingMessage(message, durable.attempts.get(message.seq)));
-      bytes += message.payload.length;
+      bytes += message.payloadBytes;
       if (bytes >= expiredBytes) return { messages, throughSeq: message.seq, hasMore: true };
     }
   }

@@ -3,7 +3,8 @@ import type { About } from "./about.js";
 import { BlockWriter } from "./block-writer.js";
 import { encodeDurable } from "./durable-state.js";
 import type { Checksum } from "../platform/checksum.js";
-import type { History, Place } from "./history.js";
+import type { Place } from "./history-plan.js";
+import type { History } from "./history.js";
 import { operationsOf } from "./entry-mapping.js";
 import { indexFlag } from "./log-index.js";
 import type { Retention } from "./retention.js";
@@ -321,7 +322,7 @@ export class Checkpointer {
       // Its timestamp is known only when it is read.
       if (retention.isSpent(topic, seq, expiresAt, Infinity)) return true;
       if (retention.need(topic, seq, isUnclaimed, floor) === "gone") return true;
-      places.push({ seq, block: undefined, at: isUnclaimed ? 1 : 0, lsn });
+      places.push({ seq, source: undefined, at: isUnclaimed ? 1 : 0, lsn });
       return true;
     });
     return { places, throughSeq: seen, isEnd };

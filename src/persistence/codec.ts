@@ -87,8 +87,14 @@ export class PayloadCodec {
 
   /** Throws `ERR_STORE_CORRUPT` when the bytes are not the codec's, `ERR_INVALID_OPTION` when that codec is not here. */
   decode(codec: number, payload: Uint8Array): unknown {
+    return this.decodePart(codec, asBuffer(payload), 0, payload.length);
+  }
+
+  /** The same for a payload that lies in `bytes[start … end)`, of which JSON needs no view. */
+  decodePart(codec: number, bytes: Buffer, start: number, end: number): unknown {
     try {
-      if (codec === codecId.json) return JSON.parse(textOf(payload)) as unknown;
+      if (codec === codecId.json) return JSON.parse(readUtf8(bytes, start, end)) as unknown;
+      const payload = bytes.subarray(start, end);
       // What these answer may be, or have, a view of the bytes, and theirs are the whole page's.
       if (codec === codecId.bytes) return new Uint8Array(payload);
       if (codec === codecId.v8) return this.#structured.deserialize(new Uint8Array(payload));
@@ -125,10 +131,6 @@ export class PayloadCodec {
     }
     return option.decode(input.rest());
   }
-}
-
-function textOf(bytes: Uint8Array): string {
-  return readUtf8(asBuffer(bytes), 0, bytes.length);
 }
 
 /**

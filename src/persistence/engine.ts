@@ -23,6 +23,7 @@ import { replay } from "./replay.js";
 import type { ReplayOptions } from "./replay.js";
 import type { BacklogStats, StoreReport, StoreStats } from "./reports.js";
 import type { Retention } from "./retention.js";
+import { Slices } from "./slices.js";
 import type { StoreState } from "./state.js";
 import { levels } from "./wal/durability.js";
 import type { Durability } from "./wal/durability.js";
@@ -292,8 +293,15 @@ export class StoreEngine {
   ): AsyncGenerator<readonly StoredMessage[], void, undefined> {
     this.#requireOpen();
     const parts = { state: this.#store, history: this.#history, retention: this.#retention };
+    const { clock, machine } = this.#settings;
+    // What was read lately comes without a look at the disk, and would come in one turn of the event loop.
+    const slices = new Slices(
+      () => clock.monotonic(),
+      () => new Promise((resolve) => machine.afterTurn(resolve)),
+    );
     for await (const page of replay(parts, patterns, options)) {
       yield page;
+      await slices.next();
       this.#requireOpen();
     }
   }

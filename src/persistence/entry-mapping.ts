@@ -84,6 +84,14 @@ function publishEntry(message: MessageToStore, codec: PayloadCodec): PublishEntr
   };
 }
 
+/** A message that the store has given out, to be stored once more as it is. */
+export function entryOf(message: StoredMessage): PublishEntry {
+  const { seq, timestamp, topic, id, key, headers, priority, expiresAt, deliverAt } = message;
+  const { dedupId, replyTo, correlationId, retain, codec, payload } = message;
+  const facts = { seq, timestamp, topic, id, key, headers, priority, expiresAt, deliverAt };
+  return { type: "publish", ...facts, dedupId, replyTo, correlationId, retain, codec, data: payload };
+}
+
 function made(name: string, write: (out: ByteWriter) => void): ExtensionEntry {
   const out = new ByteWriter(256);
   write(out);
@@ -187,6 +195,10 @@ export class HandedOutMessage implements StoredMessage {
     this.codec = entry.codec;
     this.payload = entry.data;
     this.#payloads = payloads;
+  }
+
+  get payloadBytes(): number {
+    return this.payload.length;
   }
 
   get undecoded(): UndecodedPayload {

@@ -1,55 +1,18 @@
-import { Heap } from "mnemonist";
-import { LRUCache } from "lru-cache";
+import { BlockReader } from "./block-reader.js";
 import type { PayloadCodec } from "./codec.js";
-import { HandedOutMessage, operationsOf } from "./entry-mapping.js";
+import type { Topic } from "./durable.js";
+import { entryOf, HandedOutMessage, operationsOf } from "./entry-mapping.js";
+import { firstAbove, mergeBlocks } from "./history-plan.js";
+import type { Place, Plan, Selection, BlockSource } from "./history-plan.js";
 import { LargeRecord } from "./large-record.js";
 import { indexFlag } from "./log-index.js";
 import type { StoredMessage } from "./operations.js";
 import type { Generation, StoreState } from "./state.js";
-import { OpenBlock } from "./store/block.js";
 import type { Block } from "./store/block.js";
-import { blockKey } from "./store/keys.js";
 import type { KeyValueStore } from "./store/level-store.js";
-import { DamagedValue } from "./store/damaged-value.js";
 import type { Sealer } from "./store/sealer.js";
-import type { Topic } from "./durable.js";
-import { MalformedBytes } from "./wal/byte-reader.js";
 import type { PublishEntry } from "./wal/entries.js";
 import type { WalRecord } from "./wal/scanner.js";
-
-/** Where a message is: in a block, or in the log. */
-export interface Place {
-  readonly seq: number;
-  readonly block: Block | undefined;
-  /** In the block. */
-  readonly at: number;
-  /** In the log. */
-  readonly lsn: number;
-}
-
-/** Which messages a reader wants, as far as their number and topic tell. */
-export interface Selection {
-  /** Topics that come into question. */
-  readonly topics: ReadonlySet<Topic>;
-  readonly wants: (topic: Topic, seq: number, isUnclaimed: boolean) => boolean;
-  readonly afterSeq: number;
-  readonly throughSeq: number;
-  readonly limit: number;
-  /** Blocks that need not be looked at; by default none. */
-  readonly skips?: ((block: Block) => boolean) | undefined;
-  /** Also messages that readers do not see yet, since they are not on the disk. */
-  readonly seesUnsynced?: boolean | undefined;
-  /** Of the log, only messages that have expired by then; of blocks, `skips` knows. */
-  readonly expiredBy?: number | undefined;
-}
-
-export interface Plan {
-  readonly places: readonly Place[];
-  /** Everything through it was looked at. */
-  readonly throughSeq: number;
-  /** Nothing more is there at this moment. */
-  readonly isEnd: boolean;
-}
 
 interface LogSource {
   /** The records with the given numbers. */
@@ -70,8 +33,13 @@ export interface HistoryOptions {
   readonly onDamage: (block: Block, cause: unknown) => void;
 }
 
-/** How many blocks are read ahead. */
-const readAhead = 4;
+/** Blocks that are read together, and their bytes: while one lot is worked on, the next is on its way. */
+const lotBlocks = 16;
+const lotBytes = 1024 * 1024;
+
+/** Messages that are handed out together, and the bytes of their payloads. */
+const handfulMessages = 256;
+const handfulBytes = 1024 * 1024;
 
 /**
  * Reads messages back. What to read is decided in memory, from numbers alone (`plan`); then only what is wanted is read
@@ -79,16 +47,12 @@ const readAhead = 4;
  */
 export class History {
   readonly #options: HistoryOptions;
-  readonly #cache: LRUCache<Block, OpenBlock>;
+  readonly #blocks: BlockReader;
   readonly #large = new LargeRecord();
-  readonly #loading = new Map<Block, Promise<OpenBlock | undefined>>();
 
   constructor(options: HistoryOptions) {
     this.#options = options;
-    this.#cache = new LRUCache<Block, OpenBlock>({
-      maxSize: Math.max(1, options.cacheBytes),
-      sizeCalculation: ({ raw }) => raw.length + 1,
-    });
+    this.#blocks = new BlockReader({ ...options, isKnown: (block) => this.#isKnown(block) });
   }
 
   /** The next wanted messages, in the order of their numbers over all topics. */
@@ -115,7 +79,7 @@ export class History {
           isEnd = false;
           return false;
         }
-        places.push({ seq, block: undefined, at: 0, lsn });
+        places.push({ seq, source: undefined, at: 0, lsn });
       }
       seen = seq;
       return true;
@@ -129,36 +93,48 @@ export class History {
    * or cannot be read, is left out.
    */
   async *fetch(places: readonly Place[]): AsyncGenerator<StoredMessage[], void, undefined> {
-    const blocks = [...new Set(places.map(({ block }) => block).filter((block) => block !== undefined))];
-    const loads: Promise<OpenBlock | undefined>[] = [];
-    /** Those that have come up, which they do in the order of `blocks`. */
-    const opened = new Map<Block, OpenBlock | undefined>();
-    const { payloads } = this.#options;
-    let at = 0;
+    const lots = lotsOf(places);
+    let lot = 0;
+    let next = this.#read(lots[0]);
     let messages: StoredMessage[] = [];
+    let bytes = 0;
+    let at = 0;
     for (; at < places.length; at++) {
-      const place = places[at] as Place;
-      const { block } = place;
-      if (block === undefined) break;
-      let open = opened.get(block);
-      if (open === undefined && !opened.has(block)) {
-        const index = opened.size;
-        while (loads.length < Math.min(index + readAhead, blocks.length)) {
-          const load = this.open(blocks[loads.length] as Block);
-          load.catch(() => undefined); // whoever comes to it sees it
-          loads.push(load);
-        }
-        open = await loads[index];
-        opened.set(block, open);
+      const { source, at: atInBlock } = places[at] as Place;
+      if (source === undefined) break;
+      while (!source.isRead) {
+        await next;
+        next = this.#read(lots[++lot]);
       }
-      if (open !== undefined) messages.push(new HandedOutMessage(open.message(place.at), payloads));
-      if (messages.length >= 256) {
-        yield messages;
-        messages = [];
-      }
+      const { open } = source;
+      // With many topics a page has many blocks, each for a while.
+      if (source.lastPlace === at) source.open = undefined;
+      if (open === undefined) continue;
+      const message = open.message(atInBlock);
+      messages.push(message);
+      bytes += message.payloadBytes;
+      if (messages.length < handfulMessages && bytes < handfulBytes) continue;
+      yield messages;
+      messages = [];
+      bytes = 0;
     }
     if (messages.length > 0) yield messages;
     if (at < places.length) yield* this.#fetchFromLog(places.slice(at));
+  }
+
+  /** Whoever waits for it sees a failure. */
+  #read(lot: readonly BlockSource[] | undefined): Promise<void> {
+    const reading = this.#readLot(lot ?? []);
+    reading.catch(() => undefined);
+    return reading;
+  }
+
+  async #readLot(lot: readonly BlockSource[]): Promise<void> {
+    const found = await this.#blocks.openAll(lot.map(({ block }) => block));
+    for (const source of lot) {
+      source.open = found.get(source.block);
+      source.isRead = true;
+    }
   }
 
   async *#fetchFromLog(all: readonly Place[]): AsyncGenerator<StoredMessage[], void, undefined> {
@@ -196,129 +172,42 @@ export class History {
         throughSeq: seq,
         limit: 1,
       }).places;
-      if (place?.block !== undefined) moved.push(place);
+      if (place?.source !== undefined) moved.push(place);
     }
     if (moved.length > 0) yield* this.fetch(moved);
   }
 
-  /** A block's messages; undefined when it is gone or cannot be read. */
-  open(block: Block): Promise<OpenBlock | undefined> {
-    const cached = this.#cache.get(block);
-    if (cached !== undefined) return Promise.resolve(cached);
-    let loading = this.#loading.get(block);
-    if (loading === undefined) {
-      loading = this.#load(block).finally(() => this.#loading.delete(block));
-      this.#loading.set(block, loading);
-    }
-    return loading;
-  }
-
-  /** The entries of a whole block, for rewriting it. */
+  /** The entries of a whole block, for rewriting it; undefined when it is gone or cannot be read. */
   async entries(block: Block): Promise<PublishEntry[] | undefined> {
-    const open = await this.open(block);
-    return open === undefined ? undefined : Array.from({ length: block.facts.count }, (_, at) => open.message(at));
-  }
-
-  async #load(block: Block): Promise<OpenBlock | undefined> {
-    const { sealer, database } = this.#options;
-    const key = blockKey(sealer.nameInKeys(block.topic.name), block.firstSeq);
-    try {
-      const value = await database().get(key);
-      if (value === undefined) {
-        if (this.#isKnown(block)) this.#damaged(block, new DamagedValue("the block is not in the database"));
-        return undefined;
-      }
-      const open = new OpenBlock(block.topic.name, await sealer.open(key, value), block.facts.count);
-      this.#cache.set(block, open);
-      return open;
-    } catch (cause) {
-      if (!(cause instanceof DamagedValue || cause instanceof MalformedBytes)) throw cause;
-      this.#damaged(block, cause);
-      return undefined;
-    }
+    const open = await this.#blocks.open(block);
+    if (open === undefined) return undefined;
+    return Array.from({ length: block.facts.count }, (_, at) => entryOf(open.message(at)));
   }
 
   #isKnown(block: Block): boolean {
     return this.#options.state.generations.some(({ blocks }) => blocks.includes(block));
   }
-
-  #damaged(block: Block, cause: unknown): void {
-    if (block.isDamaged) return;
-    block.isDamaged = true;
-    this.#options.onDamage(block, cause);
-  }
 }
 
-/** The first generation with numbers above `seq`. */
-function firstAbove(generations: readonly Generation[], seq: number): number {
-  let low = 0;
-  let high = generations.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((generations[middle] as Generation).lastSeq > seq) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}
-
-/** Goes through the wanted messages of one block. */
-class BlockCursor {
-  readonly block: Block;
-  readonly #selection: Selection;
-  readonly #seqs: Float64Array;
-  at = 0;
-  /** Infinity at the end. */
-  seq = Infinity;
-
-  constructor(block: Block, selection: Selection) {
-    this.block = block;
-    this.#selection = selection;
-    this.#seqs = block.seqs();
-    this.#seek();
-  }
-
-  next(): void {
-    this.at++;
-    this.#seek();
-  }
-
-  #seek(): void {
-    const { afterSeq, throughSeq, wants } = this.#selection;
-    const { topic, facts } = this.block;
-    const seqs = this.#seqs;
-    for (; this.at < seqs.length; this.at++) {
-      const seq = seqs[this.at] as number;
-      if (seq > throughSeq) break;
-      if (seq <= afterSeq || !wants(topic, seq, facts.isUnclaimed)) continue;
-      this.seq = seq;
-      return;
+/** The blocks of a plan in the order in which they are needed, in lots that are read together. */
+function lotsOf(places: readonly Place[]): BlockSource[][] {
+  const lots: BlockSource[][] = [];
+  let lot: BlockSource[] = [];
+  let bytes = 0;
+  const seen = new Set<BlockSource>();
+  for (const { source } of places) {
+    if (source === undefined) break;
+    if (seen.has(source)) continue;
+    seen.add(source);
+    const { rawBytes } = source.block.facts;
+    if (lot.length === lotBlocks || (lot.length > 0 && bytes + rawBytes > lotBytes)) {
+      lots.push(lot);
+      lot = [];
+      bytes = 0;
     }
-    this.seq = Infinity;
+    lot.push(source);
+    bytes += rawBytes;
   }
-}
-
-/** Appends a generation's wanted messages to `places`, in order, up to the limit: a merge of its blocks. */
-function mergeBlocks(generation: Generation, selection: Selection, places: Place[]): void {
-  const { topics, afterSeq, throughSeq, limit, skips } = selection;
-  // By the cursor's next message. The first one's changes in place, and `replace` puts it where it belongs then.
-  const heap = new Heap<BlockCursor>((a, b) => a.seq - b.seq);
-  const { blocks } = generation;
-  let next = 0;
-  while (places.length < limit) {
-    // A block joins when its first message may be the next one.
-    for (; next < blocks.length; next++) {
-      const block = blocks[next] as Block;
-      if (block.firstSeq > Math.min(throughSeq, heap.peek()?.seq ?? Infinity)) break;
-      if (block.lastSeq <= afterSeq || block.isDamaged || !topics.has(block.topic)) continue;
-      if (skips?.(block) === true) continue;
-      const cursor = new BlockCursor(block, selection);
-      if (cursor.seq !== Infinity) heap.push(cursor);
-    }
-    const first = heap.peek();
-    if (first === undefined) return;
-    places.push({ seq: first.seq, block: first.block, at: first.at, lsn: 0 });
-    first.next();
-    if (first.seq === Infinity) heap.pop();
-    else heap.replace(first);
-  }
+  if (lot.length > 0) lots.push(lot);
+  return lots;
 }

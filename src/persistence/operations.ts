@@ -55,6 +55,8 @@ export interface StoredMessage extends MessageFields {
   readonly codec: number;
   /** The payload's bytes; the message's own copy. */
   readonly payload: Uint8Array;
+  /** How many bytes `payload` has. */
+  readonly payloadBytes: number;
   /**
    * The payload, decoded when first asked for. Throws `ERR_STORE_CORRUPT` when the codec refuses the bytes,
    * `ERR_INVALID_OPTION` when it is another codec's.

@@ -28,7 +28,7 @@ export interface ReplayOptions {
 export type ReplayScope = "history" | "kept";
 
 /** Messages that are looked up at a time. */
-const pageMessages = 1024;
+const pageMessages = 2048;
 
 /**
  * History, in the order of numbers over all topics. What has expired, and what is not kept any more, is left out, whether

@@ -48,7 +48,8 @@ export class Retention {
    * promises how much history there is, not what a durable's backlog alone keeps beyond them.
    */
   shows(topic: Topic, seq: number, isUnclaimed: boolean, floor: number): boolean {
-    if (seq <= this.hiddenThrough(floor)) return false;
+    // What needs no look at the durables.
+    if (this.settings.policy === "limits") return seq > floor && !isConsumed(this.#state.consumed, seq);
     return this.need(topic, seq, isUnclaimed, floor) !== "gone";
   }
 

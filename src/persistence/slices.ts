@@ -5,12 +5,13 @@ const sliceMs = 2;
 export class Slices {
   readonly #monotonic: () => number;
   readonly #breathe: () => Promise<void>;
-  #start = 0;
+  #start: number;
 
   /** @param breathe lets the event loop turn */
   constructor(monotonic: () => number, breathe: () => Promise<void>) {
     this.#monotonic = monotonic;
     this.#breathe = breathe;
+    this.#start = monotonic();
   }
 
   get isOver(): boolean {

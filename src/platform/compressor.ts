@@ -34,7 +34,9 @@ export const zlibCompressor: Compressor = {
     new Promise((resolve, reject) => {
       const options = { maxOutputLength: Math.max(1, limitBytes) };
       if (limitBytes <= syncBelowBytes) {
-        resolve(zlib.gunzipSync(bytes, options)); // a throw becomes a rejection
+        // In one piece: zlib knows that it is done when there is room left.
+        const chunkSize = Math.max(zlib.constants.Z_MIN_CHUNK, limitBytes + 1);
+        resolve(zlib.gunzipSync(bytes, { ...options, chunkSize })); // a throw becomes a rejection
         return;
       }
       zlib.gunzip(bytes, options, (error, result) => {

@@ -24,6 +24,7 @@ export class MemoryDatabase {
     await Promise.resolve();
     return {
       get: (key) => Promise.resolve(this.entries.get(key.toString("latin1"))),
+      getMany: (keys) => Promise.resolve(keys.map((key) => this.entries.get(key.toString("latin1")))),
       batch: (changes) => this.#batch(changes),
       entries: (range) => this.#entries(range),
       compact: () => Promise.resolve(),

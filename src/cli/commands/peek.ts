@@ -56,6 +56,6 @@ function payloadText(message: StoredMessage): string {
     // Text that would move the cursor is shown as an escape.
     return show(message.data, { depth: 8, breakLength: Infinity, maxArrayLength: 50, maxStringLength: 1000 });
   } catch (error) {
-    return `(${message.payload.length} bytes: ${oneLine(errorText(error))})`;
+    return `(${message.payloadBytes} bytes: ${oneLine(errorText(error))})`;
   }
 }

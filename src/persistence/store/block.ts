@@ -1,12 +1,13 @@
 /** Blocks: messages of one topic, close together in time, stored and removed as one. Described in docs/format/store.md. */
 import type { PublishEntry } from "../wal/entries.js";
 import type { Topic } from "../durable.js";
-import { ByteReader, MalformedBytes } from "../wal/byte-reader.js";
+import { ByteReader } from "../wal/byte-reader.js";
 import { ByteWriter } from "../wal/byte-writer.js";
 
-const version = 1;
+export const blockVersion = 1;
 
-const flag = {
+/** What a message in a block has, besides what each has. */
+export const messageFlag = {
   key: 1,
   headers: 2,
   expiresAt: 4,
@@ -184,7 +185,7 @@ export class BlockBuilder {
   /** The block's bytes and facts, but for the size it has once stored. The builder starts anew. */
   finish(): { raw: Buffer; facts: Omit<BlockFacts, "storedBytes"> } {
     const head = new ByteWriter(32);
-    head.uint8(version);
+    head.uint8(blockVersion);
     head.varint(this.#count);
     head.varint(this.#firstSeq);
     head.varint(this.#baseTimestamp);
@@ -216,13 +217,13 @@ export class BlockBuilder {
 
 function encodeMessage(out: ByteWriter, entry: PublishEntry, seqOffset: number, timestampOffset: number): void {
   const { key, headers, expiresAt, dedupId, replyTo, correlationId } = entry;
-  let flags = entry.retain ? flag.retain : 0;
-  if (key !== undefined) flags |= flag.key;
-  if (headers !== undefined) flags |= flag.headers;
-  if (expiresAt !== undefined) flags |= flag.expiresAt;
-  if (dedupId !== undefined) flags |= flag.dedupId;
-  if (replyTo !== undefined) flags |= flag.replyTo;
-  if (correlationId !== undefined) flags |= flag.correlationId;
+  let flags = entry.retain ? messageFlag.retain : 0;
+  if (key !== undefined) flags |= messageFlag.key;
+  if (headers !== undefined) flags |= messageFlag.headers;
+  if (expiresAt !== undefined) flags |= messageFlag.expiresAt;
+  if (dedupId !== undefined) flags |= messageFlag.dedupId;
+  if (replyTo !== undefined) flags |= messageFlag.replyTo;
+  if (correlationId !== undefined) flags |= messageFlag.correlationId;
   out.uint8(flags);
   out.uint8(entry.priority);
   out.uint8(entry.codec);
@@ -243,78 +244,6 @@ function encodeMessage(out: ByteWriter, entry: PublishEntry, seqOffset: number, 
   if (replyTo !== undefined) out.string(replyTo);
   if (correlationId !== undefined) out.string(correlationId);
   out.raw(entry.data);
-}
-
-/** A block in memory: any of its messages can be had without decoding the others. */
-export class OpenBlock {
-  readonly raw: Buffer;
-  readonly #topic: string;
-  readonly #offsets: Uint32Array;
-  readonly #firstSeq: number;
-  readonly #baseTimestamp: number;
-  readonly #in = new ByteReader();
-
-  /** Throws `MalformedBytes` when the bytes are no block of `count` messages. */
-  constructor(topic: string, raw: Buffer, count: number) {
-    this.raw = raw;
-    this.#topic = topic;
-    const input = this.#in;
-    input.reset(raw, 0, raw.length);
-    const found = input.uint8();
-    if (found !== version) throw new MalformedBytes(`the block has version ${found}`);
-    if (input.varint() !== count) throw new MalformedBytes("the block has another number of messages");
-    this.#firstSeq = input.varint();
-    this.#baseTimestamp = input.varint();
-    this.#offsets = new Uint32Array(count + 1);
-    let at = raw.length - input.remaining;
-    for (let index = 0; index < count; index++) {
-      this.#offsets[index] = at;
-      if (at + 4 > raw.length) throw new MalformedBytes("the block ends early");
-      at += 4 + raw.readUInt32LE(at);
-    }
-    this.#offsets[count] = at;
-    if (at !== raw.length) throw new MalformedBytes("the block has another length");
-  }
-
-  /** The message at a place; its data is a view into the block. */
-  message(index: number): PublishEntry {
-    const input = this.#in;
-    input.reset(this.raw, (this.#offsets[index] as number) + 4, this.#offsets[index + 1] as number);
-    const flags = input.uint8();
-    const priority = input.uint8();
-    const codec = input.uint8();
-    const seq = this.#firstSeq + input.varint();
-    const shift = input.varint();
-    return {
-      type: "publish",
-      codec,
-      priority,
-      retain: (flags & flag.retain) !== 0,
-      seq,
-      timestamp: this.#baseTimestamp + (shift % 2 === 0 ? shift / 2 : -(shift + 1) / 2),
-      topic: this.#topic,
-      id: input.string(),
-      key: (flags & flag.key) !== 0 ? input.string() : undefined,
-      headers: (flags & flag.headers) !== 0 ? decodeHeaders(input) : undefined,
-      expiresAt: (flags & flag.expiresAt) !== 0 ? input.varint() : undefined,
-      deliverAt: undefined,
-      dedupId: (flags & flag.dedupId) !== 0 ? input.string() : undefined,
-      replyTo: (flags & flag.replyTo) !== 0 ? input.string() : undefined,
-      correlationId: (flags & flag.correlationId) !== 0 ? input.string() : undefined,
-      data: input.rest(),
-    };
-  }
-}
-
-function decodeHeaders(input: ByteReader): Record<string, string> {
-  const headers: Record<string, string> = {};
-  for (let left = input.count(); left > 0; left--) {
-    const name = input.string();
-    const value = input.string();
-    // A plain assignment to "__proto__" would be lost.
-    Object.defineProperty(headers, name, { value, enumerable: true, writable: true, configurable: true });
-  }
-  return headers;
 }
 
 export function asBuffer(bytes: Uint8Array): Buffer {

@@ -12,6 +12,8 @@ export interface Change {
 export interface KeyValueStore {
   /** Rejects with `DamagedValue` where the database finds itself damaged; so does `entries`. */
   get(key: Buffer): Promise<Buffer | undefined>;
+  /** The same for several keys in one trip; one that is damaged fails them all. */
+  getMany(keys: readonly Buffer[]): Promise<readonly (Buffer | undefined)[]>;
   /** All changes or none, on the disk when it resolves. */
   batch(changes: readonly Change[]): Promise<void>;
   /** Keys and values of a range in order, some hundreds at a time, as they were when the call was made. */
@@ -36,6 +38,14 @@ class LevelStore implements KeyValueStore {
   async get(key: Buffer): Promise<Buffer | undefined> {
     try {
       return await this.#level.get(key, { fillCache: false });
+    } catch (error) {
+      throw damageOf(error);
+    }
+  }
+
+  async getMany(keys: readonly Buffer[]): Promise<readonly (Buffer | undefined)[]> {
+    try {
+      return await this.#level.getMany([...keys], { fillCache: false });
     } catch (error) {
       throw damageOf(error);
     }

@@ -1,0 +1,110 @@
+import { expect, it } from "vitest";
+import type { StoreEngine } from "../../../src/persistence/engine.js";
+import type { Machine, StoreOptions } from "../../../src/persistence/options.js";
+import { DamagedValue } from "../../../src/persistence/store/damaged-value.js";
+import type { KeyValueStore } from "../../../src/persistence/store/level-store.js";
+import { ManualClock } from "../../support/manual-clock.js";
+import { MemoryDatabase } from "../../support/memory-database.js";
+import { openStore, publish, range, replayed, temporaryFolder } from "./fixture.js";
+
+/** What a store asked its database for, in keys; and a key that the database cannot read. */
+class WatchedDatabase {
+  readonly #database = new MemoryDatabase();
+  trips: string[][] = [];
+  damaged = "";
+
+  open = async (): Promise<KeyValueStore> => {
+    const store = await this.#database.open();
+    const look = (keys: readonly Buffer[]): void => {
+      const names = keys.map((key) => key.toString("latin1"));
+      this.trips.push(names);
+      if (names.includes(this.damaged)) throw new DamagedValue("a block of the database's own");
+    };
+    return {
+      ...store,
+      get: async (key) => {
+        look([key]);
+        return store.get(key);
+      },
+      getMany: async (keys) => {
+        look(keys);
+        return store.getMany(keys);
+      },
+    };
+  };
+}
+
+/** A store with 1,000 messages of ten topics in blocks of about ten. */
+async function filled(
+  options: Partial<StoreOptions> = {},
+): Promise<{ store: StoreEngine; database: WatchedDatabase; blocks: number }> {
+  const database = new WatchedDatabase();
+  const store = await openStore(temporaryFolder(), {
+    blockBytes: 400,
+    retention: { maxAge: 1e15 },
+    ...options,
+    machine: { openDatabase: database.open, ...(options.machine as Partial<Machine> | undefined) },
+  });
+  await store.append(range(1, 1000).map((seq) => publish(seq, { topic: `topic.${seq % 10}` })));
+  await store.checkpoint();
+  database.trips = [];
+  const { blocks } = await store.stats();
+  return { store, database, blocks };
+}
+
+it("blocks are read many at a time, each once, also for several readers at once", async () => {
+  const { store, database, blocks } = await filled();
+  expect(blocks).toBeGreaterThan(60);
+  const found = await Promise.all([replayed(store, [">"]), replayed(store, [">"]), replayed(store, [">"])]);
+  expect(found).toEqual([range(1, 1000), range(1, 1000), range(1, 1000)]);
+  const keys = database.trips.flat();
+  expect(new Set(keys).size).toBe(blocks);
+  expect(keys).toHaveLength(blocks);
+  expect(database.trips.length).toBeLessThanOrEqual(Math.ceil(blocks / 16));
+});
+
+it("a block that the database cannot read costs its own messages, not those that are read with it", async () => {
+  const problems: string[] = [];
+  const { store, database } = await filled({ cacheBytes: 1, onProblem: ({ kind }) => problems.push(kind) });
+  await replayed(store, ["topic.3"]);
+  database.damaged = database.trips.flat()[1] as string;
+  const left = await replayed(store, [">"]);
+  const lost = range(1, 1000).filter((seq) => !left.includes(seq));
+  expect(lost.length).toBeGreaterThan(1);
+  expect(lost.length).toBeLessThan(20);
+  expect(lost.every((seq) => seq % 10 === 3)).toBe(true);
+  expect(left).toEqual([...left].sort((a, b) => a - b));
+  expect(problems).toEqual(["block-damaged"]);
+});
+
+it("history comes in parts of a megabyte or so, however many messages a page has", async () => {
+  const store = await openStore(temporaryFolder(), { retention: { maxAge: 1e15 } });
+  const data = "x".repeat(300_000);
+  for (const seq of range(1, 40)) await store.append([publish(seq, { data })]);
+  await store.checkpoint();
+  const parts: number[] = [];
+  for await (const { length } of store.replayPages([">"])) parts.push(length);
+  expect(parts.reduce((sum, length) => sum + length, 0)).toBe(40);
+  expect(Math.max(...parts)).toBe(4);
+});
+
+it("history that is in memory still lets the event loop turn", async () => {
+  let ms = 0;
+  let turns = 0;
+  class RunningClock extends ManualClock {
+    override monotonic(): number {
+      return (ms += 1);
+    }
+  }
+  const afterTurn = (run: () => void): void => {
+    turns += 1;
+    setImmediate(run);
+  };
+  const { store, database } = await filled({ clock: new RunningClock(1_700_000_000_000), machine: { afterTurn } });
+  await replayed(store, [">"]);
+  database.trips = [];
+  turns = 0;
+  await replayed(store, [">"]);
+  expect(database.trips).toEqual([]);
+  expect(turns).toBeGreaterThan(0);
+});
