@@ -69,8 +69,8 @@ export class Durables {
   }
 
   /** Tells of what has expired in backlogs, before a checkpoint removes it. */
-  tellExpired(isThorough: boolean): Promise<void> {
-    return this.#expired.tell(isThorough);
+  tellExpired(): Promise<void> {
+    return this.#expired.tell();
   }
 
   /** A name for a subscription that begins in the past. */

@@ -43,19 +43,19 @@ export class ExpiredBacklog {
     }
   }
 
-  /** Everything that has expired and that a checkpoint would remove. Resolves when it is told, or cannot be told now. */
-  async tell(isThorough: boolean): Promise<void> {
-    for (const durable of this.#host.durables()) await this.#tellOf(durable, isThorough);
+  /** What has expired, as far as the store's sweep goes. Resolves when it is told, or cannot be told now. */
+  async tell(): Promise<void> {
+    for (const durable of this.#host.durables()) await this.#tellOf(durable);
   }
 
-  async #tellOf(durable: string, isThorough: boolean): Promise<void> {
+  async #tellOf(durable: string): Promise<void> {
     const { store: openStore, queueOf, itemOf } = this.#host;
     for (let lastSeq = 0; ;) {
       const store = openStore();
       const queue = queueOf(durable);
       if (store === null || queue === undefined || this.#told.has(durable)) return;
       const { afterSeq, throughSeq } = queue.outside;
-      const range = { afterSeq: Math.max(afterSeq, lastSeq), throughSeq, isThorough };
+      const range = { afterSeq: Math.max(afterSeq, lastSeq), throughSeq };
       const page = await store.expired(durable, range);
       const items = page.messages.map(({ message, deliveryCount, retryAt }) => ({
         ...itemOf(message),

@@ -152,7 +152,7 @@ export class StoreLink {
       },
       problem: ({ message, cause }) =>
         this.#fail(brokerError("ERR_STORE_FAILED", message, {}, cause), { during: "store" }),
-      expired: (isThorough) => this.durables.tellExpired(isThorough),
+      expired: () => this.durables.tellExpired(),
     });
     if (this.#isClosed) {
       await store.close();

@@ -73,7 +73,7 @@ interface OpeningHost {
   readonly dedup: { readonly window: number; readonly maxEntries: number };
   readonly stateChanged: (state: WalState, error: Error | undefined) => void;
   readonly problem: (problem: StoreProblem) => void;
-  readonly expired?: ((isThorough: boolean) => Promise<void>) | undefined;
+  readonly expired?: (() => Promise<void>) | undefined;
 }
 
 /** A store on the local disk, for the broker option `persistence`. */

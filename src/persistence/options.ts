@@ -101,11 +101,11 @@ export interface StoreOptions {
   /** @internal Told of what the store lived with. Must not throw. */
   readonly onProblem?: ((problem: StoreProblem) => void) | undefined;
   /**
-   * @internal Asked before a checkpoint, where something has expired that durables may have to settle; `isThorough` where the
-   * pass is. What they still have to settle when it has resolved is kept. Must not wait for a checkpoint. Absent: what has
+   * @internal Asked before a checkpoint, where something has expired that durables may have to settle. What they
+   * still have to settle when it has resolved is kept. Must not wait for a checkpoint. Absent: what has
    * expired is removed, whoever waits for it.
    */
-  readonly onExpired?: ((isThorough: boolean) => Promise<void>) | undefined;
+  readonly onExpired?: (() => Promise<void>) | undefined;
   /** Tells what has expired and what is too old. @default the machine's clock */
   readonly clock?: Pick<Clock, "now" | "monotonic" | "schedule"> | undefined;
   /** @internal Where ids come from. */
@@ -153,7 +153,7 @@ export interface StoreSettings {
   readonly machine: Machine;
   readonly onStateChange: (state: WalState, error: Error | undefined) => void;
   readonly onProblem: (problem: StoreProblem) => void;
-  readonly onExpired: ((isThorough: boolean) => Promise<void>) | undefined;
+  readonly onExpired: (() => Promise<void>) | undefined;
 }
 
 const mebibyte = 2 ** 20;

@@ -180,6 +180,8 @@ export class StoreState {
     if (gone === undefined) return;
     const made = this.durables.get(name);
     made?.settled.addAll(gone);
+    // It was not told of what others were told.
+    for (const block of this.blocks()) if (made?.topics.has(block.topic) === true) block.resetNextExpiry();
     if (this.#retention.policy === "limits") made?.raiseFloor(limitFloor(this));
   }
 

@@ -1,8 +1,8 @@
 import { brokerError } from "../errors.js";
 import type { Checkpointer, CheckpointResult } from "./checkpoint.js";
+import type { ExpirySweep } from "./expiry-sweep.js";
 import type { EngineHands, EngineParts } from "./open-engine.js";
 import type { StoreSettings } from "./options.js";
-import type { Retention } from "./retention.js";
 import type { StoreState } from "./state.js";
 import type { Wal } from "./wal/open.js";
 
@@ -17,7 +17,7 @@ export class Upkeep {
   readonly #settings: StoreSettings;
   readonly #store: StoreState;
   readonly #checkpointer: Checkpointer;
-  readonly #retention: Retention;
+  readonly #sweep: ExpirySweep;
   readonly #wal: Wal;
   readonly #hands: EngineHands;
   readonly #requireOpen: () => void;
@@ -38,7 +38,7 @@ export class Upkeep {
     this.#settings = parts.settings;
     this.#store = parts.state;
     this.#checkpointer = parts.checkpointer;
-    this.#retention = parts.retention;
+    this.#sweep = parts.sweep;
     this.#wal = parts.wal;
     this.#hands = parts.hands;
     this.#requireOpen = requireOpen;
@@ -181,8 +181,9 @@ export class Upkeep {
         throw brokerError("ERR_STORE_FULL", `There is no room to open the database in ${path} again`, { path });
       }
       // What nobody could be told of is kept, until the next time.
-      if (this.#retention.mayHaveExpired(isThorough)) {
-        await this.#settings.onExpired?.(isThorough).catch(() => undefined);
+      if (this.#sweep.begin(isThorough)) {
+        await this.#settings.onExpired?.().catch(() => undefined);
+        await this.#sweep.end();
       }
       const result = await this.#checkpointer.run();
       this.#checkpoints += 1;

@@ -51,6 +51,8 @@ export class Block {
   readonly mark: number;
   /** It could not be read: nothing of it is handed out, and it is not removed. */
   isDamaged = false;
+  /** When a durable may next have to be told that one of its messages has expired, as far as is known; Infinity: never. */
+  nextExpiry: number;
 
   constructor(generation: number, ordinal: number, topic: Topic, facts: BlockFacts, mark: number) {
     this.generation = generation;
@@ -58,6 +60,12 @@ export class Block {
     this.topic = topic;
     this.facts = facts;
     this.mark = mark;
+    this.nextExpiry = firstExpiryOf(facts);
+  }
+
+  /** Nobody was told of anything that has expired. */
+  resetNextExpiry(): void {
+    this.nextExpiry = firstExpiryOf(this.facts);
   }
 
   get firstSeq(): number {
@@ -92,6 +100,10 @@ export class Block {
     for (let index = 0; index < count; index++) sizes[index] = input.varint();
     return sizes;
   }
+}
+
+function firstExpiryOf({ firstExpiry }: BlockFacts): number {
+  return firstExpiry === 0 ? Infinity : firstExpiry;
 }
 
 export function encodeFacts(topic: string, facts: BlockFacts): Uint8Array {

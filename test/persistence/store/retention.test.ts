@@ -212,43 +212,6 @@ describe("retention", () => {
     expect((await store.stats()).messagesInBlocks).toBe(2);
   });
 
-  it("keeps what has expired until it was settled, where somebody asked to be told before", async () => {
-    const clock = new ManualClock(start);
-    const path = temporaryFolder();
-    const asked: boolean[] = [];
-    let tell = (): Promise<void> => Promise.reject(new Error("cannot tell now"));
-    const onExpired = (isThorough: boolean): Promise<void> => {
-      asked.push(isThorough);
-      return tell();
-    };
-    const store = await openStore(path, { clock, onExpired });
-    await store.append([publish(1, { expiresAt: start + 100 })]);
-    await store.append([durable("d", [">"], 2)]);
-    await store.append([publish(2, { expiresAt: start + 100 }), publish(3), publish(4, { expiresAt: start + 500 })]);
-    await store.checkpoint();
-    expect(asked).toEqual([]);
-    await store.append([publish(5, { expiresAt: start + 100 })]);
-    const expired = async (isThorough: boolean): Promise<number[]> => {
-      const { messages } = await store.expired("d", { afterSeq: 0, throughSeq: 9, isThorough });
-      return messages.map(({ message }) => message.seq);
-    };
-    expect(await expired(true)).toEqual([]);
-    clock.jump(200);
-    expect(await expired(false)).toEqual([5]);
-    expect(await expired(true)).toEqual([2, 5]);
-    for (const run of [() => store.checkpoint(), () => store.compact()]) await run();
-    expect(asked).toEqual([false, true]);
-    expect(await expired(true)).toEqual([2, 5]);
-    expect(await pendingSeqs(store, "d")).toEqual([3, 4]);
-    tell = () => store.append([ack("d", 2), ack("d", 5)]);
-    await store.compact();
-    expect(await expired(true)).toEqual([]);
-    expect(await replayed(store)).toEqual([3, 4]);
-    expect((await store.stats()).messagesInBlocks).toBe(2);
-    await store.checkpoint();
-    expect(asked).toHaveLength(3);
-  });
-
   it("leaves a small folder after many messages were published and settled, and never touches the database", async () => {
     const path = temporaryFolder();
     const store = await openStore(path, { walBytes: 2 ** 20, checkpointInterval: 1e9 });
