@@ -224,6 +224,8 @@ export async function optionsAsFound<Options extends StoreOptions>(options: Opti
     ...options,
     retention: retention ?? "stored",
     dedup: dedup ?? { window: Infinity, maxEntries: Infinity },
+    // Nobody is told here, so what a durable has to be told of stays for its broker.
+    onExpired: options.onExpired ?? (() => Promise.resolve()),
     reserveBytes: reserveBytes ?? (await machine.fileSystem.stat(`${path}/wal/reserve`))?.size ?? 0,
   };
 }

@@ -70,6 +70,15 @@ export class Retention {
     return found;
   }
 
+  /** Whether a durable has still to be told that it has expired. */
+  isToBeTold(topicName: string, seq: number, timestamp: number, expiresAt: number | undefined): boolean {
+    const { topics } = this.#state;
+    const topic = topics.of(topicName);
+    const isSpent = this.isSpent(topic, seq, expiresAt, timestamp);
+    topics.release(topic);
+    return this.isExpired(expiresAt) && !isSpent;
+  }
+
   /** What came before it is beyond the limit of age, if only history keeps it. */
   get oldestKept(): number {
     const { maxAgeMs } = this.settings;
