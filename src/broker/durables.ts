@@ -32,6 +32,9 @@ export interface DurablesHost {
   /** The queue of a durable, parked or not. */
   readonly queueOf: (durable: string) => DurableQueue | undefined;
   readonly isClosed: () => boolean;
+  readonly hasDeadLetter: (id: string) => boolean;
+  /** Whether what expires becomes a dead letter. */
+  readonly keepsExpired: boolean;
   /** Ends the subscriptions behind a queue, with an error. */
   readonly closeBehind: (queue: DeliveryQueue, error: unknown) => void;
 }
@@ -58,12 +61,15 @@ export class Durables {
 
   constructor(host: DurablesHost) {
     this.#host = host;
-    const { writer, queueOf, isClosed, afterTurn } = host;
+    const { writer, queueOf, isClosed, hasDeadLetter, keepsExpired, afterTurn } = host;
     this.#expired = new ExpiredBacklog({
-      store: () => (writer.isOpen && !isClosed() ? writer.store : null),
+      writer,
+      isOpen: () => writer.isOpen && !isClosed(),
       durables: () => [...this.#known.keys()].filter((name) => !name.startsWith(historyPrefix)),
       queueOf,
       itemOf: (facts) => this.#expiredItem(facts),
+      hasDeadLetter,
+      isKept: keepsExpired,
       afterTurn,
     });
   }
