@@ -212,6 +212,23 @@ describe("retention", () => {
     expect((await store.stats()).messagesInBlocks).toBe(2);
   });
 
+  it("gives who only reads history nothing that has expired, also where that is asked for", async () => {
+    const clock = new ManualClock(start);
+    const store = await openStore(temporaryFolder(), { clock });
+    const reader = { ...durable("reader", [">"]), options: { isReader: true } } as const;
+    await store.append([durable("d", [">"]), reader]);
+    await store.append([publish(1, { topic: "a", expiresAt: start + 100 }), publish(2, { topic: "b" })]);
+    await store.checkpoint();
+    await store.append([publish(3, { topic: "a", expiresAt: start + 100 }), publish(4, { topic: "b" })]);
+    clock.jump(200);
+    const pendingOf = async (name: string): Promise<number[]> => {
+      const { messages } = await store.pending(name, 0, 10, undefined, true);
+      return messages.map(({ message }) => message.seq);
+    };
+    expect(await pendingOf("d")).toEqual([1, 2, 3, 4]);
+    expect(await pendingOf("reader")).toEqual([2, 4]);
+  });
+
   it("leaves a small folder after many messages were published and settled, and never touches the database", async () => {
     const path = temporaryFolder();
     const store = await openStore(path, { walBytes: 2 ** 20, checkpointInterval: 1e9 });
