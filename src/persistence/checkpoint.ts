@@ -3,6 +3,7 @@ import type { About } from "./about.js";
 import { BlockWriter } from "./block-writer.js";
 import { encodeDurable } from "./durable-state.js";
 import type { Checksum } from "../platform/checksum.js";
+import type { Topic } from "./durable.js";
 import type { History } from "./history.js";
 import { operationsOf } from "./entry-mapping.js";
 import { indexFlag } from "./log-index.js";
@@ -44,6 +45,7 @@ export interface CheckpointerOptions {
 interface Moved {
   readonly seq: number;
   readonly lsn: number;
+  readonly topic: Topic;
   readonly isUnclaimed: boolean;
   /** What it takes in the log. */
   readonly bytes: number;
@@ -274,7 +276,7 @@ export class Checkpointer {
 
   /** Writes the messages through `lastSeq` that are kept, as blocks; they are not seen by readers yet. */
   async #move(lastSeq: number, generation: number, floor: number): Promise<Block[]> {
-    const { wal, state } = this.#options;
+    const { wal } = this.#options;
     const writer = new BlockWriter(
       this.#options,
       generation,
@@ -292,9 +294,9 @@ export class Checkpointer {
           for (const operation of operationsOf(entry)) {
             if (operation.type !== "publish") continue;
             const one = bySeq.get(operation.seq);
-            if (one !== undefined && this.#isKept(operation)) {
-              await writer.add(state.topics.of(operation.topic), one.isUnclaimed, operation, one.bytes);
-            }
+            if (one === undefined || !this.#isKept(one.topic, operation)) continue;
+            const adding = writer.add(one.topic, one.isUnclaimed, operation, one.bytes);
+            if (adding !== undefined) await adding;
           }
           if (this.#slices.isOver) await this.#slices.next();
         }
@@ -306,10 +308,10 @@ export class Checkpointer {
     return writer.finish();
   }
 
-  #isKept({ expiresAt, timestamp, seq, topic: name }: PublishEntry): boolean {
-    const { retention, state } = this.#options;
-    if (retention.isSpent(state.topics.of(name), seq, expiresAt, timestamp)) return false;
-    return timestamp >= retention.oldestKept || retention.isWaited(name, seq, timestamp);
+  #isKept(topic: Topic, { expiresAt, timestamp, seq }: PublishEntry): boolean {
+    const { retention } = this.#options;
+    if (retention.isSpent(topic, seq, expiresAt, timestamp)) return false;
+    return timestamp >= retention.oldestKept || retention.isWaited(topic.name, seq, timestamp);
   }
 
   /** The next messages of the log that are kept. */
@@ -330,7 +332,7 @@ export class Checkpointer {
       // Its timestamp is known only when it is read.
       if (retention.isSpent(topic, seq, expiresAt, Infinity)) return true;
       if (retention.need(topic, seq, isUnclaimed, floor) === "gone") return true;
-      moved.push({ seq, lsn, isUnclaimed, bytes });
+      moved.push({ seq, lsn, topic, isUnclaimed, bytes });
       return true;
     });
     return { moved, throughSeq: seen, isEnd };

@@ -2,11 +2,13 @@
 import type { PublishEntry } from "../wal/entries.js";
 import type { Topic } from "../durable.js";
 import { ByteReader, MalformedBytes } from "../wal/byte-reader.js";
-import { ByteWriter } from "../wal/byte-writer.js";
+import { ByteWriter, varintBytes } from "../wal/byte-writer.js";
 
-const version = 1;
+/** The version of a block's bytes. */
+export const blockVersion = 1;
 
-const flag = {
+/** What a message has besides what all have. */
+export const flag = {
   key: 1,
   headers: 2,
   expiresAt: 4,
@@ -106,8 +108,13 @@ function firstExpiryOf({ firstExpiry }: BlockFacts): number {
   return firstExpiry === 0 ? Infinity : firstExpiry;
 }
 
+/** Used for all facts: what is written is copied out. */
+const factsWriter = new ByteWriter(512);
+
 export function encodeFacts(topic: string, facts: BlockFacts): Uint8Array {
-  const out = new ByteWriter(128);
+  const { packedSeqs, packedSizes, logBytes } = facts;
+  const out = factsWriter;
+  out.length = 0;
   out.string(topic);
   out.uint8(facts.isUnclaimed ? 1 : 0);
   out.varint(facts.count);
@@ -120,13 +127,12 @@ export function encodeFacts(topic: string, facts: BlockFacts): Uint8Array {
   out.varint(facts.expiresAt);
   out.varint(facts.firstExpiry);
   out.varint(facts.lastExpiry);
-  // Readers of before look at no more of this block than the numbers.
-  const numbers = new ByteWriter(facts.packedSeqs.length + facts.packedSizes.length + 8);
-  numbers.raw(facts.packedSeqs);
-  numbers.varint(facts.logBytes);
-  numbers.raw(facts.packedSizes);
-  out.block(numbers.bytes.subarray(0, numbers.length));
-  return copyOf(out);
+  // A block of bytes, of which readers of before look at no more than the numbers.
+  out.varint(packedSeqs.length + varintBytes(logBytes) + packedSizes.length);
+  out.raw(packedSeqs);
+  out.varint(logBytes);
+  out.raw(packedSizes);
+  return Buffer.from(out.bytes.subarray(0, out.length));
 }
 
 export function decodeFacts(bytes: Uint8Array): { readonly topic: string; readonly facts: BlockFacts } {
@@ -174,144 +180,7 @@ function decodeNumbers(
   return { packedSeqs, packedSizes: input.rest(), logBytes };
 }
 
-const noBytes = new Uint8Array(0);
-
-/** Gathers messages of one topic, in ascending order, until they make a block. */
-export class BlockBuilder {
-  // There may be as many of them as topics.
-  readonly #out = new ByteWriter(512);
-  readonly #seqs = new ByteWriter(16);
-  readonly #sizes = new ByteWriter(16);
-  readonly isUnclaimed: boolean;
-  #count = 0;
-  #logBytes = 0;
-  #firstSize = 0;
-  #isOfOneSize = true;
-  #firstSeq = 0;
-  #lastSeq = 0;
-  #baseTimestamp = 0;
-  #firstTimestamp = Infinity;
-  #lastTimestamp = 0;
-  #firstExpiry = Infinity;
-  #lastExpiry = 0;
-  #everExpires = true;
-
-  constructor(isUnclaimed: boolean) {
-    this.isUnclaimed = isUnclaimed;
-  }
-
-  get count(): number {
-    return this.#count;
-  }
-
-  get bytes(): number {
-    return this.#out.length;
-  }
-
-  /** Bytes of memory that it holds. */
-  get memory(): number {
-    return this.#out.bytes.length + this.#seqs.bytes.length + this.#sizes.bytes.length;
-  }
-
-  /** @param logBytes what the message took in the log */
-  add(entry: PublishEntry, logBytes: number): void {
-    const out = this.#out;
-    if (this.#count === 0) this.#firstSize = logBytes;
-    else if (logBytes !== this.#firstSize) this.#isOfOneSize = false;
-    this.#sizes.varint(logBytes);
-    this.#logBytes += logBytes;
-    const { seq, timestamp } = entry;
-    if (this.#count === 0) {
-      this.#firstSeq = seq;
-      this.#baseTimestamp = timestamp;
-    } else {
-      this.#seqs.varint(seq - this.#lastSeq);
-    }
-    this.#lastSeq = seq;
-    this.#count++;
-    this.#firstTimestamp = Math.min(this.#firstTimestamp, timestamp);
-    this.#lastTimestamp = Math.max(this.#lastTimestamp, timestamp);
-    if (entry.expiresAt === undefined) this.#everExpires = false;
-    else {
-      this.#firstExpiry = Math.min(this.#firstExpiry, entry.expiresAt);
-      this.#lastExpiry = Math.max(this.#lastExpiry, entry.expiresAt);
-    }
-    // The length goes in front, in four bytes that are filled in afterwards.
-    const start = out.length;
-    out.reserve(4);
-    out.length += 4;
-    encodeMessage(out, entry, seq - this.#firstSeq, timestamp - this.#baseTimestamp);
-    out.bytes.writeUInt32LE(out.length - start - 4, start);
-  }
-
-  /** The block's bytes and facts, but for the size it has once stored. The builder starts anew. */
-  finish(): { raw: Buffer; facts: Omit<BlockFacts, "storedBytes"> } {
-    const head = new ByteWriter(32);
-    head.uint8(version);
-    head.varint(this.#count);
-    head.varint(this.#firstSeq);
-    head.varint(this.#baseTimestamp);
-    const raw = Buffer.concat([head.bytes.subarray(0, head.length), this.#out.bytes.subarray(0, this.#out.length)]);
-    const facts = {
-      isUnclaimed: this.isUnclaimed,
-      count: this.#count,
-      firstSeq: this.#firstSeq,
-      lastSeq: this.#lastSeq,
-      rawBytes: raw.length,
-      logBytes: this.#logBytes,
-      firstTimestamp: this.#firstTimestamp,
-      lastTimestamp: this.#lastTimestamp,
-      expiresAt: this.#everExpires ? this.#lastExpiry : 0,
-      firstExpiry: this.#firstExpiry === Infinity ? 0 : this.#firstExpiry,
-      lastExpiry: this.#lastExpiry,
-      packedSeqs: copyOf(this.#seqs),
-      packedSizes: this.#isOfOneSize ? noBytes : copyOf(this.#sizes),
-    };
-    this.#out.length = 0;
-    this.#seqs.length = 0;
-    this.#sizes.length = 0;
-    this.#count = 0;
-    this.#logBytes = 0;
-    this.#isOfOneSize = true;
-    this.#firstTimestamp = Infinity;
-    this.#lastTimestamp = 0;
-    this.#firstExpiry = Infinity;
-    this.#lastExpiry = 0;
-    this.#everExpires = true;
-    return { raw, facts };
-  }
-}
-
-function encodeMessage(out: ByteWriter, entry: PublishEntry, seqOffset: number, timestampOffset: number): void {
-  const { key, headers, expiresAt, dedupId, replyTo, correlationId } = entry;
-  let flags = entry.retain ? flag.retain : 0;
-  if (key !== undefined) flags |= flag.key;
-  if (headers !== undefined) flags |= flag.headers;
-  if (expiresAt !== undefined) flags |= flag.expiresAt;
-  if (dedupId !== undefined) flags |= flag.dedupId;
-  if (replyTo !== undefined) flags |= flag.replyTo;
-  if (correlationId !== undefined) flags |= flag.correlationId;
-  out.uint8(flags);
-  out.uint8(entry.priority);
-  out.uint8(entry.codec);
-  out.varint(seqOffset);
-  out.varint(timestampOffset >= 0 ? timestampOffset * 2 : -timestampOffset * 2 - 1);
-  out.string(entry.id);
-  if (key !== undefined) out.string(key);
-  if (headers !== undefined) {
-    const names = Object.keys(headers);
-    out.varint(names.length);
-    for (const name of names) {
-      out.string(name);
-      out.string(headers[name] as string);
-    }
-  }
-  if (expiresAt !== undefined) out.varint(expiresAt);
-  if (dedupId !== undefined) out.string(dedupId);
-  if (replyTo !== undefined) out.string(replyTo);
-  if (correlationId !== undefined) out.string(correlationId);
-  out.raw(entry.data);
-}
+export const noBytes = new Uint8Array(0);
 
 /** A block in memory: any of its messages can be had without decoding the others. */
 export class OpenBlock {
@@ -329,7 +198,7 @@ export class OpenBlock {
     const input = this.#in;
     input.reset(raw, 0, raw.length);
     const found = input.uint8();
-    if (found !== version) throw new MalformedBytes(`the block has version ${found}`);
+    if (found !== blockVersion) throw new MalformedBytes(`the block has version ${found}`);
     if (input.varint() !== count) throw new MalformedBytes("the block has another number of messages");
     this.#firstSeq = input.varint();
     this.#baseTimestamp = input.varint();

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Topic } from "../../../src/persistence/durable.js";
-import { Block, BlockBuilder, decodeFacts, encodeFacts } from "../../../src/persistence/store/block.js";
+import { BlockBuilder } from "../../../src/persistence/store/block-builder.js";
+import { Block, decodeFacts, encodeFacts } from "../../../src/persistence/store/block.js";
 import type { PublishEntry } from "../../../src/persistence/wal/entries.js";
 
 const entry = (seq: number): PublishEntry => ({
@@ -25,9 +26,6 @@ const entry = (seq: number): PublishEntry => ({
 /** A block of messages that took so many bytes in the log, as it comes back from its facts. */
 function blockOf(seqs: readonly number[], sizes: readonly number[]): Block {
   const builder = new BlockBuilder(true);
-  // A builder is used again.
-  for (const size of [5, 9]) builder.add(entry(size), size);
-  builder.finish();
   for (const [at, seq] of seqs.entries()) builder.add(entry(seq), sizes[at] ?? 0);
   const { topic, facts } = decodeFacts(encodeFacts("a", { ...builder.finish().facts, storedBytes: 10 }));
   return new Block(1, 0, { name: topic } as Topic, facts, 0);
