@@ -32,6 +32,9 @@ export interface DurablesHost {
   /** The queue of a durable, parked or not. */
   readonly queueOf: (durable: string) => DurableQueue | undefined;
   readonly isClosed: () => boolean;
+  readonly hasDeadLetter: (id: string) => boolean;
+  /** Whether what expires becomes a dead letter. */
+  readonly keepsExpired: boolean;
   /** Ends the subscriptions behind a queue, with an error. */
   readonly closeBehind: (queue: DeliveryQueue, error: unknown) => void;
 }
@@ -60,19 +63,22 @@ export class Durables {
   constructor(host: DurablesHost) {
     this.#host = host;
     this.#stamps = new Stamps(host.origin);
-    const { writer, queueOf, isClosed, afterTurn } = host;
+    const { writer, queueOf, isClosed, hasDeadLetter, keepsExpired, afterTurn } = host;
     this.#expired = new ExpiredBacklog({
-      store: () => (writer.isOpen && !isClosed() ? writer.store : null),
+      writer,
+      isOpen: () => writer.isOpen && !isClosed(),
       durables: () => [...this.#known.keys()].filter((name) => !name.startsWith(historyPrefix)),
       queueOf,
       itemOf: (facts) => this.#expiredItem(facts),
+      hasDeadLetter,
+      isKept: keepsExpired,
       afterTurn,
     });
   }
 
   /** Tells of what has expired in backlogs, before a checkpoint removes it. */
-  tellExpired(isThorough: boolean): Promise<void> {
-    return this.#expired.tell(isThorough);
+  tellExpired(): Promise<void> {
+    return this.#expired.tell();
   }
 
   /** A name for a subscription that begins in the past. */

@@ -111,6 +111,8 @@ export class StoreLink {
         return queue instanceof DurableQueue ? queue : undefined;
       },
       isClosed: () => this.#isClosed,
+      hasDeadLetter: (id) => core.deadLetters?.has(id) === true,
+      keepsExpired: core.settings.deadLetter?.reasons.has("expired") === true,
       closeBehind: (queue, error) => core.registry.closeBehind(queue, error),
       failed: (error, subscription) => this.#fail(error, { during: "store", subscription }),
     });
@@ -152,7 +154,7 @@ export class StoreLink {
       },
       problem: ({ message, cause }) =>
         this.#fail(brokerError("ERR_STORE_FAILED", message, {}, cause), { during: "store" }),
-      expired: (isThorough) => this.durables.tellExpired(isThorough),
+      expired: () => this.durables.tellExpired(),
     });
     if (this.#isClosed) {
       await store.close();

@@ -41,7 +41,7 @@ interface StoreHost {
    * Asked before a checkpoint, where something has expired that durables may have to settle. What they still have to settle when
    * it has resolved is kept; the rest of what has expired is removed. Must not wait for what waits for a checkpoint.
    */
-  readonly expired: (isThorough: boolean) => Promise<void>;
+  readonly expired: () => Promise<void>;
 }
 
 /** `open`; `full`: no messages, but settles; `failed`: nothing, until it is opened again. */
@@ -286,14 +286,8 @@ export interface Store {
     maxBytes?: number,
     withExpired?: boolean,
   ): Promise<BacklogPage>;
-  /**
-   * The next of what a durable has to settle although it has expired, above `afterSeq` and through `throughSeq`: what a checkpoint,
-   * or a thorough one, would remove.
-   */
-  expired(
-    durable: string,
-    range: { readonly afterSeq: number; readonly throughSeq: number; readonly isThorough: boolean },
-  ): Promise<BacklogPage>;
+  /** The next of what a durable has to settle although it has expired, above `afterSeq` and through `throughSeq`. For `expired`. */
+  expired(durable: string, range: { readonly afterSeq: number; readonly throughSeq: number }): Promise<BacklogPage>;
   backlog(durable: string): { readonly messages: number };
   replayPages(
     patterns: readonly string[],

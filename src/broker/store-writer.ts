@@ -21,6 +21,13 @@ class Collection {
   }
 }
 
+/** What went into one record. */
+export interface Gathered<Result> {
+  readonly result: Result;
+  readonly steps: readonly StoreStep[];
+  readonly stored: Promise<void>;
+}
+
 /**
  * The one way from the broker into its store: publishes, settles, dead letters, everything. What is appended while
  * `together` runs becomes one record.
@@ -74,16 +81,21 @@ export class StoreWriter {
 
   /** Runs `run`; what it appends goes into one record. `run` must not wait for it. */
   together<Result>(run: () => Result): Result {
-    if (this.#collection !== null) return run();
+    return this.#collection === null ? this.gather(run).result : run();
+  }
+
+  /** As `together`, where nothing is being gathered. Tells what went into the record, too: for who stores it again after a refusal. */
+  gather<Result>(run: () => Result): Gathered<Result> {
+    if (this.#collection !== null) broken("a record within a record");
     const collection = new Collection();
+    const { steps, promise: stored } = collection;
     this.#collection = collection;
     try {
-      return run();
+      return { result: run(), steps, stored };
     } finally {
       this.#collection = null;
-      const { steps, level } = collection;
       if (steps.length === 0) collection.resolve();
-      else this.#append(steps, level).then(collection.resolve, collection.reject);
+      else this.#append(steps, collection.level).then(collection.resolve, collection.reject);
     }
   }
 

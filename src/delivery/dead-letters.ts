@@ -136,6 +136,11 @@ export class DeadLetterManager implements DeadLetters {
     });
   }
 
+  /** Whether it is still a dead letter. */
+  has(id: string): boolean {
+    return this.#kept.has(numberOf(id));
+  }
+
   async redrive(filter: DeadLetterChoice = {}, options: RedriveOptions = {}): Promise<number> {
     if (this.#refusal !== null) throw this.#refusal.error;
     this.#check(filter);

@@ -5,6 +5,7 @@ import type { History } from "./history.js";
 import { isConsumed } from "./need.js";
 import type { AttemptState, PendingMessage, PendingPage, StoredMessage } from "./operations.js";
 import type { BacklogStats } from "./reports.js";
+import type { ExpirySweep } from "./expiry-sweep.js";
 import type { Retention } from "./retention.js";
 import type { StoreState } from "./state.js";
 
@@ -12,6 +13,7 @@ export interface BacklogParts {
   readonly state: StoreState;
   readonly history: History;
   readonly retention: Retention;
+  readonly sweep: ExpirySweep;
   /** Throws when the store was closed meanwhile. */
   readonly requireOpen: () => void;
 }
@@ -20,8 +22,6 @@ export interface BacklogParts {
 export interface ExpiredRange {
   readonly afterSeq: number;
   readonly throughSeq: number;
-  /** Also those that lie in a block among others that have not expired. */
-  readonly isThorough: boolean;
 }
 
 /**
@@ -84,15 +84,13 @@ const expiredMessages = 256;
 const expiredBytes = 1024 * 1024;
 
 /**
- * The next messages that a durable has to settle and that have expired, above `afterSeq` and through `throughSeq`: all that a
- * pass would remove. Memory is bounded by the page.
- *
- * @param isThorough also those among others that have not expired
+ * The next messages that a durable has to settle and that have expired, above `afterSeq` and through `throughSeq`: of the
+ * log all, and of the blocks those that the sweep looks at. Memory is bounded by the page.
  */
 export async function expiredPage(
-  { state, history, retention, requireOpen }: BacklogParts,
+  { state, history, retention, sweep, requireOpen }: BacklogParts,
   name: string,
-  { afterSeq, throughSeq, isThorough }: ExpiredRange,
+  { afterSeq, throughSeq }: ExpiredRange,
 ): Promise<PendingPage> {
   requireOpen();
   const messages: PendingMessage[] = [];
@@ -102,7 +100,7 @@ export async function expiredPage(
   const plan = history.plan({
     topics: durable.topics,
     wants: (topic, seq) => durable.isPending(topic, seq) && !isConsumed(state.consumed, seq),
-    skips: ({ facts }) => !retention.isWorthRemoving(facts, isThorough),
+    skips: (block) => !sweep.isDue(block),
     expiredBy: retention.now,
     afterSeq: Math.max(afterSeq, durable.floor),
     throughSeq,

@@ -1,7 +1,7 @@
 import type { Topic } from "./durable.js";
 import { markOf } from "./ledger.js";
-import { Block, BlockBuilder, encodeFacts } from "./store/block.js";
-import type { BlockFacts } from "./store/block.js";
+import { Block, encodeFacts } from "./store/block.js";
+import { BlockBuilder } from "./store/block-builder.js";
 import { blockKey, factsKey } from "./store/keys.js";
 import type { Change, KeyValueStore } from "./store/level-store.js";
 import type { Sealer } from "./store/sealer.js";
@@ -29,10 +29,10 @@ export async function sealBlock(
   generation: number,
   ordinal: number,
 ): Promise<{ block: Block; changes: Change[] }> {
-  const { raw, facts: unsized } = builder.finish();
-  const key = blockKey(sealer.nameInKeys(topic.name), unsized.firstSeq);
+  const { raw, facts } = builder.finish();
+  const key = blockKey(sealer.nameInKeys(topic.name), facts.firstSeq);
   const value = await sealer.seal(key, raw);
-  const facts: BlockFacts = { ...unsized, storedBytes: value.length };
+  facts.storedBytes = value.length;
   const aboutIt = factsKey(generation, ordinal);
   const sealedFacts = sealer.sealPlain(aboutIt, encodeFacts(topic.name, facts));
   return {
@@ -83,19 +83,29 @@ export class BlockWriter {
     this.#nextOrdinal = nextOrdinal;
   }
 
-  async add(topic: Topic, isUnclaimed: boolean, entry: PublishEntry): Promise<void> {
+  /**
+   * Undefined where nothing has to be waited for.
+   *
+   * @param logBytes what the message takes in the log
+   */
+  add(topic: Topic, isUnclaimed: boolean, entry: PublishEntry, logBytes: number): Promise<void> | undefined {
     let builders = this.#builders.get(topic);
     if (builders === undefined) this.#builders.set(topic, (builders = {}));
     const which = isUnclaimed ? "unclaimed" : "claimed";
     const before = builders[which]?.memory ?? 0;
     const builder = (builders[which] ??= new BlockBuilder(isUnclaimed));
-    builder.add(entry);
+    builder.add(entry, logBytes);
     this.#buffered += builder.memory - before;
     if (builder.bytes >= this.#options.blockBytes) {
       this.#seal(topic, builder);
       builders[which] = undefined;
     }
-    if (this.#buffered >= this.#options.bufferBytes) await this.#sealAll();
+    const isFull = this.#buffered >= this.#options.bufferBytes;
+    return isFull || this.#pendingBytes >= batchBytes ? this.#empty(isFull) : undefined;
+  }
+
+  async #empty(isFull: boolean): Promise<void> {
+    if (isFull) await this.#sealAll();
     if (this.#pendingBytes >= batchBytes) await this.#write();
   }
 

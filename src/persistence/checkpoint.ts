@@ -3,7 +3,7 @@ import type { About } from "./about.js";
 import { BlockWriter } from "./block-writer.js";
 import { encodeDurable } from "./durable-state.js";
 import type { Checksum } from "../platform/checksum.js";
-import type { Place } from "./history-plan.js";
+import type { Topic } from "./durable.js";
 import type { History } from "./history.js";
 import { operationsOf } from "./entry-mapping.js";
 import { indexFlag } from "./log-index.js";
@@ -39,6 +39,16 @@ export interface CheckpointerOptions {
   /** Bytes of unfinished blocks in memory. */
   readonly bufferBytes: number;
   readonly about: About;
+}
+
+/** A message of the log that is kept. */
+interface Moved {
+  readonly seq: number;
+  readonly lsn: number;
+  readonly topic: Topic;
+  readonly isUnclaimed: boolean;
+  /** What it takes in the log. */
+  readonly bytes: number;
 }
 
 /** What a checkpoint did. */
@@ -97,8 +107,8 @@ export class Checkpointer {
     let kept = 0;
     const floor = retention.floor();
     for (let afterSeq = 0; ;) {
-      const { places, throughSeq, isEnd } = this.#planMove(afterSeq, Infinity, floor);
-      kept += places.length;
+      const { moved, throughSeq, isEnd } = this.#planMove(afterSeq, Infinity, floor);
+      kept += moved.length;
       if (isEnd) return kept === 0 ? 0 : Math.ceil((wal.writer.bytes / state.index.size) * kept);
       afterSeq = throughSeq;
       await this.#slices.next();
@@ -266,7 +276,7 @@ export class Checkpointer {
 
   /** Writes the messages through `lastSeq` that are kept, as blocks; they are not seen by readers yet. */
   async #move(lastSeq: number, generation: number, floor: number): Promise<Block[]> {
-    const { wal, state } = this.#options;
+    const { wal } = this.#options;
     const writer = new BlockWriter(
       this.#options,
       generation,
@@ -276,17 +286,17 @@ export class Checkpointer {
       () => this.#nextOrdinal++,
     );
     for (let afterSeq = 0; ;) {
-      const { places, throughSeq, isEnd } = this.#planMove(afterSeq, lastSeq, floor);
-      const unclaimed = new Map(places.map(({ seq, at }) => [seq, at === 1]));
-      const lsns = [...new Set(places.map(({ lsn }) => lsn))];
+      const { moved, throughSeq, isEnd } = this.#planMove(afterSeq, lastSeq, floor);
+      const bySeq = new Map(moved.map((one) => [one.seq, one]));
+      const lsns = [...new Set(moved.map(({ lsn }) => lsn))];
       for await (const records of wal.reader.readThese(lsns)) {
         for (const { entry } of records) {
           for (const operation of operationsOf(entry)) {
             if (operation.type !== "publish") continue;
-            const isUnclaimed = unclaimed.get(operation.seq);
-            if (isUnclaimed !== undefined && this.#isKept(operation)) {
-              await writer.add(state.topics.of(operation.topic), isUnclaimed, operation);
-            }
+            const one = bySeq.get(operation.seq);
+            if (one === undefined || !this.#isKept(one.topic, operation)) continue;
+            const adding = writer.add(one.topic, one.isUnclaimed, operation, one.bytes);
+            if (adding !== undefined) await adding;
           }
           if (this.#slices.isOver) await this.#slices.next();
         }
@@ -298,20 +308,20 @@ export class Checkpointer {
     return writer.finish();
   }
 
-  #isKept({ expiresAt, timestamp, seq, topic: name }: PublishEntry): boolean {
-    const { retention, state } = this.#options;
-    if (retention.isSpent(state.topics.of(name), seq, expiresAt, timestamp)) return false;
-    return timestamp >= retention.oldestKept || retention.isWaited(name, seq, timestamp);
+  #isKept(topic: Topic, { expiresAt, timestamp, seq }: PublishEntry): boolean {
+    const { retention } = this.#options;
+    if (retention.isSpent(topic, seq, expiresAt, timestamp)) return false;
+    return timestamp >= retention.oldestKept || retention.isWaited(topic.name, seq, timestamp);
   }
 
-  /** The next messages of the log that are kept. `at` is 1 for those that no durable was there for. */
-  #planMove(afterSeq: number, lastSeq: number, floor: number): { places: Place[]; throughSeq: number; isEnd: boolean } {
+  /** The next messages of the log that are kept. */
+  #planMove(afterSeq: number, lastSeq: number, floor: number): { moved: Moved[]; throughSeq: number; isEnd: boolean } {
     const { state, retention } = this.#options;
-    const places: Place[] = [];
+    const moved: Moved[] = [];
     let seen = afterSeq;
     let isEnd = true;
     let count = 0;
-    state.index.scan(afterSeq, (seq, lsn, topic, expiresAt, flags) => {
+    state.index.scan(afterSeq, (seq, lsn, topic, expiresAt, flags, bytes) => {
       if (seq > lastSeq) return false;
       if (count++ === 4096) {
         isEnd = false;
@@ -322,10 +332,10 @@ export class Checkpointer {
       // Its timestamp is known only when it is read.
       if (retention.isSpent(topic, seq, expiresAt, Infinity)) return true;
       if (retention.need(topic, seq, isUnclaimed, floor) === "gone") return true;
-      places.push({ seq, source: undefined, at: isUnclaimed ? 1 : 0, lsn });
+      moved.push({ seq, lsn, topic, isUnclaimed, bytes });
       return true;
     });
-    return { places, throughSeq: seen, isEnd };
+    return { moved, throughSeq: seen, isEnd };
   }
 
   /** The log says what the database has, and lets go of what that covers. Its failure is not the checkpoint's. */

@@ -97,6 +97,7 @@ export class StoreEngine {
       state: parts.state,
       history: parts.history,
       retention: parts.retention,
+      sweep: parts.sweep,
       requireOpen: () => this.#requireOpen(),
     };
     this.recovered = parts.recovered;
@@ -262,7 +263,7 @@ export class StoreEngine {
   }
 
   /**
-   * The next messages that a durable has still to settle although they have expired, of those that a checkpoint would remove.
+   * The next messages that a durable has still to settle although they have expired, as far as this checkpoint's sweep goes.
    * For who is asked by `onExpired`.
    */
   expired(name: string, range: ExpiredRange): Promise<PendingPage> {

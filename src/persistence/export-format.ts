@@ -7,8 +7,14 @@ import type { AttemptState, DedupRecord, MessageToStore, StoredMessage } from ".
 /** The version of the lines that this code writes, and the newest it reads. */
 export const exportVersion = 1;
 
-/** For whom a message waits, with what was tried: by the durable's name. */
-export type Waiting = ReadonlyMap<string, AttemptState>;
+/** What was tried of a message that waits. */
+export interface WaitingState extends AttemptState {
+  /** It is delivered again though this durable has not had it: a dead letter that was driven. */
+  readonly redelivered?: true | undefined;
+}
+
+/** For whom a message waits: by the durable's name. */
+export type Waiting = ReadonlyMap<string, WaitingState>;
 
 /** A message of a file, ready to be stored but for its number. */
 export interface MessageLine {
@@ -172,13 +178,14 @@ function headersOf(value: unknown): Record<string, string> {
 
 function waitingOf(value: unknown): Waiting {
   const all = new Fields(value, "waiting");
-  const waiting = new Map<string, AttemptState>();
+  const waiting = new Map<string, WaitingState>();
   for (const name of all.names) {
     const fields = new Fields(all.any(name), `waiting for ${name}`);
     waiting.set(name, {
       deliveryCount: fields.number("deliveryCount"),
       retryAt: fields.optional("retryAt", "number"),
       reason: fields.optional("reason", "string"),
+      redelivered: fields.has("redelivered") && fields.any("redelivered") === true ? true : undefined,
     });
   }
   return waiting;

@@ -2,7 +2,7 @@
 import { matchesPattern } from "../topic/grammar.js";
 import type { Durable } from "./durable.js";
 import { exportVersion, messageFields } from "./export-format.js";
-import type { Waiting } from "./export-format.js";
+import type { Waiting, WaitingState } from "./export-format.js";
 import type { StoredMessage } from "./operations.js";
 import type { ReadableStore } from "./read-store.js";
 import { replay } from "./replay.js";
@@ -83,15 +83,14 @@ function waitingFor(
 ): Waiting {
   const { consumed } = loaded.state;
   const isConsumed = consumed !== undefined && (seq <= consumed.floor || consumed.settled.has(seq));
-  const waiting = new Map<
-    string,
-    { deliveryCount: number; retryAt?: number | undefined; reason?: string | undefined }
-  >();
+  const waiting = new Map<string, WaitingState>();
   for (const durable of durables) {
     const matches = durable.patterns.some((pattern) => matchesPattern(pattern, name));
     const isPending = seq > durable.floor && !durable.settled.has(seq) && durable.wasMatched(name, seq);
     if (!matches || !isPending || isConsumed) continue;
-    waiting.set(durable.name, durable.attempts.get(seq) ?? { deliveryCount: 0 });
+    const attempt = durable.attempts.get(seq);
+    const redelivered = attempt?.deliveryCount === 0 ? true : undefined;
+    waiting.set(durable.name, { ...(attempt ?? { deliveryCount: 0 }), redelivered });
   }
   return waiting;
 }

@@ -228,8 +228,9 @@ class Importer {
       const attempt = waiting.get(durable);
       if (attempt === undefined) {
         this.#batch.push({ type: "settle", durable, seq, outcome: "ack", deliveryCount: 0 });
-      } else if (attempt.deliveryCount > 0) {
-        this.#batch.push({ type: "settle", durable, seq, outcome: "attempt", ...attempt });
+      } else if (attempt.deliveryCount > 0 || attempt.redelivered === true) {
+        const { deliveryCount, retryAt, reason } = attempt;
+        this.#batch.push({ type: "settle", durable, seq, outcome: "attempt", deliveryCount, retryAt, reason });
       }
     }
   }

@@ -35,7 +35,7 @@ export interface LevelPersistenceOptions {
     | {
         /** Milliseconds. */
         readonly maxAge?: number | undefined;
-        /** Bytes, as stored: compressed, once they are out of the log. The newest message is kept even if it is larger. */
+        /** Bytes that messages took in the log, before compression. The newest message is kept even if it is larger. */
         readonly maxBytes?: number | undefined;
         /** A number of messages. */
         readonly maxMessages?: number | undefined;
@@ -73,7 +73,7 @@ interface OpeningHost {
   readonly dedup: { readonly window: number; readonly maxEntries: number };
   readonly stateChanged: (state: WalState, error: Error | undefined) => void;
   readonly problem: (problem: StoreProblem) => void;
-  readonly expired?: ((isThorough: boolean) => Promise<void>) | undefined;
+  readonly expired?: (() => Promise<void>) | undefined;
 }
 
 /** A store on the local disk, for the broker option `persistence`. */

@@ -16,7 +16,8 @@ export interface CompactResult {
 }
 
 /**
- * Gives back the room of what is settled, expired or beyond the limits. Without `retention` that is judged by what the
+ * Gives back the room of what is settled, expired or beyond the limits. What has expired and a durable has still to be told of
+ * stays: its broker tells, and removes it then. Without `retention` that is judged by what the
  * store was last opened with.
  *
  * Rejects as `broker.ready()` does with this store (`ERR_STORE_LOCKED`, `ERR_WRONG_KEY`, `ERR_STORE_FULL`,

@@ -3,6 +3,7 @@ import { brokerError } from "../errors.js";
 import type { About } from "./about.js";
 import { Checkpointer } from "./checkpoint.js";
 import type { PayloadCodec } from "./codec.js";
+import { ExpirySweep } from "./expiry-sweep.js";
 import { History } from "./history.js";
 import { loadStore } from "./load-store.js";
 import type { LoadedStore } from "./load-store.js";
@@ -14,6 +15,7 @@ import type { StoreReport } from "./reports.js";
 import { operationsOf, retentionEntry } from "./entry-mapping.js";
 import { Retention } from "./retention.js";
 import { isSameRetention } from "./retention-settings.js";
+import { Slices } from "./slices.js";
 import type { StoreState } from "./state.js";
 import type { KeyValueStore } from "./store/level-store.js";
 import type { MessageFacts, WalEntry } from "./wal/entries.js";
@@ -27,6 +29,7 @@ export interface EngineParts {
   readonly payloads: PayloadCodec;
   readonly history: History;
   readonly retention: Retention;
+  readonly sweep: ExpirySweep;
   readonly checkpointer: Checkpointer;
   readonly wal: Wal;
   readonly hands: EngineHands;
@@ -250,6 +253,9 @@ async function joinParts(
         cause,
       }),
   });
+  const breathe = (): Promise<void> => new Promise((resolve) => machine.afterTurn(resolve));
+  const slices = new Slices(machine.elapsed, breathe);
+  const sweep = new ExpirySweep({ state, retention, history, slices });
   const checkpointer = new Checkpointer({
     state,
     wal,
@@ -259,7 +265,7 @@ async function joinParts(
     retention,
     crc32: machine.crc32,
     monotonic: machine.elapsed,
-    breathe: () => new Promise((resolve) => machine.afterTurn(resolve)),
+    breathe,
     blockBytes: settings.blockBytes,
     bufferBytes: 16 * 2 ** 20,
     about: { ...about, key: aboutKeys(keys) },
@@ -286,6 +292,7 @@ async function joinParts(
     payloads,
     history,
     retention,
+    sweep,
     checkpointer,
     wal,
     hands,

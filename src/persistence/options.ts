@@ -51,7 +51,7 @@ export interface StoreOptions {
     | {
         /** Milliseconds. */
         readonly maxAge?: number | undefined;
-        /** Bytes, as stored. */
+        /** Bytes that messages took in the log, before compression. */
         readonly maxBytes?: number | undefined;
         /** A number of messages. */
         readonly maxMessages?: number | undefined;
@@ -101,11 +101,11 @@ export interface StoreOptions {
   /** @internal Told of what the store lived with. Must not throw. */
   readonly onProblem?: ((problem: StoreProblem) => void) | undefined;
   /**
-   * @internal Asked before a checkpoint, where something has expired that durables may have to settle; `isThorough` where the
-   * pass is. What they still have to settle when it has resolved is kept. Must not wait for a checkpoint. Absent: what has
+   * @internal Asked before a checkpoint, where something has expired that durables may have to settle. What they
+   * still have to settle when it has resolved is kept. Must not wait for a checkpoint. Absent: what has
    * expired is removed, whoever waits for it.
    */
-  readonly onExpired?: ((isThorough: boolean) => Promise<void>) | undefined;
+  readonly onExpired?: (() => Promise<void>) | undefined;
   /** Tells what has expired and what is too old. @default the machine's clock */
   readonly clock?: Pick<Clock, "now" | "monotonic" | "schedule"> | undefined;
   /** @internal Where ids come from. */
@@ -153,7 +153,7 @@ export interface StoreSettings {
   readonly machine: Machine;
   readonly onStateChange: (state: WalState, error: Error | undefined) => void;
   readonly onProblem: (problem: StoreProblem) => void;
-  readonly onExpired: ((isThorough: boolean) => Promise<void>) | undefined;
+  readonly onExpired: (() => Promise<void>) | undefined;
 }
 
 const mebibyte = 2 ** 20;
@@ -224,6 +224,8 @@ export async function optionsAsFound<Options extends StoreOptions>(options: Opti
     ...options,
     retention: retention ?? "stored",
     dedup: dedup ?? { window: Infinity, maxEntries: Infinity },
+    // Nobody is told here, so what a durable has to be told of stays for its broker.
+    onExpired: options.onExpired ?? (() => Promise.resolve()),
     reserveBytes: reserveBytes ?? (await machine.fileSystem.stat(`${path}/wal/reserve`))?.size ?? 0,
   };
 }

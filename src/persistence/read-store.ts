@@ -176,6 +176,7 @@ async function readLog(
       state,
       () => clock.now(),
       () => Infinity,
+      settings.onExpired !== undefined,
     ),
     recovered: recoveredState(state, values, payloads),
     problems,

@@ -24,15 +24,15 @@ export interface ReplayOptions {
   readonly limit?: number | undefined;
 }
 
-/** `history`: what the retention promises. `kept`: also what it keeps for durables alone, for an export. */
+/** `history`: what the retention promises. `kept`: also what is kept for durables alone, expired or not, for an export. */
 export type ReplayScope = "history" | "kept";
 
 /** Messages that are looked up at a time. */
 const pageMessages = 2048;
 
 /**
- * History, in the order of numbers over all topics. What has expired, and what is not kept any more, is left out, whether
- * or not a checkpoint has removed it yet. The limits of bytes and count are those of the moment in which it begins.
+ * History, in the order of numbers over all topics. What has expired (of what is `kept`: unless a durable has still to be told),
+ * and what is not kept any more, is left out, whether or not a checkpoint has removed it yet. The limits of bytes and count are those of the moment in which it begins.
  */
 export async function* replay(
   parts: { readonly state: StoreState; readonly history: History; readonly retention: Retention },
@@ -60,8 +60,10 @@ export async function* replay(
         isKept
           ? retention.need(topic, seq, isUnclaimed, floor) !== "gone"
           : retention.shows(topic, seq, isUnclaimed, floor),
-      skips: ({ facts }) =>
-        facts.lastTimestamp < fromTime || facts.firstTimestamp > toTime || retention.isExpired(facts.expiresAt),
+      skips: ({ facts, topic: { durables } }) =>
+        facts.lastTimestamp < fromTime ||
+        facts.firstTimestamp > toTime ||
+        (retention.isExpired(facts.expiresAt) && !(isKept && durables.length > 0)),
       afterSeq,
       throughSeq,
       limit: Math.min(pageMessages, left),
@@ -69,7 +71,8 @@ export async function* replay(
     for await (const messages of history.fetch(places)) {
       const { oldestKept } = retention;
       const wanted = messages.filter(({ timestamp, expiresAt, topic, seq }) => {
-        if (timestamp < fromTime || timestamp > toTime || retention.isExpired(expiresAt)) return false;
+        if (timestamp < fromTime || timestamp > toTime) return false;
+        if (retention.isExpired(expiresAt)) return isKept && retention.isToBeTold(topic, seq, timestamp, expiresAt);
         if (!retention.isTooOld(topic, seq, timestamp, oldestKept)) return true;
         return isKept && retention.isWaited(topic, seq, timestamp);
       });

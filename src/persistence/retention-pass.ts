@@ -3,7 +3,7 @@ import type { History } from "./history.js";
 import type { Retention } from "./retention.js";
 import type { Slices } from "./slices.js";
 import type { Generation, StoreState } from "./state.js";
-import { BlockBuilder } from "./store/block.js";
+import { BlockBuilder } from "./store/block-builder.js";
 import type { Block } from "./store/block.js";
 import { factsKey } from "./store/keys.js";
 import type { Change, KeyValueStore } from "./store/level-store.js";
@@ -98,13 +98,14 @@ export class RetentionPass {
     const { history, retention, sealer, slices } = this.#options;
     const first = group[0] as Block;
     const { topic, generation } = first;
-    const builder = new BlockBuilder(first.facts.isUnclaimed);
+    let builder = new BlockBuilder(first.facts.isUnclaimed);
     const readable: Block[] = [];
     const made: Block[] = [];
     const puts: Change[] = [];
     let ordinal = this.#lastOrdinalOf(generation) + 1;
     const finish = async (): Promise<void> => {
       const block = await sealBlock(sealer, builder, topic, generation, ordinal++);
+      builder = new BlockBuilder(first.facts.isUnclaimed);
       made.push(block.block);
       for (const change of block.changes) puts.push(change);
     };
@@ -112,10 +113,12 @@ export class RetentionPass {
       const entries = await history.entries(block);
       if (entries === undefined) continue;
       readable.push(block);
-      for (const entry of entries) {
+      const sizes = block.logSizes();
+      for (const [at, entry] of entries.entries()) {
         if (retention.isSpent(topic, entry.seq, entry.expiresAt, entry.timestamp)) continue;
         if (retention.need(topic, entry.seq, block.facts.isUnclaimed, floor) === "gone") continue;
-        builder.add(entry);
+        // One from before that was kept has the mean, which need not be whole.
+        builder.add(entry, Math.round(sizes[at] as number));
         if (builder.bytes >= this.#options.blockBytes) await finish();
       }
       await slices.next();

@@ -14,17 +14,15 @@ export class Retention {
   readonly #state: StoreState;
   readonly #now: () => number;
   readonly #syncedLsn: () => number;
-  readonly #tellsExpired: boolean;
+  /** What has expired is kept for a durable until that has settled it: somebody has to be told first. */
+  readonly tellsExpired: boolean;
 
-  /**
-   * @param syncedLsn what is in the log through it is on the disk
-   * @param tellsExpired what has expired is kept for a durable until that has settled it: somebody has to be told first
-   */
+  /** @param syncedLsn what is in the log through it is on the disk */
   constructor(state: StoreState, now: () => number, syncedLsn: () => number, tellsExpired = false) {
     this.#state = state;
     this.#now = now;
     this.#syncedLsn = syncedLsn;
-    this.#tellsExpired = tellsExpired;
+    this.tellsExpired = tellsExpired;
   }
 
   get settings(): RetentionSettings {
@@ -73,6 +71,15 @@ export class Retention {
     return found;
   }
 
+  /** Whether a durable has still to be told that it has expired. */
+  isToBeTold(topicName: string, seq: number, timestamp: number, expiresAt: number | undefined): boolean {
+    const { topics } = this.#state;
+    const topic = topics.of(topicName);
+    const isSpent = this.isSpent(topic, seq, expiresAt, timestamp);
+    topics.release(topic);
+    return this.isExpired(expiresAt) && !isSpent;
+  }
+
   /** What came before it is beyond the limit of age, if only history keeps it. */
   get oldestKept(): number {
     const { maxAgeMs } = this.settings;
@@ -94,19 +101,8 @@ export class Retention {
    */
   isSpent(topic: Topic, seq: number, expiresAt: number | undefined, timestamp: number): boolean {
     if (!this.isExpired(expiresAt)) return false;
-    if (!this.#tellsExpired || isConsumed(this.#state.consumed, seq)) return true;
+    if (!this.tellsExpired || isConsumed(this.#state.consumed, seq)) return true;
     return !topic.durables.some((durable) => !durable.isReader && durable.isWaiting(topic, seq, timestamp));
-  }
-
-  /** Whether a durable may have to be told of something that has expired, before a pass removes it. */
-  mayHaveExpired(isThorough: boolean): boolean {
-    const { durables, index } = this.#state;
-    if (!this.#tellsExpired || durables.size === 0) return false;
-    if (index.mayHaveExpired(this.#now())) return true;
-    for (const { topic, facts } of this.#state.blocks()) {
-      if (this.isWorthRemoving(facts, isThorough) && topic.durables.length > 0) return true;
-    }
-    return false;
   }
 
   /** Whether a pass removes what has expired in a block: once its last has, of those that expire; a thorough pass at once. */
@@ -118,7 +114,7 @@ export class Retention {
   keptOf(block: Block, floor: number): number {
     const { topic, facts } = block;
     const isExpired = this.isExpired(facts.expiresAt);
-    if (isExpired && !this.#tellsExpired) return 0;
+    if (isExpired && !this.tellsExpired) return 0;
     const { consumed } = this.#state;
     const { policy } = this.settings;
     const isOld = facts.lastTimestamp < this.oldestKept;

@@ -1,8 +1,8 @@
 import { brokerError } from "../errors.js";
 import type { Checkpointer, CheckpointResult } from "./checkpoint.js";
+import type { ExpirySweep } from "./expiry-sweep.js";
 import type { EngineHands, EngineParts } from "./open-engine.js";
 import type { StoreSettings } from "./options.js";
-import type { Retention } from "./retention.js";
 import type { StoreState } from "./state.js";
 import type { Wal } from "./wal/open.js";
 
@@ -17,7 +17,7 @@ export class Upkeep {
   readonly #settings: StoreSettings;
   readonly #store: StoreState;
   readonly #checkpointer: Checkpointer;
-  readonly #retention: Retention;
+  readonly #sweep: ExpirySweep;
   readonly #wal: Wal;
   readonly #hands: EngineHands;
   readonly #requireOpen: () => void;
@@ -38,7 +38,7 @@ export class Upkeep {
     this.#settings = parts.settings;
     this.#store = parts.state;
     this.#checkpointer = parts.checkpointer;
-    this.#retention = parts.retention;
+    this.#sweep = parts.sweep;
     this.#wal = parts.wal;
     this.#hands = parts.hands;
     this.#requireOpen = requireOpen;
@@ -61,11 +61,15 @@ export class Upkeep {
   }
 
   checkpoint(): Promise<CheckpointResult> {
-    return this.inTurn(() => this.#run(false));
+    return this.inTurn(async () => {
+      await this.#sweepExpired(false);
+      return this.#run(false);
+    });
   }
 
   compact(): Promise<void> {
     return this.inTurn(async () => {
+      await this.#sweepExpired(true);
       await this.#requireRoom();
       await this.#wal.writer.rotate();
       await this.#run(true);
@@ -126,6 +130,7 @@ export class Upkeep {
     this.#isCheckpointDue = true;
     this.#cancelTimer();
     this.inTurn(async () => {
+      await this.#sweepExpired(false);
       await this.#requireRoom();
       // The segment that is being written would keep its room.
       if (this.#wal.writer.state === "full") await this.#wal.writer.rotate();
@@ -173,16 +178,27 @@ export class Upkeep {
     throw brokerError("ERR_STORE_FULL", text, { path });
   }
 
+  /**
+   * Has durables told of what has expired, so that it need not be kept for them: it may be what a disk is full of. What nobody
+   * could be told of is kept, until the next time. Never rejects: a store that cannot be read has its checkpoint say so.
+   */
+  async #sweepExpired(isThorough: boolean): Promise<void> {
+    if (!this.#sweep.begin(isThorough)) return;
+    try {
+      await this.#requireFolder();
+      await this.#settings.onExpired?.();
+    } catch {
+      // The next one.
+    }
+    await this.#sweep.end().catch(() => undefined);
+  }
+
   async #run(isThorough: boolean): Promise<CheckpointResult> {
     try {
       await this.#requireFolder();
       if (this.#hands.needsReopening && !(await this.#reopenDatabase())) {
         const { path } = this.#settings;
         throw brokerError("ERR_STORE_FULL", `There is no room to open the database in ${path} again`, { path });
-      }
-      // What nobody could be told of is kept, until the next time.
-      if (this.#retention.mayHaveExpired(isThorough)) {
-        await this.#settings.onExpired?.(isThorough).catch(() => undefined);
       }
       const result = await this.#checkpointer.run();
       this.#checkpoints += 1;

@@ -443,6 +443,23 @@ describe("where a durable begins", () => {
     expect(await fetchNow(broker.subscribe("a", { ...manual, from: "last" }))).toEqual([]);
   });
 
+  it("from last has nothing of the retained messages in memory where nobody is there any more when it is made", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    await broker.publish("a", "kept", { retain: true });
+    await broker.close();
+    const next = makeBroker(path);
+    await next.subscribe("a", { ...manual, from: "last" }).unsubscribe();
+    await next.ready();
+    await next.flush();
+    expect(next.retained("a")).toHaveLength(1);
+    expect(next.subscriptions()).toMatchObject([{ name: expect.any(String), backlog: 0 }]);
+    expect(next.metrics.snapshot().queued).toBe(0);
+    const sub = next.subscribe("a", manual);
+    await next.publish("a", "new");
+    expect(dataOf(await fetchNow(sub))).toEqual(["new"]);
+  });
+
   it("leaves nothing of a subscription that began in the past", async () => {
     const path = temporaryFolder();
     const broker = await openBroker(path);

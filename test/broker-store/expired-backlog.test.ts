@@ -75,6 +75,28 @@ describe("what expired while nobody was connected", () => {
     balanced(broker);
   });
 
+  it("is told by the next checkpoint also where it lies in a block among others", async () => {
+    const { broker, clock, told } = await opened(undefined, undefined, { store: { checkpointInterval: 1_000 } });
+    await broker.subscribe("a", manual).unsubscribe();
+    for (const [at, ttl] of [100_000, 100, 200_000, 5_000].entries()) await broker.publish("a", at, { ttl });
+    await broker.compact();
+    await clock.advance(150);
+    await broker.publish("other", 0);
+    await clock.advance(1_000);
+    await until(() => told.length > 0);
+    expect(told).toEqual([[1, 1, "d"]]);
+    await broker.compact();
+    expect(told).toHaveLength(1);
+    expect(await deadData(broker)).toEqual([1]);
+    await clock.advance(5_000);
+    await broker.publish("other", 0);
+    await clock.advance(1_000);
+    await until(() => told.length > 1);
+    expect(told[1]).toEqual([3, 1, "d"]);
+    expect(dataOf(await fetchNow(broker.subscribe("a", manual)))).toEqual([0, 2]);
+    balanced(broker);
+  });
+
   it("is told of page by page, each in its turn, and its room is given back", async () => {
     const { broker, clock, told } = await opened(undefined, undefined, { store: { topics: ["a"] } });
     await broker.subscribe("a", manual).unsubscribe();

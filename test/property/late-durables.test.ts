@@ -1,11 +1,9 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { StoreEngine } from "../../src/persistence/engine.js";
+import type { StoreEngine } from "../../src/persistence/engine.js";
 import type { StoreOperation } from "../../src/persistence/operations.js";
 import { ack, pendingSeqs, publish, replayed } from "../persistence/store/fixture.js";
-import { FaultyFileSystem, randomFrom } from "../support/faulty-file-system.js";
-import { ManualClock } from "../support/manual-clock.js";
-import { MemoryDatabase } from "../support/memory-database.js";
+import { StoreGround } from "../support/store-ground.js";
 
 const names = ["d1", "d2", "reader"];
 const patterns = ["a", "a.*", ">", "b"];
@@ -60,39 +58,6 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 
-/** A store that can be ended and opened again, in memory. */
-class Ground {
-  readonly clock = new ManualClock(1_700_000_000_000);
-  readonly #database = new MemoryDatabase();
-  #disk = new FaultyFileSystem();
-  #store: StoreEngine | undefined;
-
-  get store(): StoreEngine {
-    if (this.#store === undefined) throw new Error("open it first");
-    return this.#store;
-  }
-
-  async open(retention: Retention): Promise<void> {
-    this.#store = await StoreEngine.open({
-      path: "/store",
-      blockBytes: 200,
-      reserveBytes: 0,
-      walBytes: 1e9,
-      checkpointInterval: 1e15,
-      clock: this.clock,
-      random: randomFrom(1),
-      machine: { fileSystem: this.#disk, openDatabase: this.#database.open },
-      retention,
-    });
-    expect(this.#store.recoveryReport).toMatchObject({ damaged: [], discrepancies: [] });
-  }
-
-  async end(isCrash: boolean): Promise<void> {
-    if (isCrash) this.#disk = this.#disk.crash({ keep: "none" });
-    else await this.store.close();
-  }
-}
-
 /** What anybody can see of a store: each durable's backlog, and history. */
 async function seen(store: StoreEngine): Promise<Record<string, readonly number[] | undefined>> {
   const found: Record<string, readonly number[] | undefined> = { history: await replayed(store) };
@@ -128,8 +93,8 @@ describe("a durable that begins in the past", () => {
     async (retention) => {
       await fc.assert(
         fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 50 }), async (steps) => {
-          const plain = new Ground();
-          const busy = new Ground();
+          const plain = new StoreGround();
+          const busy = new StoreGround();
           for (const ground of [plain, busy]) await ground.open(retention);
           let inForce: Retention = retention;
           let lastSeq = 0;

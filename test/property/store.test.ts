@@ -1,12 +1,9 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { StoreEngine } from "../../src/persistence/engine.js";
-import type { StoreOptions } from "../../src/persistence/options.js";
+import type { StoreEngine } from "../../src/persistence/engine.js";
 import { matchesPattern } from "../../src/topic/grammar.js";
 import { ack, durable, pendingSeqs, publish, replayed } from "../persistence/store/fixture.js";
-import { FaultyFileSystem, randomFrom } from "../support/faulty-file-system.js";
-import { ManualClock } from "../support/manual-clock.js";
-import { MemoryDatabase } from "../support/memory-database.js";
+import { StoreGround } from "../support/store-ground.js";
 
 const topics = ["a", "a.b", "a.c", "b", "b.c.d"];
 const patterns = ["a", "a.*", "a.>", ">", "b.>", "*"];
@@ -78,25 +75,11 @@ describe("the store against a model", () => {
     async (policy) => {
       await fc.assert(
         fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), async (steps) => {
-          let disk = new FaultyFileSystem();
-          const database = new MemoryDatabase();
-          const clock = new ManualClock(1_700_000_000_000);
+          const ground = new StoreGround();
+          const { clock } = ground;
           const model = new Model();
-          const open = (): Promise<StoreEngine> => {
-            const options: StoreOptions = {
-              path: "/store",
-              blockBytes: 200,
-              reserveBytes: 0,
-              walBytes: 1e9,
-              checkpointInterval: 1e12,
-              clock,
-              random: randomFrom(1),
-              machine: { fileSystem: disk, openDatabase: database.open },
-              ...(policy === undefined ? {} : { retention: { policy, maxAge: 100 * day } }),
-            };
-            return StoreEngine.open(options);
-          };
-          let store = await open();
+          const retention = policy === undefined ? undefined : { policy, maxAge: 100 * day };
+          let store = await ground.open(retention);
           for (const one of steps) {
             if (one.kind === "publish") {
               const seq = ++model.seq;
@@ -123,10 +106,8 @@ describe("the store against a model", () => {
             else if (one.kind === "checkpoint") await store.checkpoint();
             else if (one.kind === "compact") await store.compact();
             else {
-              if (one.kind === "crash") disk = disk.crash({ keep: "none" });
-              else await store.close();
-              store = await open();
-              expect(store.recoveryReport).toMatchObject({ damaged: [], discrepancies: [] });
+              await ground.end(one.kind === "crash");
+              store = await ground.open(retention);
             }
             if (one.kind === "publish" || one.kind === "settle") continue;
             await compare(store, model, clock.now(), policy);

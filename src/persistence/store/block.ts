@@ -1,12 +1,12 @@
 /** Blocks: messages of one topic, close together in time, stored and removed as one. Described in docs/format/store.md. */
-import type { PublishEntry } from "../wal/entries.js";
 import type { Topic } from "../durable.js";
-import { ByteReader } from "../wal/byte-reader.js";
-import { ByteWriter } from "../wal/byte-writer.js";
+import { ByteReader, MalformedBytes } from "../wal/byte-reader.js";
+import { ByteWriter, varintBytes } from "../wal/byte-writer.js";
 
+/** The version of a block's bytes. */
 export const blockVersion = 1;
 
-/** What a message in a block has, besides what each has. */
+/** What a message has besides what all have. */
 export const messageFlag = {
   key: 1,
   headers: 2,
@@ -27,6 +27,8 @@ export interface BlockFacts {
   /** Bytes of its messages, and what they take as stored. */
   readonly rawBytes: number;
   readonly storedBytes: number;
+  /** What its messages took in the log: what a limit of bytes counts. Of a block from before that was kept, its raw bytes. */
+  readonly logBytes: number;
   readonly firstTimestamp: number;
   readonly lastTimestamp: number;
   /** When the last of its messages expires; 0 when one never does. */
@@ -36,6 +38,8 @@ export interface BlockFacts {
   readonly lastExpiry: number;
   /** The numbers of its messages, as differences. */
   readonly packedSeqs: Uint8Array;
+  /** What each of its messages took in the log; empty where all took the same. */
+  readonly packedSizes: Uint8Array;
 }
 
 /** A block in the store. */
@@ -48,6 +52,8 @@ export class Block {
   readonly mark: number;
   /** It could not be read: nothing of it is handed out, and it is not removed. */
   isDamaged = false;
+  /** When a durable may next have to be told that one of its messages has expired, as far as is known; Infinity: never. */
+  nextExpiry: number;
 
   constructor(generation: number, ordinal: number, topic: Topic, facts: BlockFacts, mark: number) {
     this.generation = generation;
@@ -55,6 +61,12 @@ export class Block {
     this.topic = topic;
     this.facts = facts;
     this.mark = mark;
+    this.nextExpiry = firstExpiryOf(facts);
+  }
+
+  /** Nobody was told of anything that has expired. */
+  resetNextExpiry(): void {
+    this.nextExpiry = firstExpiryOf(this.facts);
   }
 
   get firstSeq(): number {
@@ -78,10 +90,30 @@ export class Block {
     }
     return seqs;
   }
+
+  /** What each of its messages took in the log, in the order of their numbers. */
+  logSizes(): Float64Array {
+    const { count, packedSizes, logBytes } = this.facts;
+    const sizes = new Float64Array(count);
+    if (packedSizes.length === 0) return sizes.fill(logBytes / count);
+    const input = new ByteReader();
+    input.reset(asBuffer(packedSizes), 0, packedSizes.length);
+    for (let index = 0; index < count; index++) sizes[index] = input.varint();
+    return sizes;
+  }
 }
 
+function firstExpiryOf({ firstExpiry }: BlockFacts): number {
+  return firstExpiry === 0 ? Infinity : firstExpiry;
+}
+
+/** Used for all facts: what is written is copied out. */
+const factsWriter = new ByteWriter(512);
+
 export function encodeFacts(topic: string, facts: BlockFacts): Uint8Array {
-  const out = new ByteWriter(128);
+  const { packedSeqs, packedSizes, logBytes } = facts;
+  const out = factsWriter;
+  out.length = 0;
   out.string(topic);
   out.uint8(facts.isUnclaimed ? 1 : 0);
   out.varint(facts.count);
@@ -94,8 +126,12 @@ export function encodeFacts(topic: string, facts: BlockFacts): Uint8Array {
   out.varint(facts.expiresAt);
   out.varint(facts.firstExpiry);
   out.varint(facts.lastExpiry);
-  out.block(facts.packedSeqs);
-  return copyOf(out);
+  // A block of bytes, of which readers of before look at no more than the numbers.
+  out.varint(packedSeqs.length + varintBytes(logBytes) + packedSizes.length);
+  out.raw(packedSeqs);
+  out.varint(logBytes);
+  out.raw(packedSizes);
+  return Buffer.from(out.bytes.subarray(0, out.length));
 }
 
 export function decodeFacts(bytes: Uint8Array): { readonly topic: string; readonly facts: BlockFacts } {
@@ -105,7 +141,7 @@ export function decodeFacts(bytes: Uint8Array): { readonly topic: string; readon
   const isUnclaimed = input.uint8() === 1;
   const count = input.varint();
   const firstSeq = input.varint();
-  const facts: BlockFacts = {
+  const upToNumbers = {
     isUnclaimed,
     count,
     firstSeq,
@@ -117,134 +153,33 @@ export function decodeFacts(bytes: Uint8Array): { readonly topic: string; readon
     expiresAt: input.varint(),
     firstExpiry: input.varint(),
     lastExpiry: input.varint(),
-    packedSeqs: new Uint8Array(input.block()),
   };
+  const numbers = new Uint8Array(input.block());
   input.finish();
-  return { topic, facts };
+  return { topic, facts: { ...upToNumbers, ...decodeNumbers(numbers, count, upToNumbers.rawBytes) } };
 }
 
-/** Gathers messages of one topic, in ascending order, until they make a block. */
-export class BlockBuilder {
-  // There may be as many of them as topics.
-  readonly #out = new ByteWriter(512);
-  readonly #seqs = new ByteWriter(16);
-  readonly isUnclaimed: boolean;
-  #count = 0;
-  #firstSeq = 0;
-  #lastSeq = 0;
-  #baseTimestamp = 0;
-  #firstTimestamp = Infinity;
-  #lastTimestamp = 0;
-  #firstExpiry = Infinity;
-  #lastExpiry = 0;
-  #everExpires = true;
-
-  constructor(isUnclaimed: boolean) {
-    this.isUnclaimed = isUnclaimed;
+/** The seqs of a block's messages; behind them, but in a block from before that was kept, what they took in the log. */
+function decodeNumbers(
+  numbers: Uint8Array,
+  count: number,
+  rawBytes: number,
+): Pick<BlockFacts, "packedSeqs" | "packedSizes" | "logBytes"> {
+  let end = 0;
+  for (let left = count - 1; left > 0; end++) {
+    const byte = numbers[end];
+    if (byte === undefined) throw new MalformedBytes("the block's facts have too few numbers");
+    if (byte < 128) left--;
   }
-
-  get count(): number {
-    return this.#count;
-  }
-
-  get bytes(): number {
-    return this.#out.length;
-  }
-
-  /** Bytes of memory that it holds. */
-  get memory(): number {
-    return this.#out.bytes.length + this.#seqs.bytes.length;
-  }
-
-  add(entry: PublishEntry): void {
-    const out = this.#out;
-    const { seq, timestamp } = entry;
-    if (this.#count === 0) {
-      this.#firstSeq = seq;
-      this.#baseTimestamp = timestamp;
-    } else {
-      this.#seqs.varint(seq - this.#lastSeq);
-    }
-    this.#lastSeq = seq;
-    this.#count++;
-    this.#firstTimestamp = Math.min(this.#firstTimestamp, timestamp);
-    this.#lastTimestamp = Math.max(this.#lastTimestamp, timestamp);
-    if (entry.expiresAt === undefined) this.#everExpires = false;
-    else {
-      this.#firstExpiry = Math.min(this.#firstExpiry, entry.expiresAt);
-      this.#lastExpiry = Math.max(this.#lastExpiry, entry.expiresAt);
-    }
-    // The length goes in front, in four bytes that are filled in afterwards.
-    const start = out.length;
-    out.reserve(4);
-    out.length += 4;
-    encodeMessage(out, entry, seq - this.#firstSeq, timestamp - this.#baseTimestamp);
-    out.bytes.writeUInt32LE(out.length - start - 4, start);
-  }
-
-  /** The block's bytes and facts, but for the size it has once stored. The builder starts anew. */
-  finish(): { raw: Buffer; facts: Omit<BlockFacts, "storedBytes"> } {
-    const head = new ByteWriter(32);
-    head.uint8(blockVersion);
-    head.varint(this.#count);
-    head.varint(this.#firstSeq);
-    head.varint(this.#baseTimestamp);
-    const raw = Buffer.concat([head.bytes.subarray(0, head.length), this.#out.bytes.subarray(0, this.#out.length)]);
-    const facts = {
-      isUnclaimed: this.isUnclaimed,
-      count: this.#count,
-      firstSeq: this.#firstSeq,
-      lastSeq: this.#lastSeq,
-      rawBytes: raw.length,
-      firstTimestamp: this.#firstTimestamp,
-      lastTimestamp: this.#lastTimestamp,
-      expiresAt: this.#everExpires ? this.#lastExpiry : 0,
-      firstExpiry: this.#firstExpiry === Infinity ? 0 : this.#firstExpiry,
-      lastExpiry: this.#lastExpiry,
-      packedSeqs: copyOf(this.#seqs),
-    };
-    this.#out.length = 0;
-    this.#seqs.length = 0;
-    this.#count = 0;
-    this.#firstTimestamp = Infinity;
-    this.#lastTimestamp = 0;
-    this.#firstExpiry = Infinity;
-    this.#lastExpiry = 0;
-    this.#everExpires = true;
-    return { raw, facts };
-  }
+  const packedSeqs = numbers.subarray(0, end);
+  if (end === numbers.length) return { packedSeqs, packedSizes: noBytes, logBytes: rawBytes };
+  const input = new ByteReader();
+  input.reset(asBuffer(numbers), end, numbers.length);
+  const logBytes = input.varint();
+  return { packedSeqs, packedSizes: input.rest(), logBytes };
 }
 
-function encodeMessage(out: ByteWriter, entry: PublishEntry, seqOffset: number, timestampOffset: number): void {
-  const { key, headers, expiresAt, dedupId, replyTo, correlationId } = entry;
-  let flags = entry.retain ? messageFlag.retain : 0;
-  if (key !== undefined) flags |= messageFlag.key;
-  if (headers !== undefined) flags |= messageFlag.headers;
-  if (expiresAt !== undefined) flags |= messageFlag.expiresAt;
-  if (dedupId !== undefined) flags |= messageFlag.dedupId;
-  if (replyTo !== undefined) flags |= messageFlag.replyTo;
-  if (correlationId !== undefined) flags |= messageFlag.correlationId;
-  out.uint8(flags);
-  out.uint8(entry.priority);
-  out.uint8(entry.codec);
-  out.varint(seqOffset);
-  out.varint(timestampOffset >= 0 ? timestampOffset * 2 : -timestampOffset * 2 - 1);
-  out.string(entry.id);
-  if (key !== undefined) out.string(key);
-  if (headers !== undefined) {
-    const names = Object.keys(headers);
-    out.varint(names.length);
-    for (const name of names) {
-      out.string(name);
-      out.string(headers[name] as string);
-    }
-  }
-  if (expiresAt !== undefined) out.varint(expiresAt);
-  if (dedupId !== undefined) out.string(dedupId);
-  if (replyTo !== undefined) out.string(replyTo);
-  if (correlationId !== undefined) out.string(correlationId);
-  out.raw(entry.data);
-}
+export const noBytes = new Uint8Array(0);
 
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

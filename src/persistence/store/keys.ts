@@ -28,13 +28,15 @@ export const aboutKey = Buffer.from([keyKind.about]);
 
 /** @param name a topic's name in the form it has in keys (see `Sealer.nameInKeys`) */
 export function blockKey(name: Uint8Array, firstSeq: number): Buffer {
-  return Buffer.concat([lengthFirst(keyKind.block, name), uint64(firstSeq)]);
+  const key = lengthFirst(keyKind.block, name, 8);
+  writeUint64(key, firstSeq, 3 + name.length);
+  return key;
 }
 
 export function factsKey(generation: number, ordinal: number): Buffer {
   const key = Buffer.alloc(13);
   key[0] = keyKind.facts;
-  uint64(generation).copy(key, 1);
+  writeUint64(key, generation, 1);
   key.writeUInt32BE(ordinal, 9);
   return key;
 }
@@ -51,22 +53,21 @@ export function namedKey(kind: number, name: Uint8Array): Buffer {
 export function numberedKey(kind: number, number: number, part = 0): Buffer {
   const key = Buffer.alloc(13);
   key[0] = kind;
-  uint64(number).copy(key, 1);
+  writeUint64(key, number, 1);
   key.writeUInt32BE(part, 9);
   return key;
 }
 
-function lengthFirst(kind: number, name: Uint8Array): Buffer {
-  const key = Buffer.alloc(3 + name.length);
+/** @param more bytes to come behind the name */
+function lengthFirst(kind: number, name: Uint8Array, more = 0): Buffer {
+  const key = Buffer.alloc(3 + name.length + more);
   key[0] = kind;
   key.writeUInt16BE(name.length, 1);
   key.set(name, 3);
   return key;
 }
 
-function uint64(value: number): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes.writeUInt32BE(Math.floor(value / 0x100000000), 0);
-  bytes.writeUInt32BE(value % 0x100000000, 4);
-  return bytes;
+function writeUint64(key: Buffer, value: number, at: number): void {
+  key.writeUInt32BE(Math.floor(value / 0x100000000), at);
+  key.writeUInt32BE(value % 0x100000000, at + 4);
 }

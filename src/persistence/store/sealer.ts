@@ -10,6 +10,9 @@ import { DamagedValue } from "./damaged-value.js";
 /** Below this, compression does not pay. */
 const plainBelowBytes = 256;
 
+/** The memory for putting values together that is kept. */
+const keptBytes = 1024 * 1024;
+
 /** Where a value says whether it is encrypted; behind it, of one that is not, how it is compressed. */
 const isEncryptedAt = 4;
 
@@ -24,6 +27,8 @@ export class Sealer {
   readonly #crc32: Checksum;
   readonly #keys: KeyRing | undefined;
   readonly #gzip: Compressor;
+  /** What a value is put together in. */
+  #out = new ByteWriter();
 
   /** @param compressor absent: nothing is compressed; what is compressed already can still be read if it is gzip */
   constructor(
@@ -55,7 +60,7 @@ export class Sealer {
   }
 
   #close(key: Uint8Array, value: Uint8Array, body: Uint8Array, compressor: Compressor | undefined): Buffer {
-    const out = new ByteWriter(body.length + 64);
+    const out = this.#out;
     out.length = 4;
     const keys = this.#keys;
     out.uint8(keys === undefined ? 0 : 1);
@@ -72,6 +77,7 @@ export class Sealer {
     }
     const sealed = Buffer.from(out.bytes.subarray(0, out.length));
     sealed.writeUInt32LE(this.#checksum(key, sealed), 0);
+    if (out.bytes.length > keptBytes) this.#out = new ByteWriter();
     return sealed;
   }
 

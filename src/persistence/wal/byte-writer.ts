@@ -18,7 +18,8 @@ export class ByteWriter {
   length = 0;
 
   constructor(initialBytes = 4096) {
-    this.bytes = Buffer.allocUnsafeSlow(initialBytes);
+    // Memory of its own costs as much as what is written into a small one.
+    this.bytes = initialBytes <= 1024 ? Buffer.allocUnsafe(initialBytes) : Buffer.allocUnsafeSlow(initialBytes);
   }
 
   /** Makes room for `count` more bytes; afterwards `bytes[length … length + count)` may be written. */
@@ -105,6 +106,13 @@ export class ByteWriter {
     this.varint(value.length);
     this.raw(value);
   }
+}
+
+/** How many bytes a number from 0 takes as a varint. */
+export function varintBytes(value: number): number {
+  let count = 1;
+  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) count++;
+  return count;
 }
 
 function notANumber(value: number): Error {
