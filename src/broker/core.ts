@@ -147,7 +147,7 @@ export class BrokerCore {
       now: () => clock.now(),
       attach: topicFactsOf(settings, this.requests),
       // A durable may ask for more than is stored, where fewer topics are than when it was made.
-      admits: (queue, { isStored }) => isStored || !queue.isDurable,
+      admits: settings.persistence === null ? null : (queue, { isStored }) => isStored || !queue.isDurable,
       isTransient: (topic) => topic.startsWith(this.requests.prefix),
       isKept: (topic) => this.retained.has(topic),
     });

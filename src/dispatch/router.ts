@@ -72,8 +72,8 @@ export interface RouterOptions<Attachment> {
   now(): number;
   /** What else belongs to a topic; worked out once, with its route. */
   attach(topic: string): Attachment;
-  /** False for a queue that gets nothing of a topic although its patterns match. */
-  admits(queue: DeliveryQueue, attachment: Attachment): boolean;
+  /** False for a queue that gets nothing of a topic although its patterns match; null where there is none such. */
+  readonly admits: ((queue: DeliveryQueue, attachment: Attachment) => boolean) | null;
   /** True for a topic that is used once, so that remembering it would push out others. */
   isTransient(topic: string): boolean;
   /** True for a topic that has to stay known: it has a retained message. */
@@ -252,7 +252,9 @@ export class Router<Attachment> {
     if (exact !== undefined) {
       for (const queue of exact) if (!matched.includes(queue)) matched.push(queue);
     }
-    const isAdmitted = (queue: DeliveryQueue): boolean => this.#options.admits(queue, attachment);
+    const { admits } = this.#options;
+    if (admits === null) return matched;
+    const isAdmitted = (queue: DeliveryQueue): boolean => admits(queue, attachment);
     return matched.every(isAdmitted) ? matched : matched.filter(isAdmitted);
   }
 

@@ -259,6 +259,7 @@ export class Disk {
   #database(user: DiskUser, real: Database): Database {
     return {
       get: (key) => this.#count(real.get(key)),
+      getMany: (keys) => this.#count(real.getMany(keys)),
       batch: (changes) => {
         if (user.isOver) return Promise.reject(crashed());
         const failure = user.isSteady ? this.#host.faults.failure("failCheckpoint", "the database") : undefined;

@@ -7,6 +7,7 @@ interface DatabaseChange {
 /** The database of a store: ordered keys, atomic batches. */
 export interface Database {
   get(key: Buffer): Promise<Buffer | undefined>;
+  getMany(keys: readonly Buffer[]): Promise<readonly (Buffer | undefined)[]>;
   batch(changes: readonly DatabaseChange[]): Promise<void>;
   entries(range: {
     readonly gte: Buffer;
@@ -33,6 +34,7 @@ export class MemoryDatabases {
 function databaseOf(content: Map<string, Buffer>): Database {
   return {
     get: async (key) => content.get(textOf(key)),
+    getMany: async (keys) => keys.map((key) => content.get(textOf(key))),
     batch: async (changes) => {
       for (const { key, value } of changes) {
         if (value === undefined) content.delete(textOf(key));
