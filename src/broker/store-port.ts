@@ -234,10 +234,16 @@ export interface StoreMetrics {
   readonly durables: number;
   /** Messages kept. */
   readonly messages: number;
-  /** Bytes of the log's files. */
+  /** The log's files. */
+  readonly segments: number;
+  /** Bytes of them. */
   readonly logBytes: number;
   /** Bytes of the log and of the database's blocks. */
   readonly liveBytes: number;
+  /** Bytes of all of the store's files, as of the last look at the disk. */
+  readonly totalBytes: number;
+  /** Bytes that this process may still write on the store's disk, as of the same look. */
+  readonly freeBytes: number;
   /** Bytes that wait to be written. */
   readonly bufferedBytes: number;
   /** Syncs of the disk. */

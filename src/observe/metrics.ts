@@ -95,7 +95,7 @@ export interface MetricsSnapshot {
 }
 
 // The broker's port (`StoreMetrics`) has the same shape; it is above this layer, so its type may not be named here.
-/** A store's figures, as far as they cost no look at its files. */
+/** A store's figures. Those of its disk are a second old at most, where somebody asks each second: nobody waits for the disk. */
 export interface StoreMetricsView {
   /** `open`; `full`: no messages, but settles; `failed`: nothing; `closing`, `closed`. */
   readonly state: string;
@@ -103,10 +103,16 @@ export interface StoreMetricsView {
   readonly durables: number;
   /** Messages kept. */
   readonly messages: number;
-  /** Bytes of the log's files. */
+  /** The log's files. */
+  readonly segments: number;
+  /** Bytes of them. */
   readonly logBytes: number;
   /** Bytes of the log and of the database's blocks. */
   readonly liveBytes: number;
+  /** Bytes of all of the store's files, with what is no longer needed; as of the last look at the disk. */
+  readonly totalBytes: number;
+  /** Bytes that this process may still write on the store's disk; as of the same look. */
+  readonly freeBytes: number;
   /** Bytes that wait to be written. */
   readonly bufferedBytes: number;
   /** Syncs of the disk. */
@@ -188,8 +194,11 @@ const families: readonly Family[] = [
   ),
   gauge("store_durables", "Durable subscriptions.", (s) => s.store?.durables),
   gauge("store_messages", "Messages kept.", (s) => s.store?.messages),
+  gauge("store_segments", "Files of the log.", (s) => s.store?.segments),
   gauge("store_log_bytes", "Bytes of the log.", (s) => s.store?.logBytes),
   gauge("store_live_bytes", "Bytes of the log and of blocks.", (s) => s.store?.liveBytes),
+  gauge("store_total_bytes", "Bytes of the store's files.", (s) => s.store?.totalBytes),
+  gauge("store_free_bytes", "Bytes left on the store's disk.", (s) => s.store?.freeBytes),
   gauge("store_buffered_bytes", "Bytes that wait to be written.", (s) => s.store?.bufferedBytes),
 ];
 

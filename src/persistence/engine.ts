@@ -5,6 +5,7 @@ import { backUp, folderBytes } from "./backup.js";
 import type { BackupResult } from "./backup.js";
 import type { CheckpointResult } from "./checkpoint.js";
 import type { PayloadCodec } from "./codec.js";
+import { DiskUse } from "./disk-use.js";
 import { toLogEntry } from "./entry-mapping.js";
 import type { History } from "./history.js";
 import { openStore } from "./open-store.js";
@@ -39,8 +40,11 @@ export interface StoreFigures {
   readonly state: WalState;
   readonly durables: number;
   readonly messages: number;
+  readonly segments: number;
   readonly logBytes: number;
   readonly liveBytes: number;
+  readonly totalBytes: number;
+  readonly freeBytes: number;
   readonly bufferedBytes: number;
   readonly syncs: number;
   readonly syncMs: number;
@@ -75,6 +79,7 @@ export class StoreEngine {
   readonly #hands: EngineHands;
   readonly #backlog: BacklogParts;
   readonly #upkeep: Upkeep;
+  readonly #diskUse: DiskUse;
   #state: EngineState = "open";
   #closing: Promise<void> | undefined;
   #catchingUp: Promise<void> | undefined;
@@ -103,6 +108,7 @@ export class StoreEngine {
     this.recovered = parts.recovered;
     this.recoveryReport = parts.report;
     this.#lastAppendedSeq = parts.state.lastSeq;
+    this.#diskUse = new DiskUse(parts.settings);
     this.#upkeep = new Upkeep(parts, () => this.#requireOpen());
   }
 
@@ -124,6 +130,7 @@ export class StoreEngine {
         throw error;
       });
     }
+    await engine.#diskUse.look();
     return engine;
   }
 
@@ -327,17 +334,19 @@ export class StoreEngine {
     );
   }
 
-  /** Figures that cost no look at the files. */
+  /** Figures at once; those of the disk as of its last look. */
   figures(): StoreFigures {
     const { durables, index } = this.#store;
     const inBlocks = this.#store.blockTotals();
-    const { bytes, bufferedBytes, syncs, syncMs } = this.#wal.writer.stats();
+    const { segments, bytes, bufferedBytes, syncs, syncMs } = this.#wal.writer.stats();
     return {
       state: this.state,
       durables: durables.size,
       messages: index.size + inBlocks.messages,
+      segments,
       logBytes: bytes,
       liveBytes: inBlocks.storedBytes + bytes,
+      ...this.#diskUse.figures(),
       bufferedBytes,
       syncs,
       syncMs: syncMs.total,

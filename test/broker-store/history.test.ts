@@ -263,7 +263,16 @@ describe("what there is to see", () => {
     broker.subscribe("a", { durable: "d" });
     await broker.publish("a", 1);
     expect(broker.metrics.snapshot().store).toMatchObject({ state: "open", durables: 1, messages: 1 });
-    expect(broker.metrics.prometheus()).toContain("inproc_broker_store_messages 1");
+    const text = broker.metrics.prometheus();
+    expect(text).toContain("inproc_broker_store_messages 1");
+    expect(text).toContain("inproc_broker_store_segments 1");
+    const { totalBytes, freeBytes } = await broker.storeStats();
+    const { store } = broker.metrics.snapshot();
+    // Other programs use the disk, too; its size is in terabytes at most.
+    expect(store?.freeBytes).toBeGreaterThan(freeBytes / 2);
+    expect(text).toMatch(/inproc_broker_store_free_bytes \d{6}/);
+    expect(store?.totalBytes).toBeGreaterThan(totalBytes / 2);
+    expect(text).toMatch(/inproc_broker_store_total_bytes \d{3}/);
     expect(new InProcBroker().metrics.prometheus()).not.toContain("store");
     expect(broker.health().checks).toContainEqual({ name: "store", status: "healthy", detail: "open" });
   });
