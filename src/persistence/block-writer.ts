@@ -83,13 +83,14 @@ export class BlockWriter {
     this.#nextOrdinal = nextOrdinal;
   }
 
-  async add(topic: Topic, isUnclaimed: boolean, entry: PublishEntry): Promise<void> {
+  /** @param logBytes what the message takes in the log */
+  async add(topic: Topic, isUnclaimed: boolean, entry: PublishEntry, logBytes: number): Promise<void> {
     let builders = this.#builders.get(topic);
     if (builders === undefined) this.#builders.set(topic, (builders = {}));
     const which = isUnclaimed ? "unclaimed" : "claimed";
     const before = builders[which]?.memory ?? 0;
     const builder = (builders[which] ??= new BlockBuilder(isUnclaimed));
-    builder.add(entry);
+    builder.add(entry, logBytes);
     this.#buffered += builder.memory - before;
     if (builder.bytes >= this.#options.blockBytes) {
       this.#seal(topic, builder);

@@ -3,7 +3,7 @@ import type { About } from "./about.js";
 import { BlockWriter } from "./block-writer.js";
 import { encodeDurable } from "./durable-state.js";
 import type { Checksum } from "../platform/checksum.js";
-import type { History, Place } from "./history.js";
+import type { History } from "./history.js";
 import { operationsOf } from "./entry-mapping.js";
 import { indexFlag } from "./log-index.js";
 import type { Retention } from "./retention.js";
@@ -38,6 +38,15 @@ export interface CheckpointerOptions {
   /** Bytes of unfinished blocks in memory. */
   readonly bufferBytes: number;
   readonly about: About;
+}
+
+/** A message of the log that is kept. */
+interface Moved {
+  readonly seq: number;
+  readonly lsn: number;
+  readonly isUnclaimed: boolean;
+  /** What it takes in the log. */
+  readonly bytes: number;
 }
 
 /** What a checkpoint did. */
@@ -96,8 +105,8 @@ export class Checkpointer {
     let kept = 0;
     const floor = retention.floor();
     for (let afterSeq = 0; ;) {
-      const { places, throughSeq, isEnd } = this.#planMove(afterSeq, Infinity, floor);
-      kept += places.length;
+      const { moved, throughSeq, isEnd } = this.#planMove(afterSeq, Infinity, floor);
+      kept += moved.length;
       if (isEnd) return kept === 0 ? 0 : Math.ceil((wal.writer.bytes / state.index.size) * kept);
       afterSeq = throughSeq;
       await this.#slices.next();
@@ -275,16 +284,16 @@ export class Checkpointer {
       () => this.#nextOrdinal++,
     );
     for (let afterSeq = 0; ;) {
-      const { places, throughSeq, isEnd } = this.#planMove(afterSeq, lastSeq, floor);
-      const unclaimed = new Map(places.map(({ seq, at }) => [seq, at === 1]));
-      const lsns = [...new Set(places.map(({ lsn }) => lsn))];
+      const { moved, throughSeq, isEnd } = this.#planMove(afterSeq, lastSeq, floor);
+      const bySeq = new Map(moved.map((one) => [one.seq, one]));
+      const lsns = [...new Set(moved.map(({ lsn }) => lsn))];
       for await (const records of wal.reader.readThese(lsns)) {
         for (const { entry } of records) {
           for (const operation of operationsOf(entry)) {
             if (operation.type !== "publish") continue;
-            const isUnclaimed = unclaimed.get(operation.seq);
-            if (isUnclaimed !== undefined && this.#isKept(operation)) {
-              await writer.add(state.topics.of(operation.topic), isUnclaimed, operation);
+            const one = bySeq.get(operation.seq);
+            if (one !== undefined && this.#isKept(operation)) {
+              await writer.add(state.topics.of(operation.topic), one.isUnclaimed, operation, one.bytes);
             }
           }
           if (this.#slices.isOver) await this.#slices.next();
@@ -303,14 +312,14 @@ export class Checkpointer {
     return timestamp >= retention.oldestKept || retention.isWaited(name, seq, timestamp);
   }
 
-  /** The next messages of the log that are kept. `at` is 1 for those that no durable was there for. */
-  #planMove(afterSeq: number, lastSeq: number, floor: number): { places: Place[]; throughSeq: number; isEnd: boolean } {
+  /** The next messages of the log that are kept. */
+  #planMove(afterSeq: number, lastSeq: number, floor: number): { moved: Moved[]; throughSeq: number; isEnd: boolean } {
     const { state, retention } = this.#options;
-    const places: Place[] = [];
+    const moved: Moved[] = [];
     let seen = afterSeq;
     let isEnd = true;
     let count = 0;
-    state.index.scan(afterSeq, (seq, lsn, topic, expiresAt, flags) => {
+    state.index.scan(afterSeq, (seq, lsn, topic, expiresAt, flags, bytes) => {
       if (seq > lastSeq) return false;
       if (count++ === 4096) {
         isEnd = false;
@@ -321,10 +330,10 @@ export class Checkpointer {
       // Its timestamp is known only when it is read.
       if (retention.isSpent(topic, seq, expiresAt, Infinity)) return true;
       if (retention.need(topic, seq, isUnclaimed, floor) === "gone") return true;
-      places.push({ seq, block: undefined, at: isUnclaimed ? 1 : 0, lsn });
+      moved.push({ seq, lsn, isUnclaimed, bytes });
       return true;
     });
-    return { places, throughSeq: seen, isEnd };
+    return { moved, throughSeq: seen, isEnd };
   }
 
   /** The log says what the database has, and lets go of what that covers. Its failure is not the checkpoint's. */

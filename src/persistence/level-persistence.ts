@@ -35,7 +35,7 @@ export interface LevelPersistenceOptions {
     | {
         /** Milliseconds. */
         readonly maxAge?: number | undefined;
-        /** Bytes, as stored: compressed, once they are out of the log. The newest message is kept even if it is larger. */
+        /** Bytes that messages took in the log, before compression. The newest message is kept even if it is larger. */
         readonly maxBytes?: number | undefined;
         /** A number of messages. */
         readonly maxMessages?: number | undefined;

@@ -15,7 +15,7 @@ export interface LimitedState {
   readonly retention: RetentionSettings;
   /** Everything through it was beyond the limits before. */
   readonly floor: number;
-  blockTotals(): { readonly messages: number; readonly storedBytes: number };
+  blockTotals(): { readonly messages: number; readonly logBytes: number };
 }
 
 interface GenerationOfBlocks {
@@ -32,6 +32,8 @@ interface GenerationOfBlocks {
  * 4,096 messages of the log, and over the blocks of a checkpoint, in a step each where the policy counts them all; only
  * where the limit is crossed, and where settles decide what counts, it looks at numbers. Publishing pays nothing for it.
  *
+ * Bytes are those that a message took in the log, wherever it is now, so that a checkpoint changes nothing.
+ *
  * What is settled and expires counts until it is removed where the policy is `limits`, which keeps what is settled; under the
  * others, what has been settled does not.
  *
@@ -41,7 +43,7 @@ export function limitFloor(state: LimitedState, syncedLsn = Infinity): number {
   const { index, generations, retention, consumed, floor } = state;
   const { policy, maxMessages, maxBytes } = retention;
   const inBlocks = state.blockTotals();
-  const fits = index.size + inBlocks.messages <= maxMessages && index.bytes + inBlocks.storedBytes <= maxBytes;
+  const fits = index.size + inBlocks.messages <= maxMessages && index.bytes + inBlocks.logBytes <= maxBytes;
   if (fits || policy === "interest") return floor;
   const countsAll = policy === "limits" && consumed.floor === 0 && consumed.settled.size === 0;
   const counts = (topic: Topic, seq: number, isUnclaimed: boolean): boolean => {
@@ -97,14 +99,9 @@ type Counts = (topic: Topic, seq: number, isUnclaimed: boolean) => boolean;
 function floorWithin(generation: GenerationOfBlocks, room: Room, counts: Counts | undefined): number | undefined {
   const parts = generation.blocks.map((block) => new CountedBlock(block, counts));
   const above = (seq: number): { count: number; bytes: number } => {
-    let count = 0;
-    let bytes = 0;
-    for (const part of parts) {
-      const own = part.countAbove(seq);
-      count += own;
-      bytes += own * part.bytesEach;
-    }
-    return { count, bytes };
+    const sum = { count: 0, bytes: 0 };
+    for (const part of parts) part.addAbove(seq, sum);
+    return sum;
   };
   const { firstSeq, lastSeq } = generation;
   const all = above(firstSeq - 1);
@@ -128,28 +125,31 @@ function newestOf(parts: readonly CountedBlock[]): number {
 
 /** A block whose messages count, all or some. */
 class CountedBlock {
-  readonly bytesEach: number;
   readonly #block: Block;
   readonly #counts: Counts | undefined;
-  #seqs: Float64Array | undefined;
+  /** Those that count, ascending, and what each takes together with all that come after it. */
+  #counted: { readonly seqs: Float64Array; readonly bytesFrom: Float64Array } | undefined;
 
   constructor(block: Block, counts: Counts | undefined) {
     this.#block = block;
     this.#counts = counts;
-    this.bytesEach = block.facts.storedBytes / block.facts.count;
   }
 
   /** The highest number that counts; 0 when none does. */
   get newest(): number {
-    return (this.#seqs ??= this.#counted()).at(-1) ?? 0;
+    return this.#counts === undefined ? this.#block.lastSeq : (this.#open().seqs.at(-1) ?? 0);
   }
 
-  /** How many that count have a higher number. */
-  countAbove(seq: number): number {
+  /** Adds how many that count have a higher number, and what they take. */
+  addAbove(seq: number, sum: { count: number; bytes: number }): void {
     const { firstSeq, lastSeq, facts } = this.#block;
-    if (lastSeq <= seq) return 0;
-    if (firstSeq > seq && this.#counts === undefined) return facts.count;
-    const seqs = (this.#seqs ??= this.#counted());
+    if (lastSeq <= seq) return;
+    if (firstSeq > seq && this.#counts === undefined) {
+      sum.count += facts.count;
+      sum.bytes += facts.logBytes;
+      return;
+    }
+    const { seqs, bytesFrom } = this.#open();
     let low = 0;
     let high = seqs.length;
     while (low < high) {
@@ -157,13 +157,27 @@ class CountedBlock {
       if ((seqs[middle] as number) > seq) high = middle;
       else low = middle + 1;
     }
-    return seqs.length - low;
+    sum.count += seqs.length - low;
+    sum.bytes += bytesFrom[low] ?? 0;
   }
 
-  #counted(): Float64Array {
+  #open(): { readonly seqs: Float64Array; readonly bytesFrom: Float64Array } {
+    if (this.#counted !== undefined) return this.#counted;
     const { topic, facts } = this.#block;
-    const seqs = this.#block.seqs();
     const counts = this.#counts;
-    return counts === undefined ? seqs : seqs.filter((seq) => counts(topic, seq, facts.isUnclaimed));
+    const seqs = this.#block.seqs();
+    const sizes = this.#block.logSizes();
+    let length = 0;
+    for (let index = 0; index < seqs.length; index++) {
+      const seq = seqs[index] as number;
+      if (counts?.(topic, seq, facts.isUnclaimed) === false) continue;
+      seqs[length] = seq;
+      sizes[length++] = sizes[index] as number;
+    }
+    for (let index = length - 2; index >= 0; index--) {
+      sizes[index] = (sizes[index] as number) + (sizes[index + 1] as number);
+    }
+    this.#counted = { seqs: seqs.subarray(0, length), bytesFrom: sizes.subarray(0, length) };
+    return this.#counted;
   }
 }

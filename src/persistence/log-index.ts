@@ -102,18 +102,19 @@ export class LogIndex {
    */
   scan(
     afterSeq: number,
-    visit: (seq: number, lsn: number, topic: Topic, expiresAt: number, flags: number) => boolean,
+    visit: (seq: number, lsn: number, topic: Topic, expiresAt: number, flags: number, bytes: number) => boolean,
     expiredBy?: number,
   ): void {
     const { chunk: first, at: start } = this.#find(afterSeq);
     for (let index = first; index < this.#chunks.length; index++) {
-      const { seqs, lsns, expiresAt, flags, topics, count, firstExpiry } = this.#chunks[index] as Chunk;
+      const { seqs, lsns, expiresAt, flags, bytes, topics, count, firstExpiry } = this.#chunks[index] as Chunk;
       if (expiredBy !== undefined && firstExpiry > expiredBy) continue;
       for (let at = index === first ? start : 0; at < count; at++) {
         const expiry = expiresAt[at] as number;
         if (expiredBy !== undefined && (expiry === 0 || expiry > expiredBy)) continue;
-        const goesOn = visit(seqs[at] as number, lsns[at] as number, topics[at] as Topic, expiry, flags[at] as number);
-        if (!goesOn) return;
+        const seq = seqs[at] as number;
+        const topic = topics[at] as Topic;
+        if (!visit(seq, lsns[at] as number, topic, expiry, flags[at] as number, bytes[at] as number)) return;
       }
     }
   }

@@ -51,7 +51,7 @@ export interface StoreOptions {
     | {
         /** Milliseconds. */
         readonly maxAge?: number | undefined;
-        /** Bytes, as stored. */
+        /** Bytes that messages took in the log, before compression. */
         readonly maxBytes?: number | undefined;
         /** A number of messages. */
         readonly maxMessages?: number | undefined;

@@ -112,10 +112,12 @@ export class RetentionPass {
       const entries = await history.entries(block);
       if (entries === undefined) continue;
       readable.push(block);
-      for (const entry of entries) {
+      const sizes = block.logSizes();
+      for (const [at, entry] of entries.entries()) {
         if (retention.isSpent(topic, entry.seq, entry.expiresAt, entry.timestamp)) continue;
         if (retention.need(topic, entry.seq, block.facts.isUnclaimed, floor) === "gone") continue;
-        builder.add(entry);
+        // One from before that was kept has the mean, which need not be whole.
+        builder.add(entry, Math.round(sizes[at] as number));
         if (builder.bytes >= this.#options.blockBytes) await finish();
       }
       await slices.next();

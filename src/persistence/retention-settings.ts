@@ -21,7 +21,7 @@ export interface StoredRetention {
   readonly policy: RetentionPolicy | "until-settled";
   /** Milliseconds; absent: no limit, as for the others. */
   readonly maxAge?: number | undefined;
-  /** Bytes, as stored. */
+  /** Bytes that messages took in the log. */
   readonly maxBytes?: number | undefined;
   /** A number of messages. */
   readonly maxMessages?: number | undefined;
@@ -31,7 +31,7 @@ export interface RetentionSettings {
   readonly policy: RetentionPolicy | "until-settled";
   /** Milliseconds; Infinity for no limit, as for the others. */
   readonly maxAgeMs: number;
-  /** As stored. */
+  /** As messages took them in the log. */
   readonly maxBytes: number;
   readonly maxMessages: number;
 }

@@ -26,6 +26,13 @@ export interface Generation {
   lastSeq: number;
 }
 
+export interface BlockTotals {
+  readonly blocks: number;
+  readonly messages: number;
+  readonly storedBytes: number;
+  readonly logBytes: number;
+}
+
 export interface StateLimits {
   readonly dedupWindowMs: number;
   readonly dedupMaxEntries: number;
@@ -65,6 +72,7 @@ export class StoreState {
   #floor = 0;
   #blockMessages = 0;
   #blockBytes = 0;
+  #blockLogBytes = 0;
   /** Everything through it was applied. */
   appliedLsn = 0;
   /** The last one that changed anything: a checkpoint's own record does not. */
@@ -280,6 +288,7 @@ export class StoreState {
       topic.blocks++;
       this.#blockMessages += facts.count;
       this.#blockBytes += facts.storedBytes;
+      this.#blockLogBytes += facts.logBytes;
     }
     let generation = this.generations.find((one) => one.number === number);
     if (generation === undefined) {
@@ -305,6 +314,7 @@ export class StoreState {
       topic.blocks--;
       this.#blockMessages -= facts.count;
       this.#blockBytes -= facts.storedBytes;
+      this.#blockLogBytes -= facts.logBytes;
     }
     for (const { topic } of gone) this.topics.release(topic);
   }
@@ -314,11 +324,11 @@ export class StoreState {
     for (const { blocks } of this.generations) yield* blocks;
   }
 
-  /** How many blocks there are, the messages in them, and the bytes they take in the database. */
-  blockTotals(): { readonly blocks: number; readonly messages: number; readonly storedBytes: number } {
+  /** How many blocks there are, the messages in them, and the bytes they take in the database, and took in the log. */
+  blockTotals(): BlockTotals {
     let blocks = 0;
     for (const generation of this.generations) blocks += generation.blocks.length;
-    return { blocks, messages: this.#blockMessages, storedBytes: this.#blockBytes };
+    return { blocks, messages: this.#blockMessages, storedBytes: this.#blockBytes, logBytes: this.#blockLogBytes };
   }
 
   /** The durables, and what is consumed in their form. */

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { StoreInspector } from "../../src/persistence/inspect.js";
 import type { StoreOptions } from "../../src/persistence/options.js";
 import { imprint } from "../cli/fixture.js";
-import { openStore, pendingSeqs, publish, temporaryFolder } from "../persistence/store/fixture.js";
+import { openStore, pendingSeqs, publish, replayed, temporaryFolder } from "../persistence/store/fixture.js";
 import { ManualClock } from "../support/manual-clock.js";
 
 // Made by scripts/write-golden.mjs, once for each version of the format.
@@ -61,5 +61,26 @@ describe("stores that earlier versions wrote", () => {
     await store.close();
     const again = await openStore(path, options);
     expect(await pendingSeqs(again, "billing")).toEqual([...billing, 30]);
+  });
+
+  it.each(cases)("format $version, $kind: are kept within a limit of bytes", async ({ version, kind }) => {
+    const path = join(temporaryFolder(), "data");
+    fs.cpSync(join("test/golden", version, kind), path, { recursive: true });
+    const options = optionsOf(kind, path);
+    let store = await openStore(path, { ...options, retention: { maxBytes: 1e9 } });
+    const all = await replayed(store);
+    await store.close();
+    const limited = { ...options, retention: { maxBytes: 500 } };
+    store = await openStore(path, limited);
+    const shown = await replayed(store);
+    // A hundred bytes each, and some: whether or not their blocks tell what they took in the log.
+    expect(shown.length).toBeGreaterThan(2);
+    expect(shown.length).toBeLessThan(8);
+    expect(shown).toEqual(all.slice(-shown.length));
+    await store.compact();
+    expect(await replayed(store)).toEqual(shown);
+    await store.close();
+    store = await openStore(path, limited);
+    expect(await replayed(store)).toEqual(shown);
   });
 });

@@ -26,6 +26,8 @@ export interface BlockFacts {
   /** Bytes of its messages, and what they take as stored. */
   readonly rawBytes: number;
   readonly storedBytes: number;
+  /** What its messages took in the log: what a limit of bytes counts. Of a block from before that was kept, its raw bytes. */
+  readonly logBytes: number;
   readonly firstTimestamp: number;
   readonly lastTimestamp: number;
   /** When the last of its messages expires; 0 when one never does. */
@@ -35,6 +37,8 @@ export interface BlockFacts {
   readonly lastExpiry: number;
   /** The numbers of its messages, as differences. */
   readonly packedSeqs: Uint8Array;
+  /** What each of its messages took in the log; empty where all took the same. */
+  readonly packedSizes: Uint8Array;
 }
 
 /** A block in the store. */
@@ -77,6 +81,17 @@ export class Block {
     }
     return seqs;
   }
+
+  /** What each of its messages took in the log, in the order of their numbers. */
+  logSizes(): Float64Array {
+    const { count, packedSizes, logBytes } = this.facts;
+    const sizes = new Float64Array(count);
+    if (packedSizes.length === 0) return sizes.fill(logBytes / count);
+    const input = new ByteReader();
+    input.reset(asBuffer(packedSizes), 0, packedSizes.length);
+    for (let index = 0; index < count; index++) sizes[index] = input.varint();
+    return sizes;
+  }
 }
 
 export function encodeFacts(topic: string, facts: BlockFacts): Uint8Array {
@@ -93,7 +108,12 @@ export function encodeFacts(topic: string, facts: BlockFacts): Uint8Array {
   out.varint(facts.expiresAt);
   out.varint(facts.firstExpiry);
   out.varint(facts.lastExpiry);
-  out.block(facts.packedSeqs);
+  // Readers of before look at no more of this block than the numbers.
+  const numbers = new ByteWriter(facts.packedSeqs.length + facts.packedSizes.length + 8);
+  numbers.raw(facts.packedSeqs);
+  numbers.varint(facts.logBytes);
+  numbers.raw(facts.packedSizes);
+  out.block(numbers.bytes.subarray(0, numbers.length));
   return copyOf(out);
 }
 
@@ -104,7 +124,7 @@ export function decodeFacts(bytes: Uint8Array): { readonly topic: string; readon
   const isUnclaimed = input.uint8() === 1;
   const count = input.varint();
   const firstSeq = input.varint();
-  const facts: BlockFacts = {
+  const upToNumbers = {
     isUnclaimed,
     count,
     firstSeq,
@@ -116,19 +136,45 @@ export function decodeFacts(bytes: Uint8Array): { readonly topic: string; readon
     expiresAt: input.varint(),
     firstExpiry: input.varint(),
     lastExpiry: input.varint(),
-    packedSeqs: new Uint8Array(input.block()),
   };
+  const numbers = new Uint8Array(input.block());
   input.finish();
-  return { topic, facts };
+  return { topic, facts: { ...upToNumbers, ...decodeNumbers(numbers, count, upToNumbers.rawBytes) } };
 }
+
+/** The seqs of a block's messages; behind them, but in a block from before that was kept, what they took in the log. */
+function decodeNumbers(
+  numbers: Uint8Array,
+  count: number,
+  rawBytes: number,
+): Pick<BlockFacts, "packedSeqs" | "packedSizes" | "logBytes"> {
+  let end = 0;
+  for (let left = count - 1; left > 0; end++) {
+    const byte = numbers[end];
+    if (byte === undefined) throw new MalformedBytes("the block's facts have too few numbers");
+    if (byte < 128) left--;
+  }
+  const packedSeqs = numbers.subarray(0, end);
+  if (end === numbers.length) return { packedSeqs, packedSizes: noBytes, logBytes: rawBytes };
+  const input = new ByteReader();
+  input.reset(asBuffer(numbers), end, numbers.length);
+  const logBytes = input.varint();
+  return { packedSeqs, packedSizes: input.rest(), logBytes };
+}
+
+const noBytes = new Uint8Array(0);
 
 /** Gathers messages of one topic, in ascending order, until they make a block. */
 export class BlockBuilder {
   // There may be as many of them as topics.
   readonly #out = new ByteWriter(512);
   readonly #seqs = new ByteWriter(16);
+  readonly #sizes = new ByteWriter(16);
   readonly isUnclaimed: boolean;
   #count = 0;
+  #logBytes = 0;
+  #firstSize = 0;
+  #isOfOneSize = true;
   #firstSeq = 0;
   #lastSeq = 0;
   #baseTimestamp = 0;
@@ -152,11 +198,16 @@ export class BlockBuilder {
 
   /** Bytes of memory that it holds. */
   get memory(): number {
-    return this.#out.bytes.length + this.#seqs.bytes.length;
+    return this.#out.bytes.length + this.#seqs.bytes.length + this.#sizes.bytes.length;
   }
 
-  add(entry: PublishEntry): void {
+  /** @param logBytes what the message took in the log */
+  add(entry: PublishEntry, logBytes: number): void {
     const out = this.#out;
+    if (this.#count === 0) this.#firstSize = logBytes;
+    else if (logBytes !== this.#firstSize) this.#isOfOneSize = false;
+    this.#sizes.varint(logBytes);
+    this.#logBytes += logBytes;
     const { seq, timestamp } = entry;
     if (this.#count === 0) {
       this.#firstSeq = seq;
@@ -195,16 +246,21 @@ export class BlockBuilder {
       firstSeq: this.#firstSeq,
       lastSeq: this.#lastSeq,
       rawBytes: raw.length,
+      logBytes: this.#logBytes,
       firstTimestamp: this.#firstTimestamp,
       lastTimestamp: this.#lastTimestamp,
       expiresAt: this.#everExpires ? this.#lastExpiry : 0,
       firstExpiry: this.#firstExpiry === Infinity ? 0 : this.#firstExpiry,
       lastExpiry: this.#lastExpiry,
       packedSeqs: copyOf(this.#seqs),
+      packedSizes: this.#isOfOneSize ? noBytes : copyOf(this.#sizes),
     };
     this.#out.length = 0;
     this.#seqs.length = 0;
+    this.#sizes.length = 0;
     this.#count = 0;
+    this.#logBytes = 0;
+    this.#isOfOneSize = true;
     this.#firstTimestamp = Infinity;
     this.#lastTimestamp = 0;
     this.#firstExpiry = Infinity;

@@ -14,9 +14,10 @@ it("a limit is found among as many blocks as there are topics", () => {
       firstSeq: seq,
       lastSeq: seq,
       count: 1,
-      storedBytes: 10,
+      logBytes: 10,
       isUnclaimed: true,
       packedSeqs: Buffer.alloc(0),
+      packedSizes: Buffer.alloc(0),
     };
     return new Block(1, index, { durables: [] } as unknown as Topic, facts as unknown as BlockFacts, 0);
   });
@@ -27,7 +28,7 @@ it("a limit is found among as many blocks as there are topics", () => {
       consumed: new Durable({ name: "", patterns: [], options: null, start: 0, floor: 0 }),
       retention: { policy: "limits", maxAgeMs: Infinity, maxMessages: Infinity, maxBytes },
       floor: 0,
-      blockTotals: () => ({ messages: blocks.length, storedBytes: 10 * blocks.length }),
+      blockTotals: () => ({ messages: blocks.length, logBytes: 10 * blocks.length }),
     });
   expect(floorOf(1)).toBe(199_999);
   expect(floorOf(35)).toBe(199_997);
