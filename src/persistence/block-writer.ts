@@ -1,7 +1,8 @@
 import type { Topic } from "./durable.js";
 import { markOf } from "./ledger.js";
-import { Block, BlockBuilder, encodeFacts } from "./store/block.js";
-import type { BlockFacts } from "./store/block.js";
+import { Block, BlockBuilder } from "./store/block.js";
+import { encodeFacts } from "./store/block-facts.js";
+import type { BlockFacts } from "./store/block-facts.js";
 import { blockKey, factsKey } from "./store/keys.js";
 import type { Change, KeyValueStore } from "./store/level-store.js";
 import type { Sealer } from "./store/sealer.js";

@@ -8,7 +8,7 @@ import { retentionAsStored } from "./retention-settings.js";
 import type { RetentionSettings, StoredRetention } from "./retention-settings.js";
 import { SeqSet } from "./seq-set.js";
 import { SideTable } from "./side-table.js";
-import { copyOf } from "./store/block.js";
+import { copyOf } from "./store/bytes.js";
 import type { Block } from "./store/block.js";
 import { keyKind, namedKey, numberedKey } from "./store/keys.js";
 import { TopicTable } from "./topics.js";

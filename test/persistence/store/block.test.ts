@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Topic } from "../../../src/persistence/durable.js";
-import { Block, BlockBuilder, decodeFacts, encodeFacts } from "../../../src/persistence/store/block.js";
+import { Block, BlockBuilder } from "../../../src/persistence/store/block.js";
+import { decodeFacts, encodeFacts } from "../../../src/persistence/store/block-facts.js";
 import type { PublishEntry } from "../../../src/persistence/wal/entries.js";
 
 const entry = (seq: number): PublishEntry => ({

@@ -3,7 +3,7 @@ import { Durable } from "../../../src/persistence/durable.js";
 import type { Topic } from "../../../src/persistence/durable.js";
 import { limitFloor } from "../../../src/persistence/limit-floor.js";
 import { LogIndex } from "../../../src/persistence/log-index.js";
-import type { BlockFacts } from "../../../src/persistence/store/block.js";
+import type { BlockFacts } from "../../../src/persistence/store/block-facts.js";
 import { Block } from "../../../src/persistence/store/block.js";
 
 // The highest number was found by a call with an argument for each block: a RangeError from some 120,000 on.
