@@ -28,7 +28,7 @@ export interface BlockFacts {
   readonly packedSizes: Uint8Array;
 }
 
-export function encodeFacts(topic: string, facts: BlockFacts): Uint8Array {
+export function encodeFacts(topic: string, facts: BlockFacts): Buffer {
   const out = new ByteWriter(128);
   out.string(topic);
   out.uint8(facts.isUnclaimed ? 1 : 0);
@@ -48,52 +48,98 @@ export function encodeFacts(topic: string, facts: BlockFacts): Uint8Array {
   numbers.varint(facts.logBytes);
   numbers.raw(facts.packedSizes);
   out.block(numbers.bytes.subarray(0, numbers.length));
-  return copyOf(out);
+  return asBuffer(copyOf(out));
 }
 
-export function decodeFacts(bytes: Uint8Array): { readonly topic: string; readonly facts: BlockFacts } {
-  const input = new ByteReader();
-  input.reset(asBuffer(bytes), 0, bytes.length);
-  const topic = input.string();
-  const isUnclaimed = input.uint8() === 1;
-  const count = input.varint();
-  const firstSeq = input.varint();
-  const upToNumbers = {
-    isUnclaimed,
-    count,
-    firstSeq,
-    lastSeq: firstSeq + input.varint(),
-    rawBytes: input.varint(),
-    storedBytes: input.varint(),
-    firstTimestamp: input.varint(),
-    lastTimestamp: input.varint(),
-    expiresAt: input.varint(),
-    firstExpiry: input.varint(),
-    lastExpiry: input.varint(),
-  };
-  const numbers = new Uint8Array(input.block());
-  input.finish();
-  return { topic, facts: { ...upToNumbers, ...decodeNumbers(numbers, count, upToNumbers.rawBytes) } };
-}
+/** Facts as they are kept in memory: what is asked for often in fields, the numbers of its messages in the bytes they came in. */
+export class PackedFacts implements BlockFacts {
+  readonly isUnclaimed: boolean;
+  readonly count: number;
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  readonly rawBytes: number;
+  readonly storedBytes: number;
+  readonly logBytes: number;
+  readonly firstTimestamp: number;
+  readonly lastTimestamp: number;
+  readonly expiresAt: number;
+  readonly firstExpiry: number;
+  readonly lastExpiry: number;
+  /** Holds the encoded facts, and perhaps those of many other blocks. */
+  #bytes: Buffer;
+  #start: number;
+  readonly #length: number;
+  /** From `#start`. */
+  readonly #seqsAt: number;
+  readonly #seqsEnd: number;
+  readonly #sizesAt: number;
 
-/** The seqs of a block's messages; behind them, but in a block from before that was kept, what they took in the log. */
-function decodeNumbers(
-  numbers: Uint8Array,
-  count: number,
-  rawBytes: number,
-): Pick<BlockFacts, "packedSeqs" | "packedSizes" | "logBytes"> {
-  let end = 0;
-  for (let left = count - 1; left > 0; end++) {
-    const byte = numbers[end];
-    if (byte === undefined) throw new MalformedBytes("the block's facts have too few numbers");
-    if (byte < 128) left--;
+  /** Reads what stands behind the topic, up to `end`. Throws `MalformedBytes`. */
+  constructor(bytes: Buffer, start: number, end: number, input: ByteReader) {
+    this.#bytes = bytes;
+    this.#start = start;
+    this.#length = end - start;
+    this.isUnclaimed = input.uint8() === 1;
+    this.count = input.varint();
+    this.firstSeq = input.varint();
+    this.lastSeq = this.firstSeq + input.varint();
+    this.rawBytes = input.varint();
+    this.storedBytes = input.varint();
+    this.firstTimestamp = input.varint();
+    this.lastTimestamp = input.varint();
+    this.expiresAt = input.varint();
+    this.firstExpiry = input.varint();
+    this.lastExpiry = input.varint();
+    const numbers = input.varint();
+    const seqsAt = end - input.remaining;
+    if (numbers !== input.remaining) throw new MalformedBytes("the block's facts have another length");
+    let seqsEnd = seqsAt;
+    for (let left = this.count - 1; left > 0; seqsEnd++) {
+      if (seqsEnd === end) throw new MalformedBytes("the block's facts have too few numbers");
+      if ((bytes[seqsEnd] as number) < 128) left--;
+    }
+    this.#seqsAt = seqsAt - start;
+    this.#seqsEnd = seqsEnd - start;
+    input.reset(bytes, seqsEnd, end);
+    // A block from before sizes were kept ends here: its raw bytes count.
+    this.logBytes = seqsEnd === end ? this.rawBytes : input.varint();
+    this.#sizesAt = end - input.remaining - start;
   }
-  const packedSeqs = numbers.subarray(0, end);
-  if (end === numbers.length) return { packedSeqs, packedSizes: noBytes, logBytes: rawBytes };
+
+  get packedSeqs(): Uint8Array {
+    return this.#bytes.subarray(this.#start + this.#seqsAt, this.#start + this.#seqsEnd);
+  }
+
+  get packedSizes(): Uint8Array {
+    return this.#bytes.subarray(this.#start + this.#sizesAt, this.#start + this.#length);
+  }
+
+  /** How long `encoded` is. */
+  get encodedBytes(): number {
+    return this.#length;
+  }
+
+  /** As `encodeFacts` made them. */
+  get encoded(): Uint8Array {
+    return this.#bytes.subarray(this.#start, this.#start + this.#length);
+  }
+
+  /** The same bytes stand there too: those that it has been read from are let go of. */
+  moveTo(bytes: Buffer, start: number): void {
+    this.#bytes = bytes;
+    this.#start = start;
+  }
+}
+
+/** What `encodeFacts` wrote, which takes up all of `bytes[start … end)`. Its memory is kept. Throws `MalformedBytes`. */
+export function decodeFacts(
+  bytes: Buffer,
+  start = 0,
+  end = bytes.length,
+): { readonly topic: string; readonly facts: PackedFacts } {
   const input = new ByteReader();
-  input.reset(asBuffer(numbers), end, numbers.length);
-  const logBytes = input.varint();
-  return { packedSeqs, packedSizes: input.rest(), logBytes };
+  input.reset(bytes, start, end);
+  return { topic: input.string(), facts: new PackedFacts(bytes, start, end, input) };
 }
 
 export const noBytes = new Uint8Array(0);

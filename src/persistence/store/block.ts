@@ -2,7 +2,7 @@
 import type { PublishEntry } from "../wal/entries.js";
 import type { Topic } from "../durable.js";
 import { noBytes } from "./block-facts.js";
-import type { BlockFacts } from "./block-facts.js";
+import type { BlockFacts, PackedFacts } from "./block-facts.js";
 import { asBuffer, copyOf } from "./bytes.js";
 import { ByteReader, MalformedBytes } from "../wal/byte-reader.js";
 import { ByteWriter } from "../wal/byte-writer.js";
@@ -24,13 +24,13 @@ export class Block {
   readonly generation: number;
   readonly ordinal: number;
   readonly topic: Topic;
-  readonly facts: BlockFacts;
+  readonly facts: PackedFacts;
   /** For the ledger: the checksum of its facts as stored. */
   readonly mark: number;
   /** It could not be read: nothing of it is handed out, and it is not removed. */
   isDamaged = false;
 
-  constructor(generation: number, ordinal: number, topic: Topic, facts: BlockFacts, mark: number) {
+  constructor(generation: number, ordinal: number, topic: Topic, facts: PackedFacts, mark: number) {
     this.generation = generation;
     this.ordinal = ordinal;
     this.topic = topic;

@@ -23,12 +23,15 @@ export async function levelDamage(
   const edits = recordsOf(await readWhole(fileSystem, `${folder}/${manifest}`), false);
   if (typeof edits === "string") return `${manifest}: ${edits}`;
   for (const edit of edits) if (!live.apply(edit)) return `${manifest} has an entry that makes no sense`;
+  // One piece of memory for all of them, one after the other: fresh ones for each would be garbage by the hundred megabytes.
+  let room = new ArrayBuffer(0);
   for (const name of names) {
     const number = Number(/^(\d+)\.(?:ldb|sst|log)$/.exec(name)?.[1] ?? NaN);
     const isLog = name.endsWith(".log");
     if (isLog ? number < live.firstLog : !live.tables.has(number)) continue;
-    const bytes = await readWhole(fileSystem, `${folder}/${name}`).catch(() => undefined);
+    const bytes = await readWhole(fileSystem, `${folder}/${name}`, room).catch(() => undefined);
     if (bytes === undefined) return `${name} cannot be read`;
+    if (bytes.buffer.byteLength > room.byteLength) room = bytes.buffer as ArrayBuffer;
     const problem = isLog ? logDamage(bytes) : tableDamage(bytes);
     if (problem !== undefined) return `${name}: ${problem}`;
     await breathe();
@@ -40,10 +43,12 @@ export async function levelDamage(
   return undefined;
 }
 
-async function readWhole(fileSystem: FileSystem, path: string): Promise<Buffer> {
+/** @param room memory that may be used for it */
+async function readWhole(fileSystem: FileSystem, path: string, room?: ArrayBuffer): Promise<Buffer> {
   const file = await fileSystem.openForRead(path);
   try {
-    const bytes = Buffer.allocUnsafe(file.size);
+    const hasRoom = room !== undefined && room.byteLength >= file.size;
+    const bytes = hasRoom ? Buffer.from(room, 0, file.size) : Buffer.allocUnsafeSlow(file.size);
     let filled = 0;
     while (filled < bytes.length) {
       const read = await file.read(bytes, filled, bytes.length, filled);
