@@ -13,8 +13,21 @@ import {
   magic,
   readWhole,
   recordsOf,
+  tableName,
   Varints,
 } from "./level-format.js";
+import type { LiveTable } from "./level-format.js";
+
+/** A database's files, as far as they were looked at. */
+export interface LevelFinding {
+  /** In words; undefined when there is none. */
+  readonly damage: string | undefined;
+  /** Tables that were not looked at. */
+  readonly putOff: readonly LiveTable[];
+  readonly tables: readonly LiveTable[];
+  /** What the journals in use hold, oldest first. */
+  readonly journals: readonly Buffer[];
+}
 
 /** Damage in a database's files, in words; undefined when there is none. Files that are not in use are not looked at. */
 export async function levelDamage(
@@ -22,8 +35,67 @@ export async function levelDamage(
   folder: string,
   breathe: () => Promise<void>,
 ): Promise<string | undefined> {
+  return (await checkLevel(fileSystem, folder, breathe, () => [])).damage;
+}
+
+/**
+ * Looks at a database's files.
+ *
+ * @param mayWait which tables are not looked at
+ */
+export async function checkLevel(
+  fileSystem: FileSystem,
+  folder: string,
+  breathe: () => Promise<void>,
+  mayWait: (tables: readonly LiveTable[]) => readonly LiveTable[],
+): Promise<LevelFinding> {
+  const journals: Buffer[] = [];
+  const finding = (
+    damage?: string,
+    tables: readonly LiveTable[] = [],
+    putOff: readonly LiveTable[] = [],
+  ): LevelFinding => ({
+    damage,
+    putOff,
+    tables,
+    journals,
+  });
   const names = await fileSystem.list(folder).catch((): string[] => []);
-  if (!names.includes("CURRENT")) return undefined;
+  if (!names.includes("CURRENT")) return finding();
+  const found = await readManifest(fileSystem, folder, names);
+  if (typeof found === "string") return finding(found);
+  const { live } = found;
+  const tables = [...live.tables.values()];
+  const putOff = new Set(mayWait(tables).filter(({ number }) => names.includes(tableName(number))));
+  const check = new TableCheck(fileSystem, folder);
+  for (const name of names) {
+    const number = Number(/^(\d+)\.(?:ldb|sst|log)$/.exec(name)?.[1] ?? NaN);
+    const isLog = name.endsWith(".log");
+    const table = live.tables.get(number);
+    if (isLog ? number < live.firstLog : table === undefined || putOff.has(table)) continue;
+    let problem: string | undefined;
+    if (isLog) {
+      const bytes = await readWhole(fileSystem, `${folder}/${name}`).catch(() => undefined);
+      if (bytes === undefined) return finding(`${name} cannot be read`);
+      problem = logDamage(bytes);
+      journals.push(bytes);
+    } else problem = await check.damageIn(name);
+    if (problem !== undefined) return finding(`${name}: ${problem}`);
+    await breathe();
+  }
+  for (const number of live.tables.keys()) {
+    const name = tableName(number);
+    if (!names.includes(name) && !names.includes(name.replace(".ldb", ".sst"))) return finding(`${name} is not there`);
+  }
+  return finding(undefined, tables, [...putOff]);
+}
+
+/** What the manifest tells, or what is wrong with it. */
+export async function readManifest(
+  fileSystem: FileSystem,
+  folder: string,
+  names: readonly string[],
+): Promise<{ readonly live: LiveFiles; readonly edits: readonly Buffer[] } | string> {
   const current = (await readWhole(fileSystem, `${folder}/CURRENT`)).toString("latin1");
   const manifest = current.trimEnd();
   if (!names.includes(manifest)) return `CURRENT names ${JSON.stringify(manifest)}, which is not there`;
@@ -31,24 +103,28 @@ export async function levelDamage(
   const edits = recordsOf(await readWhole(fileSystem, `${folder}/${manifest}`), false);
   if (typeof edits === "string") return `${manifest}: ${edits}`;
   for (const edit of edits) if (!live.apply(edit)) return `${manifest} has an entry that makes no sense`;
-  // One piece of memory for all of them, one after the other: fresh ones for each would be garbage by the hundred megabytes.
-  let room = new ArrayBuffer(0);
-  for (const name of names) {
-    const number = Number(/^(\d+)\.(?:ldb|sst|log)$/.exec(name)?.[1] ?? NaN);
-    const isLog = name.endsWith(".log");
-    if (isLog ? number < live.firstLog : !live.tables.has(number)) continue;
-    const bytes = await readWhole(fileSystem, `${folder}/${name}`, room).catch(() => undefined);
-    if (bytes === undefined) return `${name} cannot be read`;
-    if (bytes.buffer.byteLength > room.byteLength) room = bytes.buffer as ArrayBuffer;
-    const problem = isLog ? logDamage(bytes) : tableDamage(bytes);
-    if (problem !== undefined) return `${name}: ${problem}`;
-    await breathe();
+  return { live, edits };
+}
+
+/** Looks at tables, one after the other. */
+export class TableCheck {
+  readonly #fileSystem: FileSystem;
+  readonly #folder: string;
+  /** For all of them: fresh memory for each would be garbage by the hundred megabytes. */
+  #room = new ArrayBuffer(0);
+
+  constructor(fileSystem: FileSystem, folder: string) {
+    this.#fileSystem = fileSystem;
+    this.#folder = folder;
   }
-  for (const number of live.tables) {
-    const name = String(number).padStart(6, "0");
-    if (!names.includes(`${name}.ldb`) && !names.includes(`${name}.sst`)) return `${name}.ldb is not there`;
+
+  /** In words; undefined when there is none. */
+  async damageIn(name: string): Promise<string | undefined> {
+    const bytes = await readWhole(this.#fileSystem, `${this.#folder}/${name}`, this.#room).catch(() => undefined);
+    if (bytes === undefined) return "it cannot be read";
+    if (bytes.buffer.byteLength > this.#room.byteLength) this.#room = bytes.buffer as ArrayBuffer;
+    return tableDamage(bytes);
   }
-  return undefined;
 }
 
 /** LevelDB passes over a write that was cut short at the end, and so does this. */

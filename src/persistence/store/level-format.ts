@@ -79,6 +79,35 @@ export function recordsOf(bytes: Buffer, mayEndWrong: boolean): Buffer[] | strin
   return `damaged at byte ${damagedAt}`;
 }
 
+/** Records as a file in LevelDB's log format. */
+export function logOf(records: readonly Buffer[]): Buffer {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for (const record of records) {
+    let at = 0;
+    do {
+      const left = logBlockBytes - (length % logBlockBytes);
+      if (left < logHeadBytes) {
+        parts.push(Buffer.alloc(left));
+        length += left;
+        continue;
+      }
+      const end = Math.min(record.length, at + left - logHeadBytes);
+      const part = Buffer.alloc(logHeadBytes + end - at);
+      const isFirst = at === 0;
+      const isLast = end === record.length;
+      part.writeUInt16LE(end - at, 4);
+      part[6] = isFirst ? (isLast ? 1 : 2) : isLast ? 4 : 3;
+      part.set(record.subarray(at, end), logHeadBytes);
+      part.writeUInt32LE(storedSum(part, 6, part.length), 0);
+      parts.push(part);
+      length += part.length;
+      at = end;
+    } while (at < record.length);
+  }
+  return Buffer.concat(parts);
+}
+
 /** Whether nothing that is a record follows in the same block. */
 function isLastRecord(bytes: Buffer, from: number): boolean {
   const end = Math.min(bytes.length, from - (from % logBlockBytes) + logBlockBytes);
@@ -165,10 +194,12 @@ export class Varints {
     return NaN;
   }
 
-  /** Passes over a length and as many bytes. */
-  skip(): void {
+  /** A length, and as many bytes; it may run over the end. */
+  block(): Buffer {
     const length = this.next();
+    const start = this.at;
     this.at += length;
+    return this.#bytes.subarray(start, this.at);
   }
 
   handle(): Handle | undefined {
@@ -177,32 +208,49 @@ export class Varints {
   }
 }
 
+export function tableName(number: number): string {
+  return `${String(number).padStart(6, "0")}.ldb`;
+}
+
+/** A table that is in use. */
+export interface LiveTable {
+  readonly level: number;
+  readonly number: number;
+  readonly bytes: number;
+  /** Its first and its last key, as the database's user knows them. */
+  readonly first: Buffer;
+  readonly last: Buffer;
+}
+
 /** Which files are in use, as the manifest tells it, edit by edit. */
 export class LiveFiles {
-  readonly tables = new Set<number>();
+  /** By number. */
+  readonly tables = new Map<number, LiveTable>();
   /** Journals from this number on. */
   firstLog = 0;
+  /** The number that the next file gets, whatever it is. */
+  nextFile = 0;
 
   /** False when the edit cannot be read. */
   apply(edit: Buffer): boolean {
     const input = new Varints(edit, 0, edit.length);
     while (input.at < edit.length) {
       const tag = input.next();
-      if (tag === 1) input.skip();
+      if (tag === 1) input.block();
       else if (tag === 2) this.firstLog = input.next();
-      else if (tag === 3 || tag === 4 || tag === 9) input.next();
+      else if (tag === 3) this.nextFile = input.next();
+      else if (tag === 4 || tag === 9) input.next();
       else if (tag === 5) {
         input.next();
-        input.skip();
+        input.block();
       } else if (tag === 6) {
         input.next();
         this.tables.delete(input.next());
       } else if (tag === 7) {
-        input.next();
-        this.tables.add(input.next());
-        input.next();
-        input.skip();
-        input.skip();
+        const [level, number, bytes] = [input.next(), input.next(), input.next()];
+        const [first, last] = [input.block(), input.block()];
+        if (first.length < 8 || last.length < 8) return false;
+        this.tables.set(number, { level, number, bytes, first: first.subarray(0, -8), last: last.subarray(0, -8) });
       } else return false;
     }
     return input.at === edit.length;
