@@ -192,7 +192,7 @@ describe("a large store", () => {
   it("is read before LevelDB has it, which gets it at the first write", async () => {
     const path = temporaryFolder();
     await makeStore(path);
-    const { store, opened } = await openCounted(path);
+    const { store, opened } = await openCounted(path, { clock: new ManualClock(1_700_000_000_000) });
     expect(store.recoveryReport).toMatchObject({
       database: "opened",
       messagesInBlocks: 151,
@@ -239,7 +239,7 @@ describe("a large store", () => {
     const path = temporaryFolder();
     await makeStore(path);
     const before = imprint(join(path, "level"));
-    const { store } = await openCounted(path);
+    const { store } = await openCounted(path, { clock: new ManualClock(1_700_000_000_000) });
     await replayed(store);
     await store.close();
     expect(imprint(join(path, "level"))).toEqual(before);
