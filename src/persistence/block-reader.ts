@@ -102,7 +102,10 @@ export class BlockReader {
         if (isKnown(block)) this.#damaged(block, new DamagedValue("the block is not in the database"));
         return undefined;
       }
-      const open = new OpenBlock(block.topic.name, await sealer.open(key, value), block.facts.count, payloads);
+      const raw = await sealer.open(key, value);
+      // An older block under the same key, that came back with the loss of a table.
+      if (raw.length !== block.facts.rawBytes) throw new DamagedValue("the block is not the one that was stored");
+      const open = new OpenBlock(block.topic.name, raw, block.facts.count, payloads);
       this.#cache.set(block, open);
       return open;
     } catch (cause) {

@@ -1,7 +1,8 @@
 import type { Topic } from "./durable.js";
 import { markOf } from "./ledger.js";
-import { Block, encodeFacts } from "./store/block.js";
+import { Block } from "./store/block.js";
 import { BlockBuilder } from "./store/block-builder.js";
+import { decodeFacts, encodeFacts } from "./store/block-facts.js";
 import { blockKey, factsKey } from "./store/keys.js";
 import type { Change, KeyValueStore } from "./store/level-store.js";
 import type { Sealer } from "./store/sealer.js";
@@ -34,9 +35,10 @@ export async function sealBlock(
   const value = await sealer.seal(key, raw);
   facts.storedBytes = value.length;
   const aboutIt = factsKey(generation, ordinal);
-  const sealedFacts = sealer.sealPlain(aboutIt, encodeFacts(topic.name, facts));
+  const encoded = encodeFacts(topic.name, facts);
+  const sealedFacts = sealer.sealPlain(aboutIt, encoded);
   return {
-    block: new Block(generation, ordinal, topic, facts, markOf(sealedFacts)),
+    block: new Block(generation, ordinal, topic, decodeFacts(encoded).facts, markOf(sealedFacts)),
     changes: [
       { key, value },
       { key: aboutIt, value: sealedFacts },

@@ -51,6 +51,11 @@ interface Moved {
   readonly bytes: number;
 }
 
+/** Fewer blocks than this are read one by one. */
+const pagedFromBlocks = 64;
+/** Batches of pages that are written after one checkpoint: the next goes on. */
+const pageBatches = 16;
+
 /** What a checkpoint did. */
 export interface CheckpointResult {
   readonly lsn: number;
@@ -216,6 +221,21 @@ export class Checkpointer {
   /** Goes over the blocks: see `RetentionPass`. */
   retain(isThorough = false): Promise<RetentionResult> {
     return this.#pass.run(isThorough);
+  }
+
+  /** Puts the facts about blocks into pages, where there is enough of them; `isThorough`: all there are. */
+  async writePages(isThorough = false): Promise<void> {
+    const { state, sealer, database } = this.#options;
+    const { pages } = state;
+    if (pages.unpaged < pagedFromBlocks && !pages.hasStale) return;
+    let batches = 0;
+    for (const { changes, expect, confirm } of pages.fill(sealer)) {
+      expect();
+      await database().batch(changes);
+      confirm();
+      if (!isThorough && ++batches === pageBatches) break;
+      await this.#slices.next();
+    }
   }
 
   /** After a checkpoint that failed, once the database is open again. */

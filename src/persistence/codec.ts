@@ -4,7 +4,7 @@ import { UndecodedPayload } from "../message/undecoded-payload.js";
 import { readUtf8 } from "../platform/text-bytes.js";
 import type { StructuredData } from "../platform/structured-data.js";
 import { writeJson } from "./json-writer.js";
-import { asBuffer } from "./store/block.js";
+import { asBuffer } from "./store/bytes.js";
 import { ByteReader } from "./wal/byte-reader.js";
 import { ByteWriter } from "./wal/byte-writer.js";
 

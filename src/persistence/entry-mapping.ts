@@ -5,7 +5,7 @@ import type { PayloadCodec } from "./codec.js";
 import type { DedupRecord, MessageToStore, StoredMessage, StoreOperation } from "./operations.js";
 import { retentionToStore } from "./retention-settings.js";
 import type { RetentionSettings } from "./retention-settings.js";
-import { copyOf } from "./store/block.js";
+import { copyOf } from "./store/bytes.js";
 import { ByteReader } from "./wal/byte-reader.js";
 import { ByteWriter } from "./wal/byte-writer.js";
 import type { ExtensionEntry, OperationEntry, PublishEntry, WalEntry } from "./wal/entries.js";

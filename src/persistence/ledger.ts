@@ -40,6 +40,10 @@ export function tallyOf(marks: Iterable<number>, from: Tally = emptyTally): Tall
   return { count, sum };
 }
 
+export function together(one: Tally, other: Tally): Tally {
+  return { count: one.count + other.count, sum: (one.sum + other.sum) >>> 0 };
+}
+
 export function without(tally: Tally, marks: Iterable<number>): Tally {
   const { count, sum } = tallyOf(marks);
   return { count: tally.count - count, sum: (tally.sum - sum) >>> 0 };

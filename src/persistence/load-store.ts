@@ -29,7 +29,7 @@ export interface LoadedStore extends LoadResult {
  * moved aside, and a new one begun. Rejects as `StoreEngine.open` does; nothing is open then.
  */
 export async function loadStore(settings: StoreSettings, mayWrite: boolean): Promise<LoadedStore> {
-  const opened = await openDatabase(settings);
+  const opened = await openDatabase(settings, mayWrite);
   try {
     return await load(settings, opened, mayWrite);
   } catch (error) {

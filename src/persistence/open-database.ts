@@ -5,10 +5,13 @@ import type { About } from "./about.js";
 import { KeyRing } from "./key-ring.js";
 import type { StoreSettings } from "./options.js";
 import { aboutKey } from "./store/keys.js";
-import { levelDamage } from "./store/level-check.js";
+import { isOfMessages, LateLevel } from "./store/late-level.js";
+import { checkLevel, TableCheck } from "./store/level-check.js";
+import type { LevelFinding } from "./store/level-check.js";
 import { levelProblem } from "./store/level-store.js";
 import type { KeyValueStore } from "./store/level-store.js";
 import { DamagedValue } from "./store/damaged-value.js";
+import { syncFile } from "./wal/segment.js";
 
 /** The version of the database's format that this code writes, and the newest it reads. */
 export const databaseFormat = 1;
@@ -29,21 +32,23 @@ export interface OpenedDatabase {
  * Opens the database. One that is damaged is moved aside, and a new one begun; one that cannot be opened for another
  * reason (a full or read-only disk, a permission) is left alone: `ERR_STORE_FULL`, `ERR_STORE_FAILED`.
  */
-export async function openDatabase(settings: StoreSettings): Promise<OpenedDatabase> {
-  const { path, machine } = settings;
+export async function openDatabase(settings: StoreSettings, mayWrite: boolean): Promise<OpenedDatabase> {
+  const { path, machine, recovery, lateCheckBytes } = settings;
   const levelPath = `${path}/level`;
   if (await hasLostItsStart(settings, levelPath)) {
     return replaceDatabase(settings, new DamagedValue("the file CURRENT is missing"));
   }
-  const damage = await levelDamage(
-    machine.fileSystem,
-    levelPath,
-    () => new Promise<void>((resolve) => machine.afterTurn(resolve)),
-  );
-  if (damage !== undefined) return replaceDatabase(settings, new DamagedValue(damage));
+  const breathe = (): Promise<void> => new Promise((resolve) => machine.afterTurn(resolve));
+  // Who asks for a refusal, or for a look at everything, gets it at once.
+  const mayBeLate = mayWrite && recovery !== "fail";
+  const found = await checkLevel(machine.fileSystem, levelPath, breathe, (tables) => {
+    const waiting = mayBeLate ? tables.filter(isOfMessages) : [];
+    return waiting.reduce((sum, { bytes }) => sum + bytes, 0) >= lateCheckBytes ? waiting : [];
+  });
+  if (found.damage !== undefined) return replaceDatabase(settings, new DamagedValue(found.damage));
   let database: KeyValueStore | undefined;
   try {
-    database = await machine.openDatabase(levelPath);
+    database = found.putOff.length > 0 ? openLate(settings, found, breathe) : await machine.openDatabase(levelPath);
     const about = await readAbout(database, settings);
     return { database, about, finding: about === undefined ? "new" : "opened", movedTo: undefined, cause: undefined };
   } catch (cause) {
@@ -59,6 +64,40 @@ export async function openDatabase(settings: StoreSettings): Promise<OpenedDatab
     const [code, text] = texts[problem];
     throw brokerError(code, text, { path }, cause);
   }
+}
+
+/** When the tables that wait are looked at, where nobody has written before, in milliseconds after opening. */
+const lateCheckMs = 1000;
+
+/** Reads the database, and hands it to LevelDB once all of it was looked at. */
+function openLate(settings: StoreSettings, found: LevelFinding, breathe: () => Promise<void>): KeyValueStore {
+  const { path, machine, clock, onProblem } = settings;
+  const { fileSystem, folders } = machine;
+  const folder = `${path}/level`;
+  return new LateLevel({
+    ...found,
+    fileSystem,
+    folder,
+    breathe,
+    check: new TableCheck(fileSystem, folder),
+    open: () => machine.openDatabase(folder),
+    later: (run) => clock.schedule(lateCheckMs, run),
+    async setAside({ name, problem }) {
+      await fileSystem.makeDirectory(`${path}/quarantine`);
+      const copy = await freeName(settings, `${path}/quarantine/level-${clock.now()}-${name}`);
+      await folders.copy(`${folder}/${name}`, copy);
+      await syncFile(fileSystem, copy);
+      await fileSystem.syncDirectory(`${path}/quarantine`);
+      const message = `${name} is damaged (${problem}), and the messages in it cannot be read any more; ${copy} is a copy of it`;
+      onProblem({ kind: "block-damaged", message });
+    },
+  });
+}
+
+async function freeName({ machine }: StoreSettings, name: string): Promise<string> {
+  let free = name;
+  for (let n = 1; await machine.folders.exists(free); n++) free = `${name}-${n}`;
+  return free;
 }
 
 /** LevelDB would begin anew where its first file is gone, and remove what it finds. */
@@ -108,12 +147,12 @@ async function readAbout(
   return about;
 }
 
-async function moveAside({ path, machine, clock }: StoreSettings, levelPath: string): Promise<string> {
+async function moveAside(settings: StoreSettings, levelPath: string): Promise<string> {
+  const { path, machine, clock } = settings;
   const { fileSystem, folders } = machine;
   const quarantine = `${path}/quarantine`;
   await fileSystem.makeDirectory(quarantine);
-  let movedTo = `${quarantine}/level-${clock.now()}`;
-  for (let n = 1; await folders.exists(movedTo); n++) movedTo = `${quarantine}/level-${clock.now()}-${n}`;
+  const movedTo = await freeName(settings, `${quarantine}/level-${clock.now()}`);
   await folders.move(levelPath, movedTo);
   await fileSystem.syncDirectory(quarantine);
   await fileSystem.syncDirectory(path);

@@ -138,6 +138,7 @@ export class EngineHands {
    * its journal has: until that is there, the database stays open as it is, and this is false.
    */
   async reopenDatabase({ path, machine }: StoreSettings): Promise<boolean> {
+    if (this.database.isUntouched === true) return true;
     this.needsReopening = true;
     const { fileSystem } = machine;
     const level = `${path}/level`;

@@ -96,6 +96,11 @@ export interface StoreOptions {
   readonly bufferBytes?: number | undefined;
   /** Room kept back for acknowledgements on a full disk. @default 4 MiB */
   readonly reserveBytes?: number | undefined;
+  /**
+   * @internal Bytes of tables with nothing but messages from which on these are looked at after opening: before, it takes no
+   * time worth mentioning. @default 32 MiB
+   */
+  readonly lateCheckBytes?: number | undefined;
   /** @internal Told of each change of the log's state, with the error that appends now get, if any. Must not throw. */
   readonly onStateChange?: ((state: WalState, error: Error | undefined) => void) | undefined;
   /** @internal Told of what the store lived with. Must not throw. */
@@ -148,6 +153,7 @@ export interface StoreSettings {
   readonly cacheBytes: number;
   readonly bufferBytes: number;
   readonly reserveBytes: number;
+  readonly lateCheckBytes: number;
   readonly clock: Pick<Clock, "now" | "monotonic" | "schedule">;
   readonly random: Random;
   readonly machine: Machine;
@@ -204,6 +210,7 @@ export function resolveOptions(options: StoreOptions): StoreSettings {
     cacheBytes: positive("cacheBytes", options.cacheBytes, 8 * mebibyte),
     bufferBytes: positive("bufferBytes", options.bufferBytes, 8 * mebibyte),
     reserveBytes: options.reserveBytes === 0 ? 0 : positive("reserveBytes", options.reserveBytes, 4 * mebibyte),
+    lateCheckBytes: positive("lateCheckBytes", options.lateCheckBytes, 32 * mebibyte),
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
     machine,

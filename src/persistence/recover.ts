@@ -3,17 +3,15 @@ import type { About } from "./about.js";
 import type { PayloadCodec } from "./codec.js";
 import { decodeDurable } from "./durable-state.js";
 import { decodeDeadLetter, decodeDedup, decodeMessage, HandedOutMessage } from "./entry-mapping.js";
+import { isDamage, loadBlocks } from "./load-blocks.js";
 import { discrepancies, emptyTally, markOf, tallyOf } from "./ledger.js";
 import type { Discrepancy, LedgerKind, Tally } from "./ledger.js";
 import type { RecoveredState } from "./operations.js";
 import type { SideTable } from "./side-table.js";
 import type { StoreState } from "./state.js";
-import { Block, decodeFacts } from "./store/block.js";
-import { blockKey, decodeFactsKey, keyKind, rangeOf } from "./store/keys.js";
+import { blockKey, factsKey, keyKind, rangeOf } from "./store/keys.js";
 import type { Change, KeyValueStore } from "./store/level-store.js";
-import { DamagedValue } from "./store/damaged-value.js";
 import type { Sealer } from "./store/sealer.js";
-import { MalformedBytes } from "./wal/byte-reader.js";
 import type { WalRecord } from "./wal/scanner.js";
 
 /** A value of the database that could not be read. It stays where it is, and counts as not there. */
@@ -62,17 +60,17 @@ export async function loadDatabase(
   const each = async (
     kind: number,
     what: DamagedEntry["what"],
-    take: (key: Buffer, value: Buffer, mark: number) => unknown,
+    take: (key: Buffer, value: Buffer, mark: number) => void,
   ): Promise<void> => {
     for await (const entries of database.entries(rangeOf(kind))) {
       for (const [key, sealed] of entries) {
         try {
           const mark = markOf(sealed);
           const value = sealer.openNow(key, sealed) ?? (await sealer.open(key, sealed));
-          if (take(key, value, mark) !== "leftover") found[what] = tallyOf([mark], found[what]);
+          take(key, value, mark);
+          found[what] = tallyOf([mark], found[what]);
         } catch (error) {
-          if (!(error instanceof DamagedValue || error instanceof MalformedBytes || error instanceof SyntaxError))
-            throw error;
+          if (!isDamage(error)) throw error;
           damaged.push({ what, key: key.toString("hex") });
         }
       }
@@ -84,24 +82,15 @@ export async function loadDatabase(
     state.loadDurable(decodeDurable(value));
   });
   const leftovers: Change[] = [];
-  const blocks = new Map<number, Block[]>();
-  await each(keyKind.facts, "block", (key, value, mark) => {
-    const { generation, ordinal } = decodeFactsKey(key);
-    const { topic, facts } = decodeFacts(value);
-    if (generation > about.generation) {
-      leftovers.push(
-        { key, value: undefined },
-        { key: blockKey(sealer.nameInKeys(topic), facts.firstSeq), value: undefined },
-      );
-      return "leftover";
-    }
-    const list = blocks.get(generation);
-    const block = new Block(generation, ordinal, state.topics.of(topic), facts, mark);
-    if (list === undefined) blocks.set(generation, [block]);
-    else list.push(block);
-    return undefined;
-  });
-  for (const [generation, list] of blocks) state.addBlocks(generation, list);
+  const blocks = await loadBlocks(database, sealer, state, about.generation, about.ledger?.block);
+  found.block = blocks.tally;
+  for (const key of blocks.damaged) damaged.push({ what: "block", key: key.toString("hex") });
+  for (const { generation, ordinal, topic, facts } of blocks.leftovers) {
+    leftovers.push(
+      { key: factsKey(generation, ordinal), value: undefined },
+      { key: blockKey(sealer.nameInKeys(topic), facts.firstSeq), value: undefined },
+    );
+  }
   if (mayWrite && leftovers.length > 0) await database.batch(leftovers);
   await each(keyKind.delayed, "delayed", (key, value, mark) => {
     const { seq } = decodeMessage(value);

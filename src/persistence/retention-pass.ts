@@ -39,7 +39,7 @@ const rewritesPerPass = 64;
 interface Doubt {
   readonly gone: readonly Block[];
   readonly made: readonly Block[];
-  readonly confirm: () => void;
+  readonly confirm: readonly (() => void)[];
 }
 
 /** Goes over the blocks in the database: removes what is not kept, rewrites those of which little is. One at a time. */
@@ -138,10 +138,11 @@ export class RetentionPass {
 
   /** Puts blocks in the place of others, in the database and then in memory. */
   async #exchange(gone: readonly Block[], made: readonly Block[], changes: readonly Change[]): Promise<void> {
-    const { database, tallyChange } = this.#options;
-    const { change, confirm } = tallyChange(gone, made);
-    this.#doubt = { gone, made, confirm };
-    await database().batch([...changes, change]);
+    const { database, state, tallyChange } = this.#options;
+    const tally = tallyChange(gone, made);
+    const pages = state.pages.without([...gone, ...made]);
+    this.#doubt = { gone, made, confirm: [tally.confirm, pages.confirm] };
+    await database().batch([...changes, ...pages.changes, tally.change]);
     this.#settle();
   }
 
@@ -158,9 +159,9 @@ export class RetentionPass {
     if (this.#doubt === undefined) return;
     const { gone, made, confirm } = this.#doubt;
     const { state } = this.#options;
+    for (const one of confirm) one();
     for (const block of made) state.addBlocks(block.generation, [block]);
     for (const block of gone) state.removeBlocks(block.generation, new Set([block]));
-    confirm();
     this.#doubt = undefined;
   }
 }

@@ -1,5 +1,6 @@
 import { DurableTable, decodeDurable, encodeDurable } from "./durable-state.js";
 import { decodeDedup, encodeDedup, encodeMessage, extension, operationsOf, readerOf } from "./entry-mapping.js";
+import { FactPages } from "./fact-pages.js";
 import { indexFlag, LogIndex } from "./log-index.js";
 import { limitFloor } from "./limit-floor.js";
 import { isCovered, needOf, visitMessages } from "./need.js";
@@ -8,7 +9,7 @@ import { retentionAsStored } from "./retention-settings.js";
 import type { RetentionSettings, StoredRetention } from "./retention-settings.js";
 import { SeqSet } from "./seq-set.js";
 import { SideTable } from "./side-table.js";
-import { copyOf } from "./store/block.js";
+import { copyOf } from "./store/bytes.js";
 import type { Block } from "./store/block.js";
 import { keyKind, namedKey, numberedKey } from "./store/keys.js";
 import { TopicTable } from "./topics.js";
@@ -52,6 +53,7 @@ export class StoreState {
   readonly index = new LogIndex();
   /** Oldest first. */
   readonly generations: Generation[] = [];
+  readonly pages = new FactPages();
   readonly delayed = new SideTable<number>();
   readonly deadLetters = new SideTable<string>();
   readonly dedup = new SideTable<string>();
@@ -286,9 +288,12 @@ export class StoreState {
     for (const topic of this.index.dropThrough(lastSeq)) this.topics.release(topic);
   }
 
-  addBlocks(number: number, blocks: Block[]): void {
+  /** @param arePaged the facts about them stand in pages */
+  addBlocks(number: number, blocks: Block[], arePaged = false): void {
     if (blocks.length === 0) return;
-    for (const { topic, facts } of blocks) {
+    for (const block of blocks) {
+      const { topic, facts } = block;
+      if (!arePaged) this.pages.added(block);
       topic.blocks++;
       this.#blockMessages += facts.count;
       this.#blockBytes += facts.storedBytes;
@@ -314,7 +319,9 @@ export class StoreState {
     if (generation === undefined) return;
     generation.blocks = generation.blocks.filter((block) => !gone.has(block));
     if (generation.blocks.length === 0) this.generations.splice(at, 1);
-    for (const { topic, facts } of gone) {
+    for (const block of gone) {
+      const { topic, facts } = block;
+      this.pages.removed(block);
       topic.blocks--;
       this.#blockMessages -= facts.count;
       this.#blockBytes -= facts.storedBytes;

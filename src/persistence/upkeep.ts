@@ -206,6 +206,7 @@ export class Upkeep {
       this.#bytesAfterCheckpoint = this.#wal.writer.bytes;
       const { freedBytes } = await this.#checkpointer.retain(isThorough);
       this.#freedBytes += freedBytes;
+      await this.#checkpointer.writePages(isThorough);
       // LevelDB gives the room of removed values back only when it comes to rewrite the files they are in.
       if (!isThorough && this.#freedBytes > Math.max(8 * 2 ** 20, this.#store.blockTotals().storedBytes)) {
         this.#freedBytes = 0;

@@ -1,7 +1,9 @@
 import { ByteWriter } from "../wal/byte-writer.js";
 import type { PublishEntry } from "../wal/entries.js";
-import { blockVersion, copyOf, messageFlag, noBytes } from "./block.js";
-import type { BlockFacts } from "./block.js";
+import { blockVersion, messageFlag } from "./block.js";
+import { noBytes } from "./block-facts.js";
+import type { BlockFacts } from "./block-facts.js";
+import { copyOf } from "./bytes.js";
 
 /** The facts of a block that is not stored yet: `storedBytes` is still to be set. */
 export type UnsizedFacts = Omit<BlockFacts, "storedBytes"> & { storedBytes: number };

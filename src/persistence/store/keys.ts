@@ -9,6 +9,7 @@ export const keyKind = {
   durable: 0x64,
   deadLetter: 0x65,
   facts: 0x66,
+  factPage: 0x67,
   retained: 0x72,
   dedup: 0x75,
   delayed: 0x79,
@@ -34,13 +35,15 @@ export function blockKey(name: Uint8Array, firstSeq: number): Buffer {
 }
 
 export function factsKey(generation: number, ordinal: number): Buffer {
-  const key = Buffer.alloc(13);
-  key[0] = keyKind.facts;
-  writeUint64(key, generation, 1);
-  key.writeUInt32BE(ordinal, 9);
-  return key;
+  return numberedKey(keyKind.facts, generation, ordinal);
 }
 
+/** A page of facts, by the first place that it tells of. */
+export function pageKey({ generation, ordinal }: { readonly generation: number; readonly ordinal: number }): Buffer {
+  return numberedKey(keyKind.factPage, generation, ordinal);
+}
+
+/** Of a block's facts or of a page of them. */
 export function decodeFactsKey(key: Buffer): { readonly generation: number; readonly ordinal: number } {
   return { generation: key.readUInt32BE(1) * 0x100000000 + key.readUInt32BE(5), ordinal: key.readUInt32BE(9) };
 }

@@ -2,11 +2,32 @@
  * The checksums in LevelDB's files. LevelDB itself does not look at most of them: a flipped bit in a table makes it lose
  * keys without a word, or ends the process in an assertion. So they are looked at before LevelDB sees the files. What LevelDB
  * can carry is let through: the values have checksums of the store's own, and the ledger tells which keys are missing.
- *
- * The formats are those of LevelDB's doc/log_format.md and doc/table_format.md.
  */
 import type { FileSystem } from "../../platform/file-system.js";
-import { crc32c } from "./crc32c.js";
+import {
+  compareKeys,
+  entriesOf,
+  footerBytes,
+  isBlock,
+  LiveFiles,
+  magic,
+  readWhole,
+  recordsOf,
+  tableName,
+  Varints,
+} from "./level-format.js";
+import type { LiveTable } from "./level-format.js";
+
+/** A database's files, as far as they were looked at. */
+export interface LevelFinding {
+  /** In words; undefined when there is none. */
+  readonly damage: string | undefined;
+  /** Tables that were not looked at. */
+  readonly putOff: readonly LiveTable[];
+  readonly tables: readonly LiveTable[];
+  /** What the journals in use hold, oldest first. */
+  readonly journals: readonly Buffer[];
+}
 
 /** Damage in a database's files, in words; undefined when there is none. Files that are not in use are not looked at. */
 export async function levelDamage(
@@ -14,8 +35,67 @@ export async function levelDamage(
   folder: string,
   breathe: () => Promise<void>,
 ): Promise<string | undefined> {
+  return (await checkLevel(fileSystem, folder, breathe, () => [])).damage;
+}
+
+/**
+ * Looks at a database's files.
+ *
+ * @param mayWait which tables are not looked at
+ */
+export async function checkLevel(
+  fileSystem: FileSystem,
+  folder: string,
+  breathe: () => Promise<void>,
+  mayWait: (tables: readonly LiveTable[]) => readonly LiveTable[],
+): Promise<LevelFinding> {
+  const journals: Buffer[] = [];
+  const finding = (
+    damage?: string,
+    tables: readonly LiveTable[] = [],
+    putOff: readonly LiveTable[] = [],
+  ): LevelFinding => ({
+    damage,
+    putOff,
+    tables,
+    journals,
+  });
   const names = await fileSystem.list(folder).catch((): string[] => []);
-  if (!names.includes("CURRENT")) return undefined;
+  if (!names.includes("CURRENT")) return finding();
+  const found = await readManifest(fileSystem, folder, names);
+  if (typeof found === "string") return finding(found);
+  const { live } = found;
+  const tables = [...live.tables.values()];
+  const putOff = new Set(mayWait(tables).filter(({ number }) => names.includes(tableName(number))));
+  const check = new TableCheck(fileSystem, folder);
+  for (const name of names) {
+    const number = Number(/^(\d+)\.(?:ldb|sst|log)$/.exec(name)?.[1] ?? NaN);
+    const isLog = name.endsWith(".log");
+    const table = live.tables.get(number);
+    if (isLog ? number < live.firstLog : table === undefined || putOff.has(table)) continue;
+    let problem: string | undefined;
+    if (isLog) {
+      const bytes = await readWhole(fileSystem, `${folder}/${name}`).catch(() => undefined);
+      if (bytes === undefined) return finding(`${name} cannot be read`);
+      problem = logDamage(bytes);
+      journals.push(bytes);
+    } else problem = await check.damageIn(name);
+    if (problem !== undefined) return finding(`${name}: ${problem}`);
+    await breathe();
+  }
+  for (const number of live.tables.keys()) {
+    const name = tableName(number);
+    if (!names.includes(name) && !names.includes(name.replace(".ldb", ".sst"))) return finding(`${name} is not there`);
+  }
+  return finding(undefined, tables, [...putOff]);
+}
+
+/** What the manifest tells, or what is wrong with it. */
+export async function readManifest(
+  fileSystem: FileSystem,
+  folder: string,
+  names: readonly string[],
+): Promise<{ readonly live: LiveFiles; readonly edits: readonly Buffer[] } | string> {
   const current = (await readWhole(fileSystem, `${folder}/CURRENT`)).toString("latin1");
   const manifest = current.trimEnd();
   if (!names.includes(manifest)) return `CURRENT names ${JSON.stringify(manifest)}, which is not there`;
@@ -23,118 +103,35 @@ export async function levelDamage(
   const edits = recordsOf(await readWhole(fileSystem, `${folder}/${manifest}`), false);
   if (typeof edits === "string") return `${manifest}: ${edits}`;
   for (const edit of edits) if (!live.apply(edit)) return `${manifest} has an entry that makes no sense`;
-  for (const name of names) {
-    const number = Number(/^(\d+)\.(?:ldb|sst|log)$/.exec(name)?.[1] ?? NaN);
-    const isLog = name.endsWith(".log");
-    if (isLog ? number < live.firstLog : !live.tables.has(number)) continue;
-    const bytes = await readWhole(fileSystem, `${folder}/${name}`).catch(() => undefined);
-    if (bytes === undefined) return `${name} cannot be read`;
-    const problem = isLog ? logDamage(bytes) : tableDamage(bytes);
-    if (problem !== undefined) return `${name}: ${problem}`;
-    await breathe();
-  }
-  for (const number of live.tables) {
-    const name = String(number).padStart(6, "0");
-    if (!names.includes(`${name}.ldb`) && !names.includes(`${name}.sst`)) return `${name}.ldb is not there`;
-  }
-  return undefined;
+  return { live, edits };
 }
 
-async function readWhole(fileSystem: FileSystem, path: string): Promise<Buffer> {
-  const file = await fileSystem.openForRead(path);
-  try {
-    const bytes = Buffer.allocUnsafe(file.size);
-    let filled = 0;
-    while (filled < bytes.length) {
-      const read = await file.read(bytes, filled, bytes.length, filled);
-      if (read === 0) break;
-      filled += read;
-    }
-    return bytes.subarray(0, filled);
-  } finally {
-    await file.close();
+/** Looks at tables, one after the other. */
+export class TableCheck {
+  readonly #fileSystem: FileSystem;
+  readonly #folder: string;
+  /** For all of them: fresh memory for each would be garbage by the hundred megabytes. */
+  #room = new ArrayBuffer(0);
+
+  constructor(fileSystem: FileSystem, folder: string) {
+    this.#fileSystem = fileSystem;
+    this.#folder = folder;
+  }
+
+  /** In words; undefined when there is none. */
+  async damageIn(name: string): Promise<string | undefined> {
+    const bytes = await readWhole(this.#fileSystem, `${this.#folder}/${name}`, this.#room).catch(() => undefined);
+    if (bytes === undefined) return "it cannot be read";
+    if (bytes.buffer.byteLength > this.#room.byteLength) this.#room = bytes.buffer as ArrayBuffer;
+    return tableDamage(bytes);
   }
 }
-
-/** A checksum as LevelDB stores it. */
-function storedSum(bytes: Buffer, start: number, end: number): number {
-  const crc = crc32c(bytes, start, end);
-  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
-}
-
-const logBlockBytes = 32 * 1024;
-const logHeadBytes = 7;
 
 /** LevelDB passes over a write that was cut short at the end, and so does this. */
 function logDamage(bytes: Buffer): string | undefined {
   const records = recordsOf(bytes, true);
   return typeof records === "string" ? records : undefined;
 }
-
-/**
- * The records of a file in LevelDB's log format, or what is wrong with it.
- *
- * @param mayEndWrong the last record may have any damage: a write that power interrupted
- */
-function recordsOf(bytes: Buffer, mayEndWrong: boolean): Buffer[] | string {
-  const records: Buffer[] = [];
-  let parts: Buffer[] = [];
-  let damagedAt: number | undefined;
-  for (let at = 0; at < bytes.length;) {
-    const left = logBlockBytes - (at % logBlockBytes);
-    if (left < logHeadBytes) {
-      at += left;
-      continue;
-    }
-    if (at + logHeadBytes > bytes.length) break;
-    const length = bytes.readUInt16LE(at + 4);
-    const type = bytes[at + 6] ?? 0;
-    const end = at + logHeadBytes + length;
-    if (type === 0 && length === 0 && bytes.readUInt32LE(at) === 0) {
-      // Room that was set aside and not used.
-      at += left;
-      continue;
-    }
-    const isInside = length <= left - logHeadBytes;
-    if (isInside && end > bytes.length) {
-      // Cut short; unless all of it is there, and its length is wrong.
-      const isWhole = bytes.readUInt32LE(at) === storedSum(bytes, at + 6, bytes.length);
-      if (!isWhole) break;
-      damagedAt ??= at;
-      break;
-    }
-    if (!isInside || type > 4 || bytes.readUInt32LE(at) !== storedSum(bytes, at + 6, end)) {
-      damagedAt ??= at;
-      // The next block begins with a record of its own.
-      at += left;
-      continue;
-    }
-    if (damagedAt !== undefined) return `damaged at byte ${damagedAt}`;
-    parts.push(bytes.subarray(at + logHeadBytes, end));
-    if (type === 1 || type === 4) {
-      records.push(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));
-      parts = [];
-    }
-    at = end;
-  }
-  if (damagedAt === undefined || (mayEndWrong && isLastRecord(bytes, damagedAt))) return records;
-  return `damaged at byte ${damagedAt}`;
-}
-
-/** Whether nothing that is a record follows in the same block. */
-function isLastRecord(bytes: Buffer, from: number): boolean {
-  const end = Math.min(bytes.length, from - (from % logBlockBytes) + logBlockBytes);
-  for (let at = from + 1; at + logHeadBytes <= end; at++) {
-    const through = at + logHeadBytes + bytes.readUInt16LE(at + 4);
-    const type = bytes[at + 6] ?? 0;
-    if (type < 1 || type > 4 || through > end) continue;
-    if (bytes.readUInt32LE(at) === storedSum(bytes, at + 6, through)) return false;
-  }
-  return true;
-}
-
-const footerBytes = 48;
-const magic = Buffer.from("57fb808b247547db", "hex");
 
 function tableDamage(bytes: Buffer): string | undefined {
   const footerAt = bytes.length - footerBytes;
@@ -164,119 +161,4 @@ function tableDamage(bytes: Buffer): string | undefined {
     }
   }
   return undefined;
-}
-
-interface Handle {
-  readonly offset: number;
-  readonly size: number;
-}
-
-function isBlock(bytes: Buffer, handle: Handle | undefined): boolean {
-  if (handle === undefined) return false;
-  const end = handle.offset + handle.size + 1;
-  if (end + 4 > bytes.length - footerBytes) return false;
-  return bytes.readUInt32LE(end) === storedSum(bytes, handle.offset, end);
-}
-
-/**
- * The entries of a block, or undefined where LevelDB could not walk it. Blocks are not compressed: this library does not
- * use LevelDB's compression.
- */
-function entriesOf(bytes: Buffer, { offset, size }: Handle): { key: Buffer; value: Buffer }[] | undefined {
-  const blockEnd = offset + size;
-  if (size < 8 || blockEnd >= bytes.length || bytes[blockEnd] !== 0) return undefined;
-  const restarts = bytes.readUInt32LE(blockEnd - 4);
-  const end = blockEnd - 4 - 4 * restarts;
-  if (restarts === 0 || end < offset) return undefined;
-  const starts = new Set<number>();
-  for (let at = end; at < blockEnd - 4; at += 4) starts.add(offset + bytes.readUInt32LE(at));
-  const input = new Varints(bytes, offset, end);
-  const found: { key: Buffer; value: Buffer }[] = [];
-  let key: Buffer = Buffer.alloc(0);
-  while (input.at < end) {
-    const isStart = starts.delete(input.at);
-    const [shared, own, valueBytes] = [input.next(), input.next(), input.next()];
-    const valueAt = input.at + own;
-    // A key ends with eight bytes of LevelDB's own: its number, and whether it was removed.
-    const isSound =
-      shared <= key.length && (!isStart || shared === 0) && shared + own >= 8 && valueAt + valueBytes <= end;
-    if (!isSound) return undefined;
-    key = Buffer.concat([key.subarray(0, shared), bytes.subarray(input.at, valueAt)]);
-    if ((key[key.length - 8] ?? 2) > 1) return undefined;
-    found.push({ key, value: bytes.subarray(valueAt, valueAt + valueBytes) });
-    input.at = valueAt + valueBytes;
-  }
-  return starts.size === 0 ? found : undefined;
-}
-
-/** LevelDB's order: by key; of one key the newest first. */
-function compareKeys(a: Buffer, b: Buffer): number {
-  const byKey = Buffer.compare(a.subarray(0, -8), b.subarray(0, -8));
-  return byKey !== 0 ? byKey : Number(b.readBigUInt64LE(b.length - 8) - a.readBigUInt64LE(a.length - 8));
-}
-
-/** Varints, seven bits a byte. NaN once they run over the end. */
-class Varints {
-  readonly #bytes: Buffer;
-  readonly #end: number;
-  at: number;
-
-  constructor(bytes: Buffer, start: number, end: number) {
-    this.#bytes = bytes;
-    this.at = start;
-    this.#end = end;
-  }
-
-  next(): number {
-    let value = 0;
-    for (let scale = 1; this.at < this.#end; scale *= 128) {
-      const byte = this.#bytes[this.at++] ?? 0;
-      value += (byte & 127) * scale;
-      if (byte < 128) return value;
-    }
-    return NaN;
-  }
-
-  /** Passes over a length and as many bytes. */
-  skip(): void {
-    const length = this.next();
-    this.at += length;
-  }
-
-  handle(): Handle | undefined {
-    const [offset, size] = [this.next(), this.next()];
-    return Number.isSafeInteger(offset) && Number.isSafeInteger(size) ? { offset, size } : undefined;
-  }
-}
-
-/** Which files are in use, as the manifest tells it, edit by edit. */
-class LiveFiles {
-  readonly tables = new Set<number>();
-  /** Journals from this number on. */
-  firstLog = 0;
-
-  /** False when the edit cannot be read. */
-  apply(edit: Buffer): boolean {
-    const input = new Varints(edit, 0, edit.length);
-    while (input.at < edit.length) {
-      const tag = input.next();
-      if (tag === 1) input.skip();
-      else if (tag === 2) this.firstLog = input.next();
-      else if (tag === 3 || tag === 4 || tag === 9) input.next();
-      else if (tag === 5) {
-        input.next();
-        input.skip();
-      } else if (tag === 6) {
-        input.next();
-        this.tables.delete(input.next());
-      } else if (tag === 7) {
-        input.next();
-        this.tables.add(input.next());
-        input.next();
-        input.skip();
-        input.skip();
-      } else return false;
-    }
-    return input.at === edit.length;
-  }
 }

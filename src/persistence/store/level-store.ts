@@ -21,6 +21,8 @@ export interface KeyValueStore {
   /** Gives back the room of what was removed or replaced. */
   compact(): Promise<void>;
   close(): Promise<void>;
+  /** True of one that nothing was asked of that could have left it in doubt: there is no reason to open it again. */
+  readonly isUntouched?: boolean;
 }
 
 /** Opens the database in a folder; makes it when there is none. Rejects with LevelDB's own errors. */

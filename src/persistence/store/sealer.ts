@@ -4,7 +4,7 @@ import type { Compressor } from "../../platform/compressor.js";
 import type { KeyRing } from "../key-ring.js";
 import { ByteReader } from "../wal/byte-reader.js";
 import { ByteWriter } from "../wal/byte-writer.js";
-import { asBuffer } from "./block.js";
+import { asBuffer } from "./bytes.js";
 import { DamagedValue } from "./damaged-value.js";
 
 /** Below this, compression does not pay. */

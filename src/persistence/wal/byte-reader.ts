@@ -78,6 +78,11 @@ export class ByteReader {
     return this.#bytes.subarray(start, this.#end);
   }
 
+  /** Passes over as many bytes. */
+  skip(length: number): void {
+    this.#take(length);
+  }
+
   /** Reads a part of `length` bytes with `read`, which must use them up. */
   within<Value>(length: number, read: () => Value): Value {
     const outerEnd = this.#end;

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { Topic } from "../../../src/persistence/durable.js";
 import { BlockBuilder } from "../../../src/persistence/store/block-builder.js";
-import { Block, decodeFacts, encodeFacts } from "../../../src/persistence/store/block.js";
+import { Block } from "../../../src/persistence/store/block.js";
+import { decodeFacts, encodeFacts } from "../../../src/persistence/store/block-facts.js";
 import type { PublishEntry } from "../../../src/persistence/wal/entries.js";
 
 const entry = (seq: number): PublishEntry => ({

@@ -3,7 +3,7 @@ import { Durable } from "../../../src/persistence/durable.js";
 import type { Topic } from "../../../src/persistence/durable.js";
 import { limitFloor } from "../../../src/persistence/limit-floor.js";
 import { LogIndex } from "../../../src/persistence/log-index.js";
-import type { BlockFacts } from "../../../src/persistence/store/block.js";
+import type { PackedFacts } from "../../../src/persistence/store/block-facts.js";
 import { Block } from "../../../src/persistence/store/block.js";
 
 // The highest number was found by a call with an argument for each block: a RangeError from some 120,000 on.
@@ -19,7 +19,7 @@ it("a limit is found among as many blocks as there are topics", () => {
       packedSeqs: Buffer.alloc(0),
       packedSizes: Buffer.alloc(0),
     };
-    return new Block(1, index, { durables: [] } as unknown as Topic, facts as unknown as BlockFacts, 0);
+    return new Block(1, index, { durables: [] } as unknown as Topic, facts as unknown as PackedFacts, 0);
   });
   const floorOf = (maxBytes: number): number =>
     limitFloor({
