@@ -4,6 +4,7 @@ import type { ExpirySweep } from "./expiry-sweep.js";
 import type { EngineHands, EngineParts } from "./open-engine.js";
 import type { StoreSettings } from "./options.js";
 import type { StoreState } from "./state.js";
+import { levelProblem } from "./store/level-store.js";
 import type { Wal } from "./wal/open.js";
 
 /** Between a checkpoint that failed and the next try. */
@@ -72,7 +73,7 @@ export class Upkeep {
       await this.#sweepExpired(true);
       await this.#requireRoom();
       await this.#wal.writer.rotate();
-      await this.#run(true);
+      await this.#runThoroughly();
       await this.#compactDatabase();
       this.#freedBytes = 0;
     });
@@ -219,6 +220,16 @@ export class Upkeep {
       this.#settings.onProblem({ kind: "checkpoint-failed", message, cause });
       await this.#reopenDatabase().catch(() => undefined);
       throw cause;
+    }
+  }
+
+  /** As `#compactDatabase`: what fails may be what LevelDB has kept from when there was no room. Then it has been opened again. */
+  async #runThoroughly(): Promise<void> {
+    try {
+      await this.#run(true);
+    } catch (cause) {
+      if (levelProblem(cause) !== "full" || this.#hands.needsReopening) throw cause;
+      await this.#run(true);
     }
   }
 

@@ -13,6 +13,8 @@ export class MemoryDatabase {
   failsAfterwards = false;
   batches = 0;
   hasFailed = false;
+  /** There was no room for something in the background: batches and compactions fail until the next opening, as LevelDB's do. */
+  keepsFailure = false;
 
   copy(): MemoryDatabase {
     const copy = new MemoryDatabase();
@@ -22,18 +24,20 @@ export class MemoryDatabase {
 
   open = async (): Promise<KeyValueStore> => {
     await Promise.resolve();
+    this.keepsFailure = false;
     return {
       get: (key) => Promise.resolve(this.entries.get(key.toString("latin1"))),
       getMany: (keys) => Promise.resolve(keys.map((key) => this.entries.get(key.toString("latin1")))),
       batch: (changes) => this.#batch(changes),
       entries: (range) => this.#entries(range),
-      compact: () => Promise.resolve(),
+      compact: async () => this.#requireRoom(),
       close: () => Promise.resolve(),
     };
   };
 
   async #batch(changes: readonly Change[]): Promise<void> {
     await Promise.resolve();
+    this.#requireRoom();
     const isFailing = this.batches++ === this.failAt;
     if (isFailing && !this.failsAfterwards) throw this.#failure();
     for (const { key, value } of changes) {
@@ -41,6 +45,11 @@ export class MemoryDatabase {
       else this.entries.set(key.toString("latin1"), Buffer.from(value));
     }
     if (isFailing) throw this.#failure();
+  }
+
+  #requireRoom(): void {
+    if (!this.keepsFailure) return;
+    throw Object.assign(new Error("IO error: 000005.ldb: No space left on device"), { code: "LEVEL_IO_ERROR" });
   }
 
   #failure(): Error {
