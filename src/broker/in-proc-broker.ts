@@ -574,7 +574,10 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
     const reader = new HistoryReader(this.#core, this.#requireStore("recoverMessages"));
     const patterns = reader.check(pattern, options);
     await this.#opening;
-    return (await reader.collect(patterns, { ...options, limit: options.limit ?? 1_000 })) as MessageOf<Topics, Pattern>[];
+    return (await reader.collect(patterns, { ...options, limit: options.limit ?? 1_000 })) as MessageOf<
+      Topics,
+      Pattern
+    >[];
   }
 
   /**

@@ -1,6 +1,3 @@
-/** The levels of durability, the weakest first. */
-export const levels = ["memory", "os", "interval", "group", "always"] as const;
-
 /**
  * How far a record must have come before its commit resolves, and what is lost otherwise:
  *
@@ -12,4 +9,7 @@ export const levels = ["memory", "os", "interval", "group", "always"] as const;
  * | `group`    | its group is on the disk                          | nothing                    | nothing              |
  * | `always`   | as `group`, and the sync does not wait for others | nothing                    | nothing              |
  */
-export type Durability = (typeof levels)[number];
+export type Durability = "memory" | "os" | "interval" | "group" | "always";
+
+/** The levels, the weakest first. */
+export const levels: readonly Durability[] = ["memory", "os", "interval", "group", "always"];
