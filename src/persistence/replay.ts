@@ -73,6 +73,7 @@ export async function* replay(
       const wanted = messages.filter(({ timestamp, expiresAt, topic, seq }) => {
         if (timestamp < fromTime || timestamp > toTime) return false;
         if (retention.isExpired(expiresAt)) return isKept && retention.isToBeTold(topic, seq, timestamp, expiresAt);
+        if (retention.isOfNobody(topic, seq, timestamp)) return false;
         if (!retention.isTooOld(topic, seq, timestamp, oldestKept)) return true;
         return isKept && retention.isWaited(topic, seq, timestamp);
       });

@@ -1,5 +1,5 @@
 import type { Topic } from "./durable.js";
-import { isConsumed, needOf } from "./need.js";
+import { isConsumed, isCovered, needOf } from "./need.js";
 import type { Need } from "./need.js";
 import { limitFloor } from "./limit-floor.js";
 import type { RetentionSettings } from "./retention-settings.js";
@@ -60,6 +60,24 @@ export class Retention {
   isTooOld(topicName: string, seq: number, timestamp: number, oldestKept: number): boolean {
     if (timestamp >= oldestKept) return false;
     return this.settings.policy === "limits" || !this.isWaited(topicName, seq, timestamp);
+  }
+
+  /**
+   * Whether only the numbers say that a durable waits for it: one that began in the past, and got nothing as old. Where
+   * nothing but a durable keeps messages, it is gone.
+   */
+  isOfNobody(topicName: string, seq: number, timestamp: number): boolean {
+    const { policy } = this.settings;
+    if (policy === "limits" || policy === "work-queue") return false;
+    const { topics } = this.#state;
+    const topic = topics.of(topicName);
+    const { durables } = topic;
+    const isOfNobody =
+      durables.some(({ notBefore }) => timestamp < notBefore) &&
+      !durables.some((durable) => durable.isWaiting(topic, seq, timestamp)) &&
+      (policy === "interest" || isCovered(topic, seq));
+    topics.release(topic);
+    return isOfNobody;
   }
 
   /** Whether a durable has still to settle it. */
