@@ -64,6 +64,8 @@ export class BlockReader {
         waits.set(block, load);
       }
     }
+    // Together: one that fails must not leave the failure of another to nobody.
+    await Promise.all(new Set(waits.values()));
     for (const [block, load] of waits) found.set(block, (await load).get(block));
     return found;
   }

@@ -1,6 +1,9 @@
 import { expect, it } from "vitest";
 import type { StoreEngine } from "../../../src/persistence/engine.js";
 import type { Machine, StoreOptions } from "../../../src/persistence/options.js";
+import { BlockReader } from "../../../src/persistence/block-reader.js";
+import type { BlockReaderOptions } from "../../../src/persistence/block-reader.js";
+import type { Block } from "../../../src/persistence/store/block.js";
 import { DamagedValue } from "../../../src/persistence/store/damaged-value.js";
 import type { KeyValueStore } from "../../../src/persistence/store/level-store.js";
 import { ManualClock } from "../../support/manual-clock.js";
@@ -107,4 +110,24 @@ it("history that is in memory still lets the event loop turn", async () => {
   await replayed(store, [">"]);
   expect(database.trips).toEqual([]);
   expect(turns).toBeGreaterThan(0);
+});
+
+it("a failure of the database reaches whoever waits, and nobody else, also where readers share a block", async () => {
+  const unhandled: unknown[] = [];
+  const onUnhandled = (reason: unknown): void => void unhandled.push(reason);
+  process.on("unhandledRejection", onUnhandled);
+  try {
+    const reader = new BlockReader({
+      database: () => ({ getMany: () => Promise.reject(new Error("the database is closed")) }),
+      sealer: { nameInKeys: (name: string) => Buffer.from(name) },
+      cacheBytes: 1,
+    } as unknown as BlockReaderOptions);
+    const [a, b] = [1, 2].map((firstSeq) => ({ topic: { name: "a" }, firstSeq }) as unknown as Block) as [Block, Block];
+    const outcomes = await Promise.allSettled([reader.openAll([a]), reader.openAll([a, b])]);
+    expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(unhandled).toEqual([]);
+  } finally {
+    process.off("unhandledRejection", onUnhandled);
+  }
 });
