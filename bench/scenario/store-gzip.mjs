@@ -15,7 +15,7 @@ export const scenario = {
     const results = [];
     for (const kib of SIZES) {
       const block = Buffer.from(
-        Array.from({ length: kib * 4 }, (_, i) =>
+        Array.from({ length: kib * 24 }, (_, i) =>
           JSON.stringify({ id: i * 7919, name: `order ${i % 977}`, note: "x".repeat(i % 200) }),
         ).join(""),
       ).subarray(0, kib * 1024);

@@ -189,8 +189,8 @@ export function agingMs(options: PriorityOptions | undefined, fallback: number):
 /** A wait before redelivery, as given or as `fallback`. */
 export function backoff(name: string, value: unknown, fallback: Backoff): Backoff {
   if (value === undefined) return fallback;
-  requireFunction(name, value);
-  return value as Backoff;
+  if (typeof value === "function") return value as Backoff;
+  throw invalid(name, "a function from the delivery count to milliseconds, such as exponentialBackoff()", value);
 }
 
 function transactionSettings(options: BrokerOptions["transactions"]): Settings["transactions"] {

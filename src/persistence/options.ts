@@ -176,9 +176,11 @@ export function resolveOptions(options: StoreOptions): StoreSettings {
   if (isCustomCodec) {
     const isWhole = typeof codec.name === "string" && codec.name !== "" && typeof codec.encode === "function";
     if (!isWhole || typeof codec.decode !== "function") throw invalid("codec", codec, "{ name, encode, decode }");
-  } else oneOf("codec", codec, ["json", "v8"] as const);
+  } else if (codec !== "json" && codec !== "v8") {
+    throw invalid("codec", codec, '"json", "v8" or { name, encode, decode }');
+  }
   if (encryption !== undefined && typeof (encryption as typeof encryption | null)?.keyProvider !== "function") {
-    throw invalid("encryption", encryption, "{ keyProvider }, a function");
+    throw invalid("encryption", encryption, "{ keyProvider: (id) => { id, key } }");
   }
   const real: Machine = {
     fileSystem: nodeFileSystem,
@@ -277,7 +279,7 @@ function compressorOf(option: NonNullable<StoreOptions["compression"]>, gzip: Co
 
 function oneOf<Value extends string>(option: string, value: unknown, choices: readonly Value[]): Value {
   if (choices.includes(value as Value)) return value as Value;
-  throw invalid(option, value, choices.map((choice) => `"${choice}"`).join(", "));
+  throw invalid(option, value, `one of ${choices.map((choice) => `"${choice}"`).join(", ")}`);
 }
 
 function positive(option: string, value: number | undefined, fallback: number): number {
