@@ -105,6 +105,7 @@ export type {
 export type { Health, HealthCheck, HealthStatus } from "./observe/health.js";
 export type { Metrics, MetricsSnapshot, StoreMetricsView } from "./observe/metrics.js";
 export type { Clock } from "./platform/clock.js";
+export type { Progress, WorkOptions } from "./platform/progress.js";
 export type { Random } from "./platform/random.js";
 export type { Dialect } from "./topic/grammar.js";
 export { matchesPattern } from "./topic/grammar.js";

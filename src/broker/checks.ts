@@ -1,4 +1,5 @@
 import { brokerError, quote } from "../errors.js";
+import type { WorkOptions } from "../platform/progress.js";
 
 /** Milliseconds since 1970 of a date given either way. */
 export function dateMs(name: string, value: unknown): number {
@@ -49,6 +50,16 @@ export function requireFunction(name: string, value: unknown): void {
 
 export function checkSignal(signal: unknown): void {
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid("signal", "an AbortSignal", signal);
+}
+
+const workOptions: ReadonlySet<string> = new Set(["onProgress", "signal"]);
+
+/** The options of a long work. */
+export function checkWork(options: WorkOptions): void {
+  requireObject("options", options);
+  refuseUnknown("", options, workOptions);
+  if (options.onProgress !== undefined) requireFunction("onProgress", options.onProgress);
+  checkSignal(options.signal);
 }
 
 export function invalid(name: string, wanted: string, value: unknown): Error {

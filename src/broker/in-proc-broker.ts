@@ -13,10 +13,11 @@ import type { Metrics } from "../observe/metrics.js";
 import { prometheusText } from "../observe/metrics.js";
 import { systemClock } from "../platform/clock.js";
 import { eventLoopOf } from "../platform/event-loop.js";
+import type { WorkOptions } from "../platform/progress.js";
 import { systemRandom } from "../platform/random.js";
 import { checkPattern, matchesPattern } from "../topic/grammar.js";
 import type { BatchEntry, Broker, CloseOptions, CloseResult, Handler, MessageOf } from "./broker.js";
-import { checkSignal, count, delayMs, duration, invalid, moduleDisabled, requireText } from "./checks.js";
+import { checkSignal, checkWork, count, delayMs, duration, invalid, moduleDisabled, requireText } from "./checks.js";
 import { endParts } from "./closing.js";
 import { BrokerCore } from "./core.js";
 import { purge, takeUnfinished } from "./emptying.js";
@@ -601,27 +602,31 @@ export class InProcBroker<Topics = AnyTopics> implements Broker<Topics> {
   /**
    * Copies the store into a folder, or into an archive where the name ends with `.zip`, while it is in use: everything
    * acknowledged before the call is in it. A restore is a copy back. Rejects with `ERR_INVALID_OPTION` where the target exists,
-   * with `ERR_MODULE_DISABLED` without the broker option `persistence`.
+   * with `ERR_STORE_FULL` where there is no room for the copy, with `ERR_STORE_FAILED`, with the signal's reason, and with
+   * `ERR_MODULE_DISABLED` without the broker option `persistence`; nothing is left of the copy then, and the store goes on.
    */
-  async backup(target: string): Promise<BackupInfo> {
+  async backup(target: string, options: WorkOptions = {}): Promise<BackupInfo> {
     this.#requireOpen();
     const link = this.#requireStore("backup");
     requireText("target", target);
     if (target.includes("\0")) throw invalid("target", "a path", target);
+    checkWork(options);
     await this.#opening;
     await link.publisher.whenThrough();
-    return link.store.backup(target);
+    return link.store.backup(target, options);
   }
 
   /**
    * Gives back the disk space of what is settled, expired or beyond retention. That happens by itself; this does it at once.
-   * Rejects with `ERR_MODULE_DISABLED` without the broker option `persistence`.
+   * Rejects with `ERR_STORE_FULL`, `ERR_STORE_FAILED`, the signal's reason (what was done by then stays done), and with
+   * `ERR_MODULE_DISABLED` without the broker option `persistence`.
    */
-  async compact(): Promise<void> {
+  async compact(options: WorkOptions = {}): Promise<void> {
     this.#requireOpen();
     const link = this.#requireStore("compact");
+    checkWork(options);
     await this.#opening;
-    await link.store.compact();
+    await link.store.compact(options);
   }
 
   /** The store in numbers; its files are looked at for it. Rejects with `ERR_MODULE_DISABLED` without one. */

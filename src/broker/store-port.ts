@@ -4,6 +4,7 @@
  */
 import type { UndecodedPayload } from "../message/undecoded-payload.js";
 import type { Clock } from "../platform/clock.js";
+import type { WorkOptions } from "../platform/progress.js";
 import type { Random } from "../platform/random.js";
 
 /**
@@ -301,7 +302,7 @@ export interface Store {
   ): AsyncGenerator<readonly StoredFacts[], void, undefined>;
   figures(): StoreMetrics;
   stats(): Promise<StoreFigures>;
-  backup(target: string): Promise<BackupInfo>;
-  compact(): Promise<void>;
+  backup(target: string, options?: WorkOptions): Promise<BackupInfo>;
+  compact(options?: WorkOptions): Promise<void>;
   close(): Promise<void>;
 }

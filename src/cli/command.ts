@@ -1,5 +1,5 @@
 import type { StoreOptions } from "../persistence/options.js";
-import type { Progress } from "../persistence/reports.js";
+import type { Progress } from "../platform/progress.js";
 
 /** An option of the command line, in the form that `parseArgs` takes. */
 export interface OptionSpec {

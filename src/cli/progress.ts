@@ -1,4 +1,4 @@
-import type { Progress } from "../persistence/reports.js";
+import type { Progress } from "../platform/progress.js";
 
 const everyMs = 200;
 

@@ -1,9 +1,12 @@
 import { Zip, ZipDeflate, ZipPassThrough } from "fflate";
 import { brokerError } from "../errors.js";
 import type { FileSystem } from "../platform/file-system.js";
+import { ProgressMeter } from "../platform/progress.js";
+import type { WorkOptions } from "../platform/progress.js";
 import type { StoreSettings } from "./options.js";
 import { keyKind } from "./store/keys.js";
 import type { Change, KeyValueStore } from "./store/level-store.js";
+import { inOurCodes } from "./system-refusal.js";
 import type { Wal } from "./wal/open.js";
 import { syncFile, writeAll } from "./wal/segment.js";
 
@@ -26,12 +29,14 @@ const stepBytes = 64 * 1024;
  *
  * The copy shares nothing with the store. A second name for a sealed segment would do until someone opens the copy: a log
  * goes on in its last segment, and repairs cut. It comes into being under a temporary name: what has the target's
- * name is whole.
+ * name is whole, and of what fails or is broken off nothing is left.
  */
 export async function backUp(
   parts: { readonly settings: StoreSettings; readonly wal: Wal; readonly database: KeyValueStore },
   target: string,
+  options: WorkOptions = {},
 ): Promise<BackupResult> {
+  options.signal?.throwIfAborted();
   const { settings, wal, database } = parts;
   const { folders, fileSystem } = settings.machine;
   if (await folders.exists(target)) {
@@ -49,26 +54,39 @@ export async function backUp(
   const folder = `${target}.unfinished`;
   await folders.removeTree(folder);
   try {
+    const segments = [...wal.segments].slice(0, -1).filter(({ lastLsn, firstLsn }) => lastLsn >= firstLsn);
+    const copied = segments.reduce((sum, { bytes }) => sum + bytes, await folderBytes(settings, ["level"]));
+    // An archive is made of a copy.
+    const meter = new ProgressMeter(options, "bytes", isZip ? copied * 2 : copied);
     await fileSystem.makeDirectory(`${folder}/wal`);
-    for (const { name, lastLsn, firstLsn } of [...wal.segments].slice(0, -1)) {
-      if (lastLsn < firstLsn) continue;
+    for (const { name, bytes } of segments) {
       await folders.copy(`${settings.path}/wal/${name}`, `${folder}/wal/${name}`);
       await syncFile(fileSystem, `${folder}/wal/${name}`);
+      meter.passed(bytes);
     }
     await fileSystem.syncDirectory(`${folder}/wal`);
-    await copyDatabase(settings, database, `${folder}/level`);
+    await copyDatabase(settings, database, `${folder}/level`, meter);
     const files = await filesOf(fileSystem, folder);
-    if (isZip) await zipFolder(settings, folder, files, target);
+    const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+    meter.expect(isZip ? bytes : 0);
+    if (isZip) await zipFolder(settings, folder, files, target, meter);
     else await folders.move(folder, target);
     await fileSystem.syncDirectory(parentOf(target));
-    return { lsn, files: files.length, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) };
+    return { lsn, files: files.length, bytes };
+  } catch (error) {
+    throw inOurCodes(error, `The backup ${target} was not made, and nothing is left of it`, { target });
   } finally {
     await folders.removeTree(folder);
   }
 }
 
 /** Copies the database's content into a new one, a batch at a time. */
-async function copyDatabase({ machine }: StoreSettings, from: KeyValueStore, path: string): Promise<void> {
+async function copyDatabase(
+  { machine }: StoreSettings,
+  from: KeyValueStore,
+  path: string,
+  meter: ProgressMeter,
+): Promise<void> {
   const to = await machine.openDatabase(path);
   try {
     let changes: Change[] = [];
@@ -80,11 +98,13 @@ async function copyDatabase({ machine }: StoreSettings, from: KeyValueStore, pat
         bytes += key.length + value.length;
         if (bytes < batchBytes) continue;
         await to.batch(changes);
+        meter.passed(bytes);
         changes = [];
         bytes = 0;
       }
     }
     await to.batch(changes);
+    meter.passed(bytes);
   } finally {
     await to.close();
   }
@@ -115,10 +135,11 @@ async function zipFolder(
   folder: string,
   files: readonly FoundFile[],
   target: string,
+  meter: ProgressMeter,
 ): Promise<void> {
   const { fileSystem, afterTurn } = settings.machine;
-  const temporary = `${target}.tmp`;
-  await fileSystem.remove(temporary);
+  // Removed with the folder that it is in, unless it has become the target.
+  const temporary = `${folder}/archive`;
   const out = await fileSystem.create(temporary);
   try {
     const parts: Uint8Array[] = [];
@@ -147,6 +168,7 @@ async function zipFolder(
           at += read;
           entry.push(step.subarray(0, read), at >= bytes);
           await drain();
+          meter.passed(read);
         }
         if (bytes === 0 || at < bytes) entry.push(new Uint8Array(0), true);
       } finally {

@@ -3,6 +3,7 @@ import type { About } from "./about.js";
 import { BlockWriter } from "./block-writer.js";
 import { encodeDurable } from "./durable-state.js";
 import type { Checksum } from "../platform/checksum.js";
+import type { WorkOptions } from "../platform/progress.js";
 import type { Topic } from "./durable.js";
 import type { History } from "./history.js";
 import { operationsOf } from "./entry-mapping.js";
@@ -219,8 +220,8 @@ export class Checkpointer {
   }
 
   /** Goes over the blocks: see `RetentionPass`. */
-  retain(isThorough = false): Promise<RetentionResult> {
-    return this.#pass.run(isThorough);
+  retain(thorough?: WorkOptions): Promise<RetentionResult> {
+    return this.#pass.run(thorough);
   }
 
   /** Puts the facts about blocks into pages, where there is enough of them; `isThorough`: all there are. */

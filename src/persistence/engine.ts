@@ -1,4 +1,5 @@
 import { brokerError, quote } from "../errors.js";
+import type { WorkOptions } from "../platform/progress.js";
 import { backlogOf, expiredPage, pendingPage } from "./backlog.js";
 import type { BacklogParts, ExpiredRange } from "./backlog.js";
 import { backUp, folderBytes } from "./backup.js";
@@ -319,18 +320,22 @@ export class StoreEngine {
     return this.#upkeep.checkpoint();
   }
 
-  /** Gives back all the room that can be given back: a checkpoint, blocks without what is settled, the database compacted. */
-  compact(): Promise<void> {
-    return this.#upkeep.compact();
+  /**
+   * Gives back all the room that can be given back: a checkpoint, blocks without what is settled, the database compacted.
+   * Rejects with `ERR_STORE_FULL`, `ERR_STORE_FAILED` or the signal's reason; what was done by then stays done.
+   */
+  compact(options?: WorkOptions): Promise<void> {
+    return this.#upkeep.compact(options);
   }
 
   /**
    * Copies the store into a folder, or into an archive when the name ends with `.zip`, while it is in use: everything
-   * appended before the call is in it. A restore is a copy. Rejects with `ERR_INVALID_OPTION` when the target exists.
+   * appended before the call is in it. A restore is a copy. Rejects with `ERR_INVALID_OPTION` when the target exists, with
+   * `ERR_STORE_FULL` or `ERR_STORE_FAILED` when it cannot be written, and with the signal's reason.
    */
-  backup(target: string): Promise<BackupResult> {
+  backup(target: string, options?: WorkOptions): Promise<BackupResult> {
     return this.#upkeep.inTurn(() =>
-      backUp({ settings: this.#settings, wal: this.#wal, database: this.#hands.database }, target),
+      backUp({ settings: this.#settings, wal: this.#wal, database: this.#hands.database }, target, options),
     );
   }
 

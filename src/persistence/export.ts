@@ -1,12 +1,13 @@
 import { brokerError } from "../errors.js";
 import type { AppendFile } from "../platform/file-system.js";
+import type { Progress } from "../platform/progress.js";
 import type { ExportSelection } from "./export-lines.js";
 import { StoreInspector } from "./inspect.js";
 import type { InspectOptions } from "./inspect.js";
 import { resolveOptions } from "./options.js";
 import type { Machine } from "./options.js";
-import type { Progress } from "./reports.js";
 import { parentOf } from "./backup.js";
+import { inOurCodes } from "./system-refusal.js";
 import { writeAll } from "./wal/segment.js";
 
 /** What of which store is exported, and where to. */
@@ -35,7 +36,8 @@ const chunkBytes = 256 * 1024;
  * Writes a store that is closed, broken or in use (`inUse: "read"`) into a file of JSON lines, and changes nothing about
  * it. The file has its name once it is whole.
  *
- * Rejects as `StoreInspector.open` does, and with `ERR_INVALID_OPTION` when the target exists, or its folder does not.
+ * Rejects as `StoreInspector.open` does, with `ERR_INVALID_OPTION` when the target exists, or its folder does not, and with
+ * `ERR_STORE_FULL` or `ERR_STORE_FAILED` when it cannot be written.
  *
  * @example
  * ```ts
@@ -72,7 +74,7 @@ export async function exportStore(options: ExportOptions): Promise<ExportResult>
     return { ...result, problems: inspector.problems };
   } catch (error) {
     await fileSystem.remove(unfinished).catch(() => undefined);
-    throw error;
+    throw inOurCodes(error, `The export ${target} was not made, and nothing is left of it`, { target });
   } finally {
     await inspector.close();
   }

@@ -1,5 +1,6 @@
 import { BrokerError, brokerError, errorText } from "../errors.js";
 import { gunzip } from "../platform/gunzip.js";
+import type { Progress } from "../platform/progress.js";
 import { idNonce, messageId } from "../message/id.js";
 import { matchesPattern } from "../topic/grammar.js";
 import { StoreEngine } from "./engine.js";
@@ -9,7 +10,6 @@ import { linesOf, partsOf } from "./import-source.js";
 import type { MessageToStore, StoreOperation } from "./operations.js";
 import { optionsAsFound, resolveOptions } from "./options.js";
 import type { StoreOptions, StoreSettings } from "./options.js";
-import type { Progress } from "./reports.js";
 
 /** What is imported, and into which store. */
 export interface ImportOptions extends StoreOptions {

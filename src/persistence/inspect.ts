@@ -1,5 +1,6 @@
 import { brokerError } from "../errors.js";
 import type { LockHolder } from "../platform/lock-file.js";
+import type { Progress } from "../platform/progress.js";
 import { backlogOf } from "./backlog.js";
 import { exportLines } from "./export-lines.js";
 import type { ExportSelection } from "./export-lines.js";
@@ -11,7 +12,6 @@ import { readStore } from "./read-store.js";
 import type { ReadableStore } from "./read-store.js";
 import { replay } from "./replay.js";
 import type { ReplayOptions } from "./replay.js";
-import type { Progress } from "./reports.js";
 import { retentionToStore } from "./retention-settings.js";
 import type { StoredRetention } from "./retention-settings.js";
 

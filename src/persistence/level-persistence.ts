@@ -1,4 +1,4 @@
-import { BrokerError, brokerError, quote } from "../errors.js";
+import { brokerError, quote } from "../errors.js";
 import type { Clock } from "../platform/clock.js";
 import type { Compressor } from "../platform/compressor.js";
 import type { Random } from "../platform/random.js";
@@ -11,6 +11,7 @@ import type { Machine, StoreProblem } from "./options.js";
 import type { RetentionPolicy } from "./retention-settings.js";
 import type { RecoveryPolicy } from "./wal/recovery.js";
 import type { Durability } from "./wal/durability.js";
+import { inOurCodes } from "./system-refusal.js";
 import type { WalState } from "./wal/writer.js";
 
 /** Where and how messages are stored. */
@@ -142,20 +143,9 @@ export function levelPersistence(options: LevelPersistenceOptions): LevelPersist
     open: ({ clock, random, dedup, stateChanged, problem, expired }) => {
       const tells = { onStateChange: stateChanged, onProblem: problem, onExpired: expired };
       return StoreEngine.open({ ...rest, clock, random, dedup, ...tells }).catch((error: unknown) => {
-        throw whyNotOpened(rest.path, error);
+        const what = `The store in ${quote(rest.path)} cannot be opened; its path must be a folder this process may write to`;
+        throw inOurCodes(error, what, { path: rest.path });
       });
     },
   };
-}
-
-/** A folder that cannot be made, read or written has the system's error; whoever opens a broker asks for the broker's codes. */
-function whyNotOpened(path: string, error: unknown): unknown {
-  if (error instanceof BrokerError || !(error instanceof Error) || !("syscall" in error)) return error;
-  const isFull = "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT");
-  return brokerError(
-    isFull ? "ERR_STORE_FULL" : "ERR_STORE_FAILED",
-    `The store in ${quote(path)} cannot be opened: ${error.message}; its path must be a folder this process may write to`,
-    { path },
-    error,
-  );
 }

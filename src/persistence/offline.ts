@@ -1,6 +1,7 @@
 /** Work on a store that no process has open. */
 import type { BackupResult } from "./backup.js";
 import { brokerError } from "../errors.js";
+import type { WorkOptions } from "../platform/progress.js";
 import { StoreEngine } from "./engine.js";
 import { optionsAsFound, resolveOptions } from "./options.js";
 import type { StoreOptions } from "./options.js";
@@ -15,13 +16,17 @@ export interface CompactResult {
   readonly messages: number;
 }
 
+/** Which store is compacted, and who is told how far that has come. */
+export interface CompactOptions extends StoreOptions, WorkOptions {}
+
 /**
  * Gives back the room of what is settled, expired or beyond the limits. What has expired and a durable has still to be told of
  * stays: its broker tells, and removes it then. Without `retention` that is judged by what the
  * store was last opened with.
  *
  * Rejects as `broker.ready()` does with this store (`ERR_STORE_LOCKED`, `ERR_WRONG_KEY`, `ERR_STORE_FULL`,
- * `ERR_STORE_CORRUPT`), with `ERR_STORE_FAILED` also where there is no store, and with `ERR_INVALID_OPTION`.
+ * `ERR_STORE_CORRUPT`), with `ERR_STORE_FAILED` also where there is no store, with `ERR_INVALID_OPTION`, and with the signal's
+ * reason.
  *
  * @example
  * ```ts
@@ -30,11 +35,12 @@ export interface CompactResult {
  * const { bytesBefore, bytesAfter } = await compactStore({ path: "./data" });
  * ```
  */
-export async function compactStore(options: StoreOptions): Promise<CompactResult> {
-  const store = await openExisting(options);
+export async function compactStore(options: CompactOptions): Promise<CompactResult> {
+  const { onProgress, signal, ...where } = options;
+  const store = await openExisting(where);
   try {
     const { totalBytes: bytesBefore } = await store.stats();
-    await store.compact();
+    await store.compact({ onProgress, signal });
     const { totalBytes: bytesAfter, messagesInBlocks, messagesInLog } = await store.stats();
     return { bytesBefore, bytesAfter, messages: messagesInBlocks + messagesInLog };
   } finally {
@@ -43,7 +49,7 @@ export async function compactStore(options: StoreOptions): Promise<CompactResult
 }
 
 /** Which store is copied, and where to. */
-export interface BackupOptions extends StoreOptions {
+export interface BackupOptions extends StoreOptions, WorkOptions {
   /** The folder or `.zip` to write. It must not exist. */
   readonly target: string;
 }
@@ -62,9 +68,10 @@ export interface BackupOptions extends StoreOptions {
  * ```
  */
 export async function backupStore(options: BackupOptions): Promise<BackupResult> {
-  const store = await openExisting(options);
+  const { target, onProgress, signal, ...where } = options;
+  const store = await openExisting(where);
   try {
-    return await store.backup(options.target);
+    return await store.backup(target, { onProgress, signal });
   } finally {
     await store.close();
   }

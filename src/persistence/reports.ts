@@ -50,13 +50,3 @@ export interface BacklogStats {
   readonly attempted: number;
   readonly floor: number;
 }
-
-/** How far a long work has come. */
-export interface Progress {
-  /** What is behind, in `unit`. */
-  readonly done: number;
-  /** What there is in all. Undefined where nobody knows. */
-  readonly total: number | undefined;
-  /** What is counted. */
-  readonly unit: "blocks" | "messages" | "lines" | "files";
-}

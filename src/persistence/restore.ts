@@ -1,13 +1,14 @@
 import { Unzip, UnzipInflate, UnzipPassThrough } from "fflate";
 import { brokerError, quote } from "../errors.js";
 import type { AppendFile } from "../platform/file-system.js";
+import type { Progress } from "../platform/progress.js";
 import { parentOf } from "./backup.js";
 import { partsOf } from "./import-source.js";
 import { StoreInspector } from "./inspect.js";
 import type { VerifyReport } from "./inspect.js";
 import { resolveOptions } from "./options.js";
 import type { Machine, StoreOptions } from "./options.js";
-import type { Progress } from "./reports.js";
+import { inOurCodes, isSystemRefusal } from "./system-refusal.js";
 import { writeAll } from "./wal/segment.js";
 
 /** Which backup becomes a store, and where. */
@@ -37,7 +38,8 @@ const partOf = /^(wal|level)\/([\w.-]+)$/;
  * Makes a store at `path` out of a backup, and verifies it before it gets its name. The backup stays as it is.
  *
  * Rejects with `ERR_INVALID_OPTION` (there is something at `path`; the source is no backup), `ERR_STORE_CORRUPT` (it is
- * damaged; `facts.problems` says how), `ERR_WRONG_KEY`. Nothing is left at `path` then.
+ * damaged; `facts.problems` says how), `ERR_WRONG_KEY`, `ERR_STORE_FULL` (there is no room for it), `ERR_STORE_FAILED` (it
+ * cannot be read or written). Nothing is left at `path` then.
  *
  * @example
  * ```ts
@@ -86,6 +88,8 @@ export async function restoreStore(options: RestoreOptions): Promise<RestoreResu
     await folders.move(folder, path);
     await fileSystem.syncDirectory(parentOf(path));
     return { files, bytes, verified };
+  } catch (error) {
+    throw inOurCodes(error, `The store ${path} was not restored, and nothing is left of it`, { path, source });
   } finally {
     await folders.removeTree(folder);
   }
@@ -170,6 +174,7 @@ async function unpack(
     unzip.push(new Uint8Array(0), true);
     await drain();
   } catch (cause) {
+    if (isSystemRefusal(cause)) throw cause;
     throw brokerError("ERR_STORE_CORRUPT", `The archive ${source} cannot be unpacked`, { source, problems: [] }, cause);
   } finally {
     for (const { file } of entries) await file?.close();

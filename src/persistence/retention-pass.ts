@@ -1,3 +1,4 @@
+import type { WorkOptions } from "../platform/progress.js";
 import { removalOf, sealBlock } from "./block-writer.js";
 import type { History } from "./history.js";
 import type { Retention } from "./retention.js";
@@ -54,9 +55,10 @@ export class RetentionPass {
   /**
    * Removes blocks that are not kept any more, and rewrites those of which less than half is kept.
    *
-   * @param isThorough rewrites all there are to rewrite
+   * @param thorough rewrites all there are to rewrite, unless its signal ends that
    */
-  async run(isThorough = false): Promise<RetentionResult> {
+  async run(thorough?: WorkOptions): Promise<RetentionResult> {
+    const isThorough = thorough !== undefined;
     const { state, retention, sealer, slices } = this.#options;
     const gone: Block[] = [];
     const sparse: Block[] = [];
@@ -72,8 +74,15 @@ export class RetentionPass {
     if (gone.length + rewritten.length === 0) return { removedBlocks: 0, rewrittenBlocks: 0, freedBytes: 0 };
     // The acknowledgements that decided must be on the disk before what they settled is not.
     await this.#options.syncApplied();
+    const total = gone.length + rewritten.length;
+    let removedBlocks = 0;
+    let rewrittenBlocks = 0;
     let freedBytes = 0;
-    for (let at = 0; at < gone.length; at += 500) {
+    const isOver = (): boolean => {
+      thorough?.onProgress?.({ done: removedBlocks + rewrittenBlocks, total, unit: "blocks" });
+      return thorough?.signal?.aborted === true;
+    };
+    for (let at = 0; at < gone.length && !isOver(); at += 500) {
       const part = gone.slice(at, at + 500);
       await this.#exchange(
         part,
@@ -81,9 +90,15 @@ export class RetentionPass {
         part.flatMap((block) => removalOf(block, sealer)),
       );
       for (const block of part) freedBytes += block.facts.storedBytes;
+      removedBlocks += part.length;
     }
-    for (const group of groupsOf(rewritten)) freedBytes += await this.#rewrite(group, floor);
-    return { removedBlocks: gone.length, rewrittenBlocks: rewritten.length, freedBytes };
+    for (const group of groupsOf(rewritten)) {
+      if (isOver()) break;
+      freedBytes += await this.#rewrite(group, floor);
+      rewrittenBlocks += group.length;
+    }
+    isOver();
+    return { removedBlocks, rewrittenBlocks, freedBytes };
   }
 
   /** Whether rewriting a block is worth it. For messages that expired among others it is done once, when the last has. */

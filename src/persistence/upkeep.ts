@@ -1,10 +1,12 @@
 import { brokerError } from "../errors.js";
+import type { WorkOptions } from "../platform/progress.js";
 import type { Checkpointer, CheckpointResult } from "./checkpoint.js";
 import type { ExpirySweep } from "./expiry-sweep.js";
 import type { EngineHands, EngineParts } from "./open-engine.js";
 import type { StoreSettings } from "./options.js";
 import type { StoreState } from "./state.js";
 import { levelProblem } from "./store/level-store.js";
+import { inOurCodes } from "./system-refusal.js";
 import type { Wal } from "./wal/open.js";
 
 /** Between a checkpoint that failed and the next try. */
@@ -64,19 +66,30 @@ export class Upkeep {
   checkpoint(): Promise<CheckpointResult> {
     return this.inTurn(async () => {
       await this.#sweepExpired(false);
-      return this.#run(false);
+      return this.#run();
     });
   }
 
-  compact(): Promise<void> {
+  compact(options: WorkOptions = {}): Promise<void> {
     return this.inTurn(async () => {
-      await this.#sweepExpired(true);
-      await this.#requireRoom();
-      await this.#wal.writer.rotate();
-      await this.#runThoroughly();
-      await this.#compactDatabase();
-      this.#freedBytes = 0;
+      try {
+        await this.#compact(options);
+      } catch (error) {
+        const { path } = this.#settings;
+        throw inOurCodes(error, `The store in ${path} was not compacted, and goes on`, { path });
+      }
     });
+  }
+
+  async #compact({ onProgress, signal }: WorkOptions): Promise<void> {
+    signal?.throwIfAborted();
+    await this.#sweepExpired(true);
+    await this.#requireRoom();
+    await this.#wal.writer.rotate();
+    await this.#runThoroughly({ onProgress, signal });
+    signal?.throwIfAborted();
+    await this.#compactDatabase();
+    this.#freedBytes = 0;
   }
 
   /** Runs it after what has asked before, and before what asks later. Rejects where the store closes meanwhile. */
@@ -135,7 +148,7 @@ export class Upkeep {
       await this.#requireRoom();
       // The segment that is being written would keep its room.
       if (this.#wal.writer.state === "full") await this.#wal.writer.rotate();
-      await this.#run(false);
+      await this.#run();
     }).then(
       () => {
         this.#isCheckpointDue = false;
@@ -194,7 +207,9 @@ export class Upkeep {
     await this.#sweep.end().catch(() => undefined);
   }
 
-  async #run(isThorough: boolean): Promise<CheckpointResult> {
+  /** @param thorough all there is to remove or rewrite, and who is told of it */
+  async #run(thorough?: WorkOptions): Promise<CheckpointResult> {
+    const isThorough = thorough !== undefined;
     try {
       await this.#requireFolder();
       if (this.#hands.needsReopening && !(await this.#reopenDatabase())) {
@@ -205,7 +220,7 @@ export class Upkeep {
       this.#checkpoints += 1;
       this.#lastCheckpoint = result;
       this.#bytesAfterCheckpoint = this.#wal.writer.bytes;
-      const { freedBytes } = await this.#checkpointer.retain(isThorough);
+      const { freedBytes } = await this.#checkpointer.retain(thorough);
       this.#freedBytes += freedBytes;
       await this.#checkpointer.writePages(isThorough);
       // LevelDB gives the room of removed values back only when it comes to rewrite the files they are in.
@@ -224,12 +239,12 @@ export class Upkeep {
   }
 
   /** As `#compactDatabase`: what fails may be what LevelDB has kept from when there was no room. Then it has been opened again. */
-  async #runThoroughly(): Promise<void> {
+  async #runThoroughly(options: WorkOptions): Promise<void> {
     try {
-      await this.#run(true);
+      await this.#run(options);
     } catch (cause) {
       if (levelProblem(cause) !== "full" || this.#hands.needsReopening) throw cause;
-      await this.#run(true);
+      await this.#run(options);
     }
   }
 

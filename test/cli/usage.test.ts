@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { commands } from "../../src/cli/run.js";
 import { nearest } from "../../src/cli/nearest.js";
 import { ProgressLine } from "../../src/cli/progress.js";
-import { temporaryFolder } from "../persistence/store/fixture.js";
+import { durable, openStore, temporaryFolder } from "../persistence/store/fixture.js";
 import { ManualClock } from "../support/manual-clock.js";
 import { command, fullStore } from "./fixture.js";
 
@@ -85,6 +85,13 @@ describe("the command line", () => {
       /^\r0 of \d+ blocks.*\r(\d+) of \1 blocks *\n$/s,
     );
     expect((await command(["verify", path, "--progress"])).err).toMatch(/^0 of \d+ blocks\n(\d+) of \1 blocks\n$/);
+    const backup = await command(["backup", path, `${path}.zip`, "--progress"]);
+    expect(backup.err).toMatch(/^\d+ of \d+ bytes\n(\d+ of \d+ bytes\n)*$/);
+    expect(backup.err).toMatch(/\b(\d+) of \1 bytes\n$/);
+    const store = await openStore(path, { retention: { maxMessages: 1 }, reserveBytes: 0 });
+    await store.append([durable("settled", ["none.of.them"])]);
+    await store.close();
+    expect((await command(["compact", path, "--progress"])).err).toMatch(/^0 of \d+ blocks\n(\d+) of \1 blocks\n$/);
   });
 
   it("shows progress once in a fifth of a second, and how it ended", () => {

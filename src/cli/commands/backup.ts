@@ -17,7 +17,8 @@ nothing is overwritten. Of a store in use, its own process makes the backup: awa
   ],
   async run(context) {
     const [, target = ""] = context.positionals;
-    const result = await backupStore({ ...(await writableStore(context)), target });
+    const { onProgress } = context;
+    const result = await backupStore({ ...(await writableStore(context)), target, onProgress });
     await context.result(result, `${target}: ${countText(result.files, "file")}, ${bytesText(result.bytes)}\n`);
     return exitCode.ok;
   },

@@ -13,7 +13,7 @@ back to the disk. A store does so by itself while it is in use; this is for one 
   options: repairOption,
   examples: [["inproc-broker compact ./data", "before it is copied, say"]],
   async run(context) {
-    const result = await compactStore(await writableStore(context));
+    const result = await compactStore({ ...(await writableStore(context)), onProgress: context.onProgress });
     const { bytesBefore, bytesAfter, messages } = result;
     const text = `${bytesText(bytesBefore)} before, ${bytesText(bytesAfter)} now, for ${countText(messages, "message")}\n`;
     await context.result(result, text);
