@@ -97,7 +97,8 @@ export async function readManifest(
   names: readonly string[],
 ): Promise<{ readonly live: LiveFiles; readonly edits: readonly Buffer[] } | string> {
   const current = (await readWhole(fileSystem, `${folder}/CURRENT`)).toString("latin1");
-  const manifest = current.trimEnd();
+  if (!current.endsWith("\n")) return "CURRENT does not end with its line";
+  const manifest = current.slice(0, -1);
   if (!names.includes(manifest)) return `CURRENT names ${JSON.stringify(manifest)}, which is not there`;
   const live = new LiveFiles();
   const edits = recordsOf(await readWhole(fileSystem, `${folder}/${manifest}`), false);
