@@ -1,5 +1,6 @@
 /** Opening a store's database, or beginning a new one in place of one that is broken; and its keys. */
 import { brokerError, errorText } from "../errors.js";
+import type { FileSystem } from "../platform/file-system.js";
 import { decodeAbout } from "./about.js";
 import type { About } from "./about.js";
 import { KeyRing } from "./key-ring.js";
@@ -39,9 +40,11 @@ export async function openDatabase(settings: StoreSettings, mayWrite: boolean): 
     return replaceDatabase(settings, new DamagedValue("the file CURRENT is missing"));
   }
   const breathe = (): Promise<void> => new Promise((resolve) => machine.afterTurn(resolve));
+  const { fileSystem } = machine;
+  const isNoted = (await fileSystem.stat(noteOf(path))) !== undefined;
   // Who asks for a refusal, or for a look at everything, gets it at once.
-  const mayBeLate = mayWrite && recovery !== "fail";
-  const found = await checkLevel(machine.fileSystem, levelPath, breathe, (tables) => {
+  const mayBeLate = mayWrite && recovery !== "fail" && !isNoted;
+  const found = await checkLevel(fileSystem, levelPath, breathe, (tables) => {
     const waiting = mayBeLate ? tables.filter(isOfMessages) : [];
     return waiting.reduce((sum, { bytes }) => sum + bytes, 0) >= lateCheckBytes ? waiting : [];
   });
@@ -50,6 +53,7 @@ export async function openDatabase(settings: StoreSettings, mayWrite: boolean): 
   try {
     database = found.putOff.length > 0 ? openLate(settings, found, breathe) : await machine.openDatabase(levelPath);
     const about = await readAbout(database, settings);
+    if (isNoted && mayWrite) await fileSystem.remove(noteOf(path));
     return { database, about, finding: about === undefined ? "new" : "opened", movedTo: undefined, cause: undefined };
   } catch (cause) {
     await database?.close();
@@ -66,6 +70,12 @@ export async function openDatabase(settings: StoreSettings, mayWrite: boolean): 
   }
 }
 
+/**
+ * Written where LevelDB finds a database damaged that was taken for whole, and is being read without it: the next opening has it
+ * open the database before anything is read, and so moves it aside.
+ */
+const noteOf = (path: string): string => `${path}/level-damaged`;
+
 /** When the tables that wait are looked at, where nobody has written before, in milliseconds after opening. */
 const lateCheckMs = 1000;
 
@@ -80,7 +90,14 @@ function openLate(settings: StoreSettings, found: LevelFinding, breathe: () => P
     folder,
     breathe,
     check: new TableCheck(fileSystem, folder),
-    open: () => machine.openDatabase(folder),
+    async open() {
+      try {
+        return await machine.openDatabase(folder);
+      } catch (error) {
+        if (levelProblem(error) === "damaged") await noteDamage(fileSystem, path);
+        throw error;
+      }
+    },
     later: (run) => clock.schedule(lateCheckMs, run),
     async setAside({ name, problem }) {
       await fileSystem.makeDirectory(`${path}/quarantine`);
@@ -92,6 +109,12 @@ function openLate(settings: StoreSettings, found: LevelFinding, breathe: () => P
       onProblem({ kind: "block-damaged", message });
     },
   });
+}
+
+async function noteDamage(fileSystem: FileSystem, path: string): Promise<void> {
+  await fileSystem.remove(noteOf(path));
+  await (await fileSystem.create(noteOf(path))).close();
+  await fileSystem.syncDirectory(path);
 }
 
 async function freeName({ machine }: StoreSettings, name: string): Promise<string> {
@@ -115,6 +138,7 @@ export async function replaceDatabase(settings: StoreSettings, cause: unknown): 
     throw brokerError("ERR_STORE_CORRUPT", text, { path: levelPath }, cause);
   }
   const movedTo = await moveAside(settings, levelPath);
+  await machine.fileSystem.remove(noteOf(path));
   const database = await machine.openDatabase(levelPath);
   return { database, about: undefined, finding: "broken", movedTo, cause };
 }

@@ -280,6 +280,38 @@ describe("a large store", () => {
     });
   });
 
+  it("moves aside at the next opening what LevelDB alone finds damaged", async () => {
+    const path = temporaryFolder();
+    await makeStore(path);
+    fs.writeFileSync(join(path, "level/damage"), "");
+    const machine: StoreOptions["machine"] = (real) => ({
+      ...real,
+      openDatabase: (folder) => {
+        if (!fs.existsSync(join(folder, "damage"))) return real.openDatabase(folder);
+        return Promise.reject(
+          Object.assign(new Error("Corruption: of a kind of its own"), { code: "LEVEL_CORRUPTION" }),
+        );
+      },
+    });
+    for (let opening = 0; opening < 2; opening++) {
+      const { store } = await openCounted(path, { machine });
+      if (opening === 1) {
+        expect(store.recoveryReport).toMatchObject({ database: "broken" });
+        expect(fs.existsSync(join(store.recoveryReport.movedTo ?? "", "damage"))).toBe(true);
+        await store.checkpoint();
+        expect(await replayed(store)).toEqual([151, 152]); // as far as the log reaches
+      } else {
+        await store.append([publish(152)]);
+        await expect(store.checkpoint()).rejects.toThrow("of a kind of its own");
+        expect(await replayed(store)).toEqual(range(1, 152));
+      }
+      await store.close();
+    }
+    expect(fs.readdirSync(path).toSorted()).toEqual(["level", "quarantine", "wal"]);
+    const { store } = await openCounted(path, { machine });
+    expect(store.recoveryReport).toMatchObject({ database: "opened", warnings: [] });
+  });
+
   it("tries again where LevelDB does not open", async () => {
     const path = temporaryFolder();
     await makeStore(path);
