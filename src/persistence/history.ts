@@ -122,6 +122,25 @@ export class History {
     if (at < places.length) yield* this.#fetchFromLog(places.slice(at));
   }
 
+  /** Where messages are that are in blocks by now; those that are not are left out. */
+  #placesInBlocks(seqs: readonly number[]): readonly Place[] {
+    const wanted = new Set(seqs);
+    const places: Place[] = [];
+    const selection = {
+      topics: new Set(this.#options.state.topics),
+      wants: (_topic: Topic, seq: number) => wanted.has(seq),
+      afterSeq: (seqs[0] ?? 0) - 1,
+      throughSeq: seqs.at(-1) ?? 0,
+      limit: seqs.length,
+    };
+    const { generations } = this.#options.state;
+    for (const generation of generations.slice(firstAbove(generations, selection.afterSeq))) {
+      if (generation.firstSeq > selection.throughSeq) break;
+      mergeBlocks(generation, selection, places);
+    }
+    return places;
+  }
+
   /** Whoever waits for it sees a failure. */
   #read(lot: readonly BlockSource[] | undefined): Promise<void> {
     const reading = this.#readLot(lot ?? []);
@@ -148,11 +167,25 @@ export class History {
     const lsns = [...new Set(places.map(({ lsn }) => lsn))];
     const lastSeq = places.at(-1)?.seq ?? 0;
     let messages: StoredMessage[] = [];
+    let at = 0;
+    // A checkpoint has moved them into blocks meanwhile, or removed them: the log goes from the front, while it is read.
+    const movedBefore = (seq: number): readonly Place[] => {
+      const from = at;
+      while (at < places.length && (places[at] as Place).seq < seq) at++;
+      return at === from ? [] : this.#placesInBlocks(places.slice(from, at).map((place) => place.seq));
+    };
     for await (const records of log.readThese(lsns)) {
       for (const { lsn, entry } of records) {
         const operations = operationsOf(entry);
         for (const operation of operations) {
           if (operation.type !== "publish" || !wanted.delete(operation.seq)) continue;
+          const moved = movedBefore(operation.seq);
+          at++;
+          if (moved.length > 0) {
+            if (messages.length > 0) yield messages;
+            messages = [];
+            yield* this.fetch(moved);
+          }
           messages.push(new HandedOutMessage(operation, payloads));
         }
         this.#large.keep(lsn, operations, lastSeq);
@@ -160,20 +193,7 @@ export class History {
       yield messages;
       messages = [];
     }
-    if (wanted.size === 0) return;
-    // A checkpoint has moved them into blocks meanwhile, or removed them.
-    const moved: Place[] = [];
-    const topics = new Set(state.topics);
-    for (const seq of wanted) {
-      const [place] = this.plan({
-        topics,
-        wants: () => true,
-        afterSeq: seq - 1,
-        throughSeq: seq,
-        limit: 1,
-      }).places;
-      if (place?.source !== undefined) moved.push(place);
-    }
+    const moved = movedBefore(Infinity);
     if (moved.length > 0) yield* this.fetch(moved);
   }
 

@@ -6,9 +6,10 @@ import type { BlockReaderOptions } from "../../../src/persistence/block-reader.j
 import type { Block } from "../../../src/persistence/store/block.js";
 import { DamagedValue } from "../../../src/persistence/store/damaged-value.js";
 import type { KeyValueStore } from "../../../src/persistence/store/level-store.js";
+import { nodeFileSystem } from "../../../src/platform/file-system.js";
 import { ManualClock } from "../../support/manual-clock.js";
 import { MemoryDatabase } from "../../support/memory-database.js";
-import { openStore, publish, range, replayed, temporaryFolder } from "./fixture.js";
+import { durable, openStore, publish, range, replayed, temporaryFolder } from "./fixture.js";
 
 /** What a store asked its database for, in keys; and a key that the database cannot read. */
 class WatchedDatabase {
@@ -130,4 +131,45 @@ it("a failure of the database reaches whoever waits, and nobody else, also where
   } finally {
     process.off("unhandledRejection", onUnhandled);
   }
+});
+
+it("a replay keeps its order when a checkpoint removes the log in front of what it reads", async () => {
+  const clock = new ManualClock(1_700_000_000_000);
+  const store = await openStore(temporaryFolder(), { clock, walBytes: 256 * 1024, retention: { maxAge: 1e15 } });
+  const data = "x".repeat(20_000);
+  for (const seq of range(1, 11)) await store.append([publish(seq, { data })]);
+  const parts: number[][] = [];
+  for await (const page of store.replayPages([">"])) {
+    if (parts.length === 0) await store.checkpoint();
+    parts.push(page.map(({ seq }) => seq));
+  }
+  expect(parts[0]).not.toContain(11);
+  expect(parts.flat()).toEqual(range(1, 11));
+});
+
+it("a durable misses nothing when a checkpoint removes the log in front of the page that is read", async () => {
+  let beforeSecond = (): Promise<unknown> => Promise.resolve();
+  const fileSystem = {
+    ...nodeFileSystem,
+    async openForRead(path: string) {
+      if (path.endsWith("0002.wal")) await beforeSecond();
+      return nodeFileSystem.openForRead(path);
+    },
+  };
+  const clock = new ManualClock(1_700_000_000_000);
+  const store = await openStore(temporaryFolder(), { clock, walBytes: 256 * 1024, machine: { fileSystem } });
+  const data = "x".repeat(20_000);
+  await store.append([durable("billing", [">"])]);
+  for (const seq of range(1, 11)) await store.append([publish(seq, { data })]);
+  beforeSecond = () => {
+    beforeSecond = () => Promise.resolve();
+    return store.checkpoint();
+  };
+  const seqs: number[] = [];
+  for (let afterSeq = 0, hasMore = true; hasMore;) {
+    const page = await store.pending("billing", afterSeq, 1000, 4 * data.length);
+    seqs.push(...page.messages.map(({ message: { seq } }) => seq));
+    ({ throughSeq: afterSeq, hasMore } = page);
+  }
+  expect(seqs).toEqual(range(1, 11));
 });
