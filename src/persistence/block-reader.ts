@@ -31,6 +31,7 @@ export class BlockReader {
   readonly #options: BlockReaderOptions;
   readonly #cache: LRUCache<Block, OpenBlock>;
   readonly #loading = new Map<Block, Promise<FoundBlocks>>();
+  #exchange: Promise<unknown> = Promise.resolve();
 
   constructor(options: BlockReaderOptions) {
     this.#options = options;
@@ -38,6 +39,11 @@ export class BlockReader {
       maxSize: Math.max(1, options.cacheBytes),
       sizeCalculation: ({ raw }) => raw.length + 1,
     });
+  }
+
+  /** Blocks are on their way out of the database; whoever does not find one there waits until it is known which. */
+  exchanging(done: Promise<unknown>): void {
+    this.#exchange = done.catch(() => undefined);
   }
 
   /** A block's messages; undefined when it is gone or cannot be read. */
@@ -96,23 +102,23 @@ export class BlockReader {
   }
 
   async #opened(block: Block, key: Buffer, given: Buffer | undefined): Promise<OpenBlock | undefined> {
-    const { sealer, database, payloads, isKnown } = this.#options;
+    const { sealer, database, payloads } = this.#options;
     try {
       // By itself where it was not found: the database may have failed over another.
       const value = given ?? (await database().get(key));
-      if (value === undefined) {
-        if (isKnown(block)) this.#damaged(block, new DamagedValue("the block is not in the database"));
-        return undefined;
-      }
+      if (value === undefined) throw new DamagedValue("the block is not in the database");
       const raw = await sealer.open(key, value);
-      // An older block under the same key, that came back with the loss of a table.
-      if (raw.length !== block.facts.rawBytes) throw new DamagedValue("the block is not the one that was stored");
-      const open = new OpenBlock(block.topic.name, raw, block.facts.count, payloads);
+      const { count, rawBytes, lastSeq } = block.facts;
+      const isOther = raw.length !== rawBytes;
+      const open = isOther ? undefined : new OpenBlock(block.topic.name, raw, count, payloads);
+      // Another block under the same key: an older one, that came back with the loss of a table, or what was kept of this one.
+      if (open?.message(count - 1).seq !== lastSeq) throw new DamagedValue("the block is not the one that was stored");
       this.#cache.set(block, open);
       return open;
     } catch (cause) {
       if (!(cause instanceof DamagedValue || cause instanceof MalformedBytes)) throw cause;
-      this.#damaged(block, cause);
+      await this.#exchange;
+      if (this.#options.isKnown(block)) this.#damaged(block, cause);
       return undefined;
     }
   }

@@ -106,7 +106,8 @@ export class History {
         await next;
         next = this.#read(lots[++lot]);
       }
-      const { open } = source;
+      const { open, block } = source;
+      if (open === undefined && !block.isDamaged) break;
       // With many topics a page has many blocks, each for a while.
       if (source.lastPlace === at) source.open = undefined;
       if (open === undefined) continue;
@@ -119,7 +120,15 @@ export class History {
       bytes = 0;
     }
     if (messages.length > 0) yield messages;
-    if (at < places.length) yield* this.#fetchFromLog(places.slice(at));
+    const left = places.slice(at);
+    if (left[0]?.source === undefined) yield* this.#fetchFromLog(left);
+    else yield* this.#fetchMoved(left);
+  }
+
+  /** The same for places of which the first one's block is gone: what is still kept of it is in another one by now. */
+  async *#fetchMoved(places: readonly Place[]): AsyncGenerator<StoredMessage[], void, undefined> {
+    const inBlocks = places.filter(({ source }) => source !== undefined).map(({ seq }) => seq);
+    yield* this.fetch([...this.#placesInBlocks(inBlocks), ...places.slice(inBlocks.length)]);
   }
 
   /** Where messages are that are in blocks by now; those that are not are left out. */
@@ -195,6 +204,11 @@ export class History {
     }
     const moved = movedBefore(Infinity);
     if (moved.length > 0) yield* this.fetch(moved);
+  }
+
+  /** Blocks leave the database, and what is kept of them comes back in others: `done` when memory knows, too. */
+  exchanging(done: Promise<unknown>): void {
+    this.#blocks.exchanging(done);
   }
 
   /** The entries of a whole block, for rewriting it; undefined when it is gone or cannot be read. */

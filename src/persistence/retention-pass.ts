@@ -153,12 +153,15 @@ export class RetentionPass {
 
   /** Puts blocks in the place of others, in the database and then in memory. */
   async #exchange(gone: readonly Block[], made: readonly Block[], changes: readonly Change[]): Promise<void> {
-    const { database, state, tallyChange } = this.#options;
+    const { database, state, history, tallyChange } = this.#options;
     const tally = tallyChange(gone, made);
     const pages = state.pages.without([...gone, ...made]);
     this.#doubt = { gone, made, confirm: [tally.confirm, pages.confirm] };
-    await database().batch([...changes, ...pages.changes, tally.change]);
-    this.#settle();
+    const exchange = database()
+      .batch([...changes, ...pages.changes, tally.change])
+      .then(() => this.#settle());
+    history.exchanging(exchange);
+    await exchange;
   }
 
   /** After a batch that failed: finds out whether the database has it even so. */

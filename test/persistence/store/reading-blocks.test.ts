@@ -9,7 +9,7 @@ import type { KeyValueStore } from "../../../src/persistence/store/level-store.j
 import { nodeFileSystem } from "../../../src/platform/file-system.js";
 import { ManualClock } from "../../support/manual-clock.js";
 import { MemoryDatabase } from "../../support/memory-database.js";
-import { durable, openStore, publish, range, replayed, temporaryFolder } from "./fixture.js";
+import { ack, durable, openStore, publish, range, replayed, temporaryFolder } from "./fixture.js";
 
 /** What a store asked its database for, in keys; and a key that the database cannot read. */
 class WatchedDatabase {
@@ -131,6 +131,71 @@ it("a failure of the database reaches whoever waits, and nobody else, also where
   } finally {
     process.off("unhandledRejection", onUnhandled);
   }
+});
+
+it("a replay shows what is kept of blocks that are rewritten meanwhile", async () => {
+  const clock = new ManualClock(1_700_000_000_000);
+  const problems: string[] = [];
+  const store = await openStore(temporaryFolder(), {
+    clock,
+    blockBytes: 400,
+    cacheBytes: 1,
+    retention: { maxAge: 1e15 },
+    onProblem: ({ message }) => problems.push(message),
+  });
+  const expiresAt = clock.now() + 10_000;
+  await store.append(range(1, 1000).map((seq) => publish(seq, seq % 10 === 0 ? {} : { expiresAt })));
+  await store.checkpoint();
+  const seqs: number[] = [];
+  for await (const page of store.replayPages([">"])) {
+    if (seqs.length === 0) {
+      void clock.advance(20_000);
+      await store.compact();
+    }
+    seqs.push(...page.map(({ seq }) => seq));
+  }
+  expect(seqs).toEqual([...seqs].sort((a, b) => a - b));
+  const lasting = range(1, 1000).filter((seq) => seq % 10 === 0);
+  expect(seqs.filter((seq) => seq % 10 === 0)).toEqual(lasting);
+  expect(problems).toEqual([]);
+});
+
+it("a durable gets what it has not settled, of blocks that are rewritten while its page is read", async () => {
+  const memory = new MemoryDatabase();
+  let beforeLot = (): Promise<void> => Promise.resolve();
+  const openDatabase = async (): Promise<KeyValueStore> => {
+    const database = await memory.open();
+    const getMany = async (keys: readonly Buffer[]): Promise<readonly (Buffer | undefined)[]> => {
+      if (keys.length > 1) await beforeLot();
+      return database.getMany(keys);
+    };
+    return { ...database, getMany };
+  };
+  const problems: string[] = [];
+  const store = await openStore(temporaryFolder(), {
+    blockBytes: 400,
+    cacheBytes: 1,
+    retention: { policy: "interest" },
+    onProblem: ({ message }) => problems.push(message),
+    machine: { openDatabase },
+  });
+  await store.append([durable("billing", [">"])]);
+  await store.append(range(1, 1000).map((seq) => publish(seq)));
+  await store.checkpoint();
+  // The first lot is of blocks that stay as they are: it is read while the others are rewritten.
+  const isLeft = (seq: number): boolean => seq <= 300 || seq % 10 === 0;
+  await store.append(
+    range(1, 1000)
+      .filter((seq) => !isLeft(seq))
+      .map((seq) => ack("billing", seq)),
+  );
+  beforeLot = () => {
+    beforeLot = () => Promise.resolve();
+    return store.compact();
+  };
+  const page = await store.pending("billing", 0, 1000);
+  expect(page.messages.map(({ message: { seq } }) => seq)).toEqual(range(1, 1000).filter(isLeft));
+  expect(problems).toEqual([]);
 });
 
 it("a replay keeps its order when a checkpoint removes the log in front of what it reads", async () => {
