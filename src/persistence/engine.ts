@@ -85,6 +85,8 @@ export class StoreEngine {
   #closing: Promise<void> | undefined;
   #catchingUp: Promise<void> | undefined;
   #lastAppendedSeq: number;
+  /** A payload becomes bytes in the log's buffer: the codec, a `toJSON` or a getter, which may call anything, is running. */
+  #isEncoding = false;
 
   /** What the store knew when it was opened. Let go of it (`forgetRecovered`) once it is taken over. */
   recovered: RecoveredState;
@@ -161,15 +163,19 @@ export class StoreEngine {
    *
    * Message numbers must ascend from append to append. Operations are in the log in the order of the calls, before the
    * call returns; whatever refuses them does so before anything has changed. Rejects with `ERR_INVALID_MESSAGE` (a payload the codec cannot
-   * carry), `ERR_QUEUE_FULL` (wait for `ready`), `ERR_STORE_FULL`, `ERR_STORE_FAILED`, `ERR_MESSAGE_TOO_LARGE`,
+   * carry; a call from within the encoding of another), `ERR_QUEUE_FULL` (wait for `ready`), `ERR_STORE_FULL`, `ERR_STORE_FAILED`, `ERR_MESSAGE_TOO_LARGE`,
    * `ERR_BROKER_CLOSED`.
    */
   append(operations: readonly StoreOperation[], durability?: Durability): Promise<void> {
+    if (this.#isEncoding) return Promise.reject(nestedError());
+    this.#isEncoding = true;
     try {
       const { lsn, level } = this.#append(operations, durability ?? this.#settings.durability);
       return lsn === 0 ? done : this.#wal.writer.commit(lsn, level);
     } catch (error) {
       return Promise.reject(error);
+    } finally {
+      this.#isEncoding = false;
     }
   }
 
@@ -430,6 +436,12 @@ const mostOfLimit = 3;
 /** True for a message of which memory keeps no bytes. */
 function isPlain({ retain, deliverAt, dedupId }: MessageToStore): boolean {
   return retain !== true && deliverAt === undefined && dedupId === undefined;
+}
+
+function nestedError(): Error {
+  const text =
+    "A codec, a toJSON or a getter wrote to the store while the payload was encoded that it belongs to. Do it before the publish, or in a later turn of the event loop";
+  return brokerError("ERR_INVALID_MESSAGE", text, {});
 }
 
 function seqError(seq: number, lastSeq: number): Error {

@@ -234,6 +234,32 @@ describe("the store", () => {
     expect(data).toEqual([null, { at: "1970-01-01T00:00:00.000Z" }, { cents: 5 }, { a: [0] }, { b: [1] }]);
   });
 
+  it("refuses what a payload writes while it is encoded, and loses neither that payload nor what comes after", async () => {
+    const path = temporaryFolder();
+    let store = await openStore(path, old);
+    const nested: Promise<void>[] = [];
+    const writing = (seq: number): object => ({
+      text: "before",
+      toJSON: () => {
+        nested.push(store.append([publish(seq)]), store.append([publish(seq, { dedupId: "d" })]));
+        return "encoded";
+      },
+    });
+    await store.append([publish(1, { data: writing(2) })]);
+    await store.append([publish(3, { data: writing(5) }), publish(4)]);
+    await store.append([publish(6)]);
+    const outcomes = await Promise.allSettled(nested);
+    expect(outcomes.length).toBeGreaterThanOrEqual(4);
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({ status: "rejected", reason: { code: "ERR_INVALID_MESSAGE" } });
+    }
+    expect(await replayed(store)).toEqual([1, 3, 4, 6]);
+    await store.close();
+    store = await openStore(path, old);
+    expect(store.recoveryReport.log).toMatchObject({ cutBytes: 0, quarantined: [] });
+    expect(await replayed(store)).toEqual([1, 3, 4, 6]);
+  });
+
   it("carries with v8 what JSON cannot, and with a codec of one's own", async () => {
     const path = temporaryFolder();
     const data = new Map<unknown, unknown>([[1n, new Date(5)]]);
