@@ -256,7 +256,8 @@ export class FaultyFileSystem implements FileSystem {
       if (room === 0 && !isFailing) throw failure("ENOSPC", "write");
       count = Math.min(count, room);
       const taken = Buffer.from(bytes.subarray(start, start + count));
-      inode.current = Buffer.concat([inode.current.subarray(0, size), taken]);
+      // What is behind it stays: a synced write that was refused may have left it there.
+      inode.current = Buffer.concat([inode.current.subarray(0, size), taken, inode.current.subarray(size + count)]);
       inode.unsynced.push({ start: size, end: size + count });
       if (isFailing) throw failure(this.failWith, "write");
       size += count;
@@ -274,9 +275,16 @@ export class FaultyFileSystem implements FileSystem {
       },
       write,
       writeSynced: async (bytes, start, end) => {
-        const written = await write(bytes, start, end);
-        await datasync(inode.unsynced.slice(-1));
-        return written;
+        const before = size;
+        try {
+          const written = await write(bytes, start, end);
+          await datasync(inode.unsynced.slice(-1));
+          return written;
+        } catch (error) {
+          // One call to the system, which tells nothing of how far it came.
+          size = before;
+          throw error;
+        }
       },
       datasync: () => datasync(inode.unsynced),
       truncate: async (to) => {

@@ -91,7 +91,8 @@ export class SegmentAppender {
       await (isSynced ? writeAllSynced : writeAll)(this.#file, bytes, start, end);
     } catch (error) {
       if (!isDiskFull(error)) throw error;
-      if (this.#file.size > offset) await this.#file.truncate(offset);
+      // A synced write that was refused may have left more than the file knows of.
+      if (isSynced || this.#file.size > offset) await this.#file.truncate(offset);
       throw new DiskFull("the disk is full", { cause: error });
     }
     this.#hasUnsynced = !isSynced;

@@ -52,6 +52,24 @@ describe("a full disk", () => {
     await writer.close();
   });
 
+  it("that a synced write hears of leaves nothing of it at the end of a segment that is not the last", async () => {
+    const disk = new FaultyFileSystem();
+    const { writer } = await openTestWal(disk, { reserveBytes: 2000 });
+    await writer.commit(writer.append(publishEntry(1)), "group");
+    disk.failWith = "ENOSPC";
+    disk.failAt = disk.ioCount + 1;
+    const data = Buffer.alloc(1000, 1);
+    expect(await outcomeOf(writer.commit(writer.append(publishEntry(2, { data })), "group"))).toBe("ERR_STORE_FULL");
+    expect(disk.failedKind).toBe("datasync");
+    await writer.commit(writer.append(settleEntry(1)), "group");
+    await writer.rotate();
+    await writer.commit(writer.append(settleEntry(2)), "group");
+    const again = await openTestWal(disk.crash({ keep: "none" }), { recovery: "truncate-tail" });
+    expect(again.records.map(({ lsn }) => lsn)).toEqual([1, 3, 4]);
+    expect(again.report).toMatchObject({ quarantined: [], warnings: [], cutBytes: 0 });
+    await writer.close();
+  });
+
   it("that a sync hears of, for what was written before, is a failure like any other", async () => {
     const disk = new FaultyFileSystem();
     const { writer } = await openTestWal(disk, { reserveBytes: 2000 });
