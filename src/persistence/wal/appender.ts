@@ -91,8 +91,8 @@ export class SegmentAppender {
       await (isSynced ? writeAllSynced : writeAll)(this.#file, bytes, start, end);
     } catch (error) {
       if (!isDiskFull(error)) throw error;
-      // A synced write that was refused may have left more than the file knows of.
-      if (isSynced || this.#file.size > offset) await this.#file.truncate(offset);
+      // Also where the file has not grown that one knows of: a write that was refused may have left some of it even so.
+      await this.#file.truncate(offset);
       throw new DiskFull("the disk is full", { cause: error });
     }
     this.#hasUnsynced = !isSynced;
