@@ -54,14 +54,21 @@ export async function backUp(
   const folder = `${target}.unfinished`;
   await folders.removeTree(folder);
   try {
-    const segments = [...wal.segments].slice(0, -1).filter(({ lastLsn, firstLsn }) => lastLsn >= firstLsn);
+    const last = wal.segments.at(-1)?.name;
+    const segments = wal.segments
+      .filter(({ lastLsn, firstLsn }) => lastLsn >= firstLsn && firstLsn <= lsn)
+      .map(({ name, bytes }) => ({ name, bytes }));
     const copied = segments.reduce((sum, { bytes }) => sum + bytes, await folderBytes(settings, ["level"]));
     // An archive is made of a copy.
     const meter = new ProgressMeter(options, "bytes", isZip ? copied * 2 : copied);
     await fileSystem.makeDirectory(`${folder}/wal`);
     for (const { name, bytes } of segments) {
-      await folders.copy(`${settings.path}/wal/${name}`, `${folder}/wal/${name}`);
-      await syncFile(fileSystem, `${folder}/wal/${name}`);
+      const [from, to] = [`${settings.path}/wal/${name}`, `${folder}/wal/${name}`];
+      if (name === last) await copyBeginning(fileSystem, from, to, bytes);
+      else {
+        await folders.copy(from, to);
+        await syncFile(fileSystem, to);
+      }
       meter.passed(bytes);
     }
     await fileSystem.syncDirectory(`${folder}/wal`);
@@ -77,6 +84,27 @@ export async function backUp(
     throw inOurCodes(error, `The backup ${target} was not made, and nothing is left of it`, { target });
   } finally {
     await folders.removeTree(folder);
+  }
+}
+
+/** Copies the log's last segment, which is written to meanwhile: on a full disk there is no room for one behind it. */
+async function copyBeginning(fileSystem: FileSystem, from: string, to: string, bytes: number): Promise<void> {
+  const source = await fileSystem.openForRead(from);
+  try {
+    const target = await fileSystem.create(to);
+    try {
+      const step = Buffer.allocUnsafe(Math.min(stepBytes, bytes));
+      while (target.size < bytes) {
+        const read = await source.read(step, 0, Math.min(step.length, bytes - target.size), target.size);
+        if (read === 0) break;
+        await writeAll(target, step, 0, read);
+      }
+      await target.datasync();
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await source.close();
   }
 }
 

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { unzipSync } from "fflate";
 import { describe, expect, it } from "vitest";
 import { StoreInspector } from "../../../src/persistence/inspect.js";
+import { nodeFileSystem } from "../../../src/platform/file-system.js";
 import { ack, durable, openStore, pendingSeqs, publish, range, temporaryFolder } from "./fixture.js";
 
 describe("a backup", () => {
@@ -48,6 +49,32 @@ describe("a backup", () => {
     const again = await openStore(path);
     expect(again.recoveryReport.log).toMatchObject({ quarantined: [], warnings: [] });
     expect(await pendingSeqs(again, "d")).toEqual(wanted);
+  });
+});
+
+describe("a backup of a store whose disk is full", () => {
+  it("has what the log's last segment has, though there is no room for another", async () => {
+    const path = temporaryFolder();
+    const target = join(temporaryFolder(), "copy");
+    let isFull = false;
+    const fileSystem = {
+      ...nodeFileSystem,
+      async create(file: string) {
+        if (isFull && file.startsWith(path)) throw Object.assign(new Error("no space left"), { code: "ENOSPC" });
+        return nodeFileSystem.create(file);
+      },
+    };
+    const store = await openStore(path, { machine: { fileSystem } });
+    await store.append([durable("d", [">"])]);
+    for (const seq of range(1, 20)) await store.append([publish(seq)]);
+    isFull = true;
+    await store.backup(target);
+    await store.append([publish(21)]);
+    const copy = await openStore(target);
+    expect(copy.recoveryReport.log).toMatchObject({ cutBytes: 0, quarantined: [], warnings: [] });
+    expect(await pendingSeqs(copy, "d")).toEqual(range(1, 20));
+    await copy.append([publish(21)]);
+    expect(await pendingSeqs(store, "d")).toEqual(range(1, 21));
   });
 });
 
