@@ -1,4 +1,4 @@
-import { encodeAbout } from "./about.js";
+import { decodeAbout, encodeAbout } from "./about.js";
 import type { About } from "./about.js";
 import { BlockWriter } from "./block-writer.js";
 import { encodeDurable } from "./durable-state.js";
@@ -90,6 +90,8 @@ export class Checkpointer {
   /** Keys that a failed checkpoint has left in the database. */
   #leftovers: Buffer[] = [];
   #nextOrdinal = 0;
+  /** A last batch of which nobody knows whether the database has it: it was refused after it was handed over. */
+  #doubt: { readonly generation: number; readonly settle: () => void } | undefined;
 
   constructor(options: CheckpointerOptions) {
     this.#options = options;
@@ -125,6 +127,7 @@ export class Checkpointer {
   async run(): Promise<CheckpointResult> {
     const { state, monotonic, database, retention } = this.#options;
     const startedAt = monotonic();
+    await this.resolveDoubt();
     await this.#removeLeftovers();
     await this.#raiseFloors();
     const lsn = state.appliedLsn;
@@ -153,12 +156,17 @@ export class Checkpointer {
     };
     const about = { ...this.#about, lsn, seq, generation, floor, ledger, retention: settings };
     changes.push(this.#aboutChange(about));
+    const settle = (): void => {
+      this.#doubt = undefined;
+      this.#leftovers = [];
+      durables.confirm();
+      for (const table of tables) table.confirm();
+      this.#about = about;
+      state.addGeneration(generation, blocks, lastSeq);
+    };
+    this.#doubt = { generation, settle };
     await database().batch(changes);
-    this.#leftovers = [];
-    durables.confirm();
-    for (const table of tables) table.confirm();
-    this.#about = about;
-    state.addGeneration(generation, blocks, lastSeq);
+    settle();
     const removedSegments = await this.#tellLog(about);
     const moved = blocks.reduce((sum, { facts }) => sum + facts.count, 0);
     return { lsn, moved, blocks: blocks.length, removedSegments, durationMs: monotonic() - startedAt };
@@ -239,9 +247,19 @@ export class Checkpointer {
     }
   }
 
-  /** After a checkpoint that failed, once the database is open again. */
-  resolveDoubt(): Promise<void> {
-    return this.#pass.resolveDoubt();
+  /**
+   * After a checkpoint that failed, once the database is open again: what it has of the checkpoint all the same must not be
+   * taken for leftovers, since it counts on it from then on.
+   */
+  async resolveDoubt(): Promise<void> {
+    const { database, crc32 } = this.#options;
+    if (this.#doubt !== undefined) {
+      const value = await database().get(aboutKey);
+      const found = value === undefined ? undefined : decodeAbout(value, crc32);
+      if (found?.generation === this.#doubt.generation) this.#doubt.settle();
+      this.#doubt = undefined;
+    }
+    await this.#pass.resolveDoubt();
   }
 
   #tallyChange(gone: readonly Block[], made: readonly Block[]): { change: Change; confirm: () => void } {

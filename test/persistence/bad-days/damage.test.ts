@@ -254,6 +254,28 @@ describe("a broken database", () => {
     expect((await openStore(path)).recoveryReport.discrepancies).toEqual([]);
   });
 
+  it("whose last batch of a checkpoint failed after it was done keeps its blocks, however the next one ends", async () => {
+    for (let next = 0, isDone = false; !isDone; next++) {
+      const disk = new FaultyFileSystem();
+      const database = new MemoryDatabase();
+      const store = await StoreEngine.open(memoryOptions(disk, database));
+      await store.append([durable("d", [">"])]);
+      for (const seq of range(1, 20)) await store.append([publish(seq)]);
+      Object.assign(database, { failAt: database.batches + 1, failsAfterwards: true });
+      await expect(store.checkpoint()).rejects.toThrow("the batch failed");
+      await store.append([publish(21)]);
+      Object.assign(database, { failAt: database.batches + next, failsAfterwards: false, hasFailed: false });
+      await store.checkpoint().catch(() => undefined);
+      isDone = !database.hasFailed;
+      const again = await StoreEngine.open(memoryOptions(disk.crash({ keep: "none" }), database.copy()));
+      expect(again.recoveryReport).toMatchObject({ damaged: [], discrepancies: [] });
+      expect(await pendingSeqs(again, "d"), `batch ${next}`).toEqual(range(1, 21));
+      await again.close();
+      expect(await pendingSeqs(store, "d")).toEqual(range(1, 21));
+      await store.close();
+    }
+  });
+
   it("whose batch failed after it was done does not lose the blocks it exchanged", async () => {
     for (const failsAfterwards of [false, true]) {
       const disk = new FaultyFileSystem();
