@@ -80,20 +80,21 @@ export class LateLevel implements KeyValueStore {
   }
 
   async get(key: Buffer): Promise<Buffer | undefined> {
-    const level = await this.#levelIfAny();
-    return level === undefined ? this.#read((reader) => reader.get(key)) : level.get(key);
+    while (this.#isHandedOver) await this.#handOver();
+    return this.#level?.get(key) ?? this.#read((reader) => reader.get(key));
   }
 
   async getMany(keys: readonly Buffer[]): Promise<readonly (Buffer | undefined)[]> {
-    const level = await this.#levelIfAny();
-    if (level !== undefined) return level.getMany(keys);
+    while (this.#isHandedOver) await this.#handOver();
+    if (this.#level !== undefined) return this.#level.getMany(keys);
     return this.#read((reader) => Promise.all(keys.map((key) => reader.get(key))));
   }
 
   async *entries(range: KeyRange): AsyncGenerator<readonly (readonly [Buffer, Buffer])[], void, undefined> {
-    const level = hasMessages(range) ? await this.#open() : await this.#levelIfAny();
-    if (level !== undefined) {
-      yield* level.entries(range);
+    if (hasMessages(range)) await this.#open();
+    while (this.#isHandedOver) await this.#handOver();
+    if (this.#level !== undefined) {
+      yield* this.#level.entries(range);
       return;
     }
     const found = await this.#read((reader) => reader.entries(range));
@@ -116,9 +117,9 @@ export class LateLevel implements KeyValueStore {
     await this.#level?.close();
   }
 
-  async #levelIfAny(): Promise<KeyValueStore | undefined> {
-    while (this.#isHandedOver && this.#level === undefined) await this.#opening?.catch(() => undefined);
-    return this.#level;
+  /** Whoever waits has to ask again whether it is over: between that and reading the files there may be no turn. */
+  async #handOver(): Promise<void> {
+    await this.#opening?.catch(() => undefined);
   }
 
   async #read<Value>(read: (reader: LevelReader) => Promise<Value>): Promise<Value> {

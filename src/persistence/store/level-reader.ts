@@ -97,6 +97,8 @@ export class LevelReader {
     if (known !== undefined) return known;
     const index = this.#reading(table, readIndex);
     this.#indexes.set(number, index);
+    // What keeps a file from being opened or read may pass.
+    index.catch(() => this.#indexes.delete(number));
     for (const oldest of this.#indexes.keys()) {
       if (this.#indexes.size <= keptIndexes) break;
       this.#indexes.delete(oldest);

@@ -4,12 +4,12 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { StoreEngine } from "../../../src/persistence/engine.js";
 import type { StoreOptions, StoreProblem } from "../../../src/persistence/options.js";
-import { checkLevel } from "../../../src/persistence/store/level-check.js";
+import { checkLevel, TableCheck } from "../../../src/persistence/store/level-check.js";
 import type { LevelFinding } from "../../../src/persistence/store/level-check.js";
 import { cutTables } from "../../../src/persistence/store/level-cut.js";
 import { logOf, recordsOf, tableName } from "../../../src/persistence/store/level-format.js";
 import type { LiveTable } from "../../../src/persistence/store/level-format.js";
-import { isOfMessages } from "../../../src/persistence/store/late-level.js";
+import { isOfMessages, LateLevel } from "../../../src/persistence/store/late-level.js";
 import { LevelReader } from "../../../src/persistence/store/level-reader.js";
 import { openLevelStore } from "../../../src/persistence/store/level-store.js";
 import { nodeFileSystem } from "../../../src/platform/file-system.js";
@@ -105,6 +105,73 @@ describe("reading LevelDB's files without it", () => {
         },
       ),
     );
+  });
+
+  it("reads a file that could not be opened before", async () => {
+    const folder = temporaryFolder();
+    const key = Buffer.from("key");
+    const database = await openLevelStore(folder);
+    await database.batch([{ key, value: Buffer.from("value") }]);
+    await database.compact();
+    await database.close();
+    let isRefused = true;
+    const fileSystem = {
+      ...nodeFileSystem,
+      openForRead: (path: string) =>
+        isRefused ? Promise.reject(new Error("too many open files")) : nodeFileSystem.openForRead(path),
+    };
+    const { tables, journals } = await look(folder);
+    const reader = new LevelReader(fileSystem, folder, tables, journals);
+    await expect(reader.get(key)).rejects.toThrow("too many open files");
+    isRefused = false;
+    expect((await reader.get(key))?.toString()).toBe("value");
+  });
+
+  it("ends before LevelDB is opened, also what was asked for in the same turn as the write that opens it", async () => {
+    const folder = temporaryFolder();
+    const key = Buffer.from("key");
+    const database = await openLevelStore(folder);
+    await database.batch([{ key, value: Buffer.from("value") }]);
+    await database.compact();
+    await database.close();
+    let isOpening = false;
+    let readMeanwhile = 0;
+    const fileSystem = {
+      ...nodeFileSystem,
+      openForRead(path: string) {
+        if (isOpening) readMeanwhile++;
+        return nodeFileSystem.openForRead(path);
+      },
+    };
+    const turns = async (): Promise<void> => {
+      for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+    };
+    const late = new LateLevel({
+      ...(await look(folder)),
+      fileSystem,
+      folder,
+      putOff: [],
+      check: new TableCheck(fileSystem, folder),
+      breathe: turns,
+      later: () => () => undefined,
+      setAside: () => Promise.resolve(),
+      open: async () => {
+        isOpening = true;
+        await turns();
+        const level = await openLevelStore(folder);
+        isOpening = false;
+        return level;
+      },
+    });
+    const reads = [late.get(key), late.getMany([key])];
+    const writing = late.batch([{ key, value: Buffer.from("later") }]);
+    reads.push(late.get(key));
+    const found = (await Promise.all(reads)).flat().map(String);
+    expect(found.slice(0, 2)).toEqual(["value", "value"]);
+    await writing;
+    expect(readMeanwhile).toBe(0);
+    expect(String(await late.get(key))).toBe("later");
+    await late.close();
   });
 
   it("takes tables out of a database, and LevelDB goes on with the others", async () => {
