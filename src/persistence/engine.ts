@@ -255,6 +255,8 @@ export class StoreEngine {
 
   /** Resolves when everything appended so far is on the disk, whatever its level. Rejects as the log's `flush` does. */
   flush(): Promise<void> {
+    // What is encoded is in the log's buffer in part; it may not be written before it is whole.
+    if (this.#isEncoding) return Promise.resolve().then(() => this.flush());
     return this.#state === "open" ? this.#wal.writer.flush() : Promise.reject(this.#closedError());
   }
 

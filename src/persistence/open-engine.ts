@@ -20,7 +20,7 @@ import type { StoreState } from "./state.js";
 import type { KeyValueStore } from "./store/level-store.js";
 import type { MessageFacts, WalEntry } from "./wal/entries.js";
 import { openWal } from "./wal/open.js";
-import type { Wal } from "./wal/open.js";
+import type { DamageInUse, Wal } from "./wal/open.js";
 
 /** A store that is open, in its parts. */
 export interface EngineParts {
@@ -190,11 +190,7 @@ async function openLog(settings: StoreSettings, loaded: LoadedStore, startedAt: 
     onRecords: (records) => replayer.take(records),
     onStateChange: settings.onStateChange,
     onWritten: (lsn) => hands.onWritten(lsn, (one) => wal.writer.wasDropped(one)),
-    onDamage: (damage) =>
-      settings.onProblem({
-        kind: "log-damaged",
-        message: `${damage.file} cannot be read at byte ${damage.offset}: records ${damage.fromLsn} to ${damage.toLsn}`,
-      }),
+    onDamage: (damage) => settings.onProblem({ kind: "log-damaged", message: damageText(damage) }),
   });
   try {
     return await joinParts(settings, loaded, { hands, replayer, wal, startedAt });
@@ -202,6 +198,11 @@ async function openLog(settings: StoreSettings, loaded: LoadedStore, startedAt: 
     await wal.writer.close().catch(() => undefined);
     throw error;
   }
+}
+
+function damageText({ file, offset, fromLsn, toLsn, copy }: DamageInUse): string {
+  const kept = copy === undefined ? "" : `; its bytes are kept in ${copy}`;
+  return `${file} cannot be read at byte ${offset}: records ${fromLsn} to ${toLsn}${kept}`;
 }
 
 async function joinParts(

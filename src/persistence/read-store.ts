@@ -153,7 +153,7 @@ async function readLog(
       chunkBytes,
       cipher: keys,
       known: scan.damage,
-      onDamage: ({ file, offset }) => problems.push(`${file} cannot be read at byte ${offset}`),
+      onDamage: ({ file, offset }) => void problems.push(`${file} cannot be read at byte ${offset}`),
     },
     scan.segments,
     () => scan.lastLsn,

@@ -11,7 +11,7 @@ import { findLog, missingOf, scanLog } from "./recovery.js";
 import type { Cut, FoundLog, LogScan, RecoveryPolicy } from "./recovery.js";
 import { WalReader } from "./reader.js";
 import { forgetClosed, renewSegment, wasClosed } from "./renewal.js";
-import { repairLog } from "./repair.js";
+import { Quarantine, repairLog } from "./repair.js";
 import type { QuarantineLimits, QuarantinedRange, RepairResult } from "./repair.js";
 import { Reserve } from "./reserve.js";
 import type { Damage, WalRecord } from "./scanner.js";
@@ -19,6 +19,14 @@ import { createSegment, DiskFull, syncFile } from "./segment.js";
 import type { Segment } from "./segment.js";
 import { WalWriter } from "./writer.js";
 import type { WalState } from "./writer.js";
+
+/** Damage that a reader came upon in a log that is open. */
+export interface DamageInUse extends Damage {
+  /** The segment's name. */
+  readonly file: string;
+  /** Where the bytes are kept, inside the log's directory; undefined where they could not be copied. */
+  readonly copy: string | undefined;
+}
 
 export interface WalOptions {
   readonly fileSystem: FileSystem;
@@ -56,7 +64,7 @@ export interface WalOptions {
   /** Encrypts the bodies of records. A log that has encrypted records cannot be opened without it. */
   readonly cipher?: LogCipher | undefined;
   /** Told, once, of damage that reading comes upon after recovery, and that recovery did not report. */
-  readonly onDamage?: ((damage: Damage & { readonly file: string }) => void) | undefined;
+  readonly onDamage?: ((damage: DamageInUse) => void) | undefined;
 }
 
 /** What opening a log found and did. Plain data. */
@@ -175,7 +183,13 @@ export async function openWal(options: WalOptions): Promise<Wal> {
     scan.lastLsn,
     hasReserve,
   );
-  const onDamage = options.onDamage ?? (() => undefined);
+  const quarantine = new Quarantine(fileSystem, directory, options.quarantine ?? defaultLimits, []);
+  // Kept before a checkpoint can come to remove the segment.
+  const onDamage = async (damage: Damage & { readonly file: string }): Promise<void> => {
+    const { file: name, offset, bytes } = damage;
+    const copy = bytes === 0 ? undefined : (await quarantine.copy(name, offset, bytes)).copy;
+    options.onDamage?.({ ...damage, copy });
+  };
   const readerOptions = { fileSystem, directory, crc32, chunkBytes, onDamage, cipher, known: scan.damage };
   const reader = new WalReader(readerOptions, segments, () => writer.writtenLsn);
   return { writer, reader, report, segments };

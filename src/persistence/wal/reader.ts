@@ -12,8 +12,8 @@ export interface WalReaderOptions {
   readonly crc32: Checksum;
   /** How much of a file is in memory at a time. */
   readonly chunkBytes: number;
-  /** Told, once, of bytes that cannot be read; the reader goes on with the next valid record. */
-  readonly onDamage: (damage: Damage & { readonly file: string }) => void;
+  /** Told, once, of bytes that cannot be read; the reader goes on with the next valid record when it resolves. Must not throw. */
+  readonly onDamage: (damage: Damage & { readonly file: string }) => Promise<void> | void;
   /** Damage that was told already. */
   readonly known?: readonly FileRange[] | undefined;
   readonly cipher?: LogCipher | undefined;
@@ -29,6 +29,9 @@ interface FileRange {
 /** A gap of so many stretches costs as much to read as opening the file again does. */
 const stretchesReadOn = 4;
 
+/** How often a block that the disk would not give fails who reads: it may pass. After that it is damage. */
+const unreadableTries = 5;
+
 /** Damage that is remembered as told. */
 const toldRanges = 1000;
 
@@ -41,6 +44,8 @@ export class WalReader {
   readonly #segments: readonly Segment[];
   readonly #writtenLsn: () => number;
   readonly #told: FileRange[];
+  /** How often the disk would not give what a segment holds. */
+  readonly #refusals = new WeakMap<Segment, number>();
 
   /** @param segments the writer's own list, which grows and shrinks */
   constructor(options: WalReaderOptions, segments: readonly Segment[], writtenLsn: () => number) {
@@ -134,6 +139,7 @@ export class WalReader {
       throw error;
     });
     if (file === undefined) return;
+    const refusals = this.#refusals.get(segment) ?? 0;
     try {
       const scanner = new SegmentScanner({
         file,
@@ -147,12 +153,13 @@ export class WalReader {
         skipThroughLsn: fromLsn - 1,
         open: cipher?.opener(segment.keyId),
         wants,
+        refusesUnreadable: refusals < unreadableTries,
       });
       for await (const item of scanner.items()) {
-        if (item.kind === "damage") this.#tell({ ...item.damage, file: segment.name });
+        if (item.kind === "damage") await this.#tell({ ...item.damage, file: segment.name });
         if (item.kind === "tail" && item.bytes > 0) {
           const { offset, reason } = item;
-          this.#tell({
+          await this.#tell({
             file: segment.name,
             reason: reason === "clean" ? "checksum" : reason,
             offset,
@@ -176,13 +183,16 @@ export class WalReader {
         if (wanted.length > 0) yield wanted;
         return;
       }
+    } catch (error) {
+      this.#refusals.set(segment, refusals + 1);
+      throw error;
     } finally {
       await file.close();
     }
   }
 
   /** Once, however often it is read. Where a read begins or ends inside of it, it seems smaller than it is. */
-  #tell(damage: Damage & { readonly file: string }): void {
+  async #tell(damage: Damage & { readonly file: string }): Promise<void> {
     const { file, offset, bytes } = damage;
     const isKnown = this.#told.some(
       (told) => told.file === file && offset <= told.offset + told.bytes && told.offset <= offset + bytes,
@@ -190,7 +200,7 @@ export class WalReader {
     if (isKnown) return;
     this.#told.push({ file, offset, bytes });
     if (this.#told.length > toldRanges) this.#told.shift();
-    this.#options.onDamage(damage);
+    await this.#options.onDamage(damage);
   }
 }
 

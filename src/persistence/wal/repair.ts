@@ -64,7 +64,7 @@ async function cut(fileSystem: FileSystem, directory: string, cut: Cut, quaranti
 const copyStepBytes = 256 * 1024;
 
 /** The folder for damaged bytes: bounded, and never emptied by the broker. */
-class Quarantine {
+export class Quarantine {
   readonly #fileSystem: FileSystem;
   readonly #directory: string;
   readonly #limits: QuarantineLimits;

@@ -75,6 +75,8 @@ export interface ScanOptions {
   readonly headerLost?: boolean | undefined;
   /** Decrypts a body; undefined from it: the body is not what was sealed. */
   readonly open?: BodyOpener | undefined;
+  /** Whether a block that the disk would not give ends the scan with its error; absent: it is damage like any other. */
+  readonly refusesUnreadable?: boolean | undefined;
   /** Which records to decode; the others are checked and passed over. Absent: all. */
   readonly wants?: ((lsn: number) => boolean) | undefined;
 }
@@ -102,7 +104,8 @@ export class SegmentScanner {
 
   constructor(options: ScanOptions) {
     this.#options = options;
-    this.#window = new FileWindow(options.file, options.limit ?? options.file.size, options.chunkBytes);
+    const { file, limit = file.size, chunkBytes, refusesUnreadable = false } = options;
+    this.#window = new FileWindow(file, limit, chunkBytes, refusesUnreadable);
     this.#frame = new RecordFrame(options.salt, options.crc32);
     this.#expectLsn = options.expectLsn;
     this.#at = options.offset;

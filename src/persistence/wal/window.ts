@@ -11,6 +11,7 @@ const blockBytes = 4096;
 export class FileWindow {
   readonly #file: ReadFile;
   readonly #chunkBytes: number;
+  readonly #refusesUnreadable: boolean;
   /** Where reading ends: the file's size, or less. */
   #limit: number;
   bytes: Buffer = Buffer.alloc(0);
@@ -19,10 +20,12 @@ export class FileWindow {
   /** Blocks that the disk would not give; they are zeros in `bytes`. */
   unreadableBlocks = 0;
 
-  constructor(file: ReadFile, limit: number, chunkBytes: number) {
+  /** @param refusesUnreadable whether `moveTo` rejects for a block that the disk would not give */
+  constructor(file: ReadFile, limit: number, chunkBytes: number, refusesUnreadable: boolean) {
     this.#file = file;
     this.#limit = Math.min(limit, file.size);
     this.#chunkBytes = chunkBytes;
+    this.#refusesUnreadable = refusesUnreadable;
   }
 
   /** The position in the file where reading ends. */
@@ -65,7 +68,8 @@ export class FileWindow {
       const end = Math.min(bytes.length, from + blockBytes);
       try {
         return await this.#file.read(bytes, from, end, position);
-      } catch {
+      } catch (error) {
+        if (this.#refusesUnreadable) throw error;
         bytes.fill(0, from, end);
         this.unreadableBlocks++;
         return end - from;

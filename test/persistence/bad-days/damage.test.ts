@@ -65,6 +65,76 @@ describe("a damaged log", () => {
     expect(problems.join()).toMatch(/cannot be read at byte/);
   });
 
+  /** A store whose disk will not give the part of the log in which the first of two messages lies. */
+  async function openUnreadable(
+    path: string,
+  ): Promise<{ store: StoreEngine; problems: string[]; disk: { isBad: boolean } }> {
+    const disk = { isBad: false };
+    const problems: string[] = [];
+    const store = await openStore(path, {
+      onProblem: ({ kind, message }) => problems.push(`${kind}: ${message}`),
+      checkpointInterval: 1e9,
+      machine: (real) => ({
+        ...real,
+        fileSystem: {
+          ...real.fileSystem,
+          async openForRead(name) {
+            const file = await real.fileSystem.openForRead(name);
+            const read: typeof file.read = (bytes, start, end, position) =>
+              disk.isBad && name.endsWith(".wal") && position < 5000 && position + end - start > 1000
+                ? Promise.reject(Object.assign(new Error("EIO: i/o error, read"), { code: "EIO", syscall: "read" }))
+                : file.read(bytes, start, end, position);
+            return { size: file.size, read, close: () => file.close() };
+          },
+        },
+      }),
+    });
+    await store.append([durable("d", [">"])]);
+    await store.append([publish(1, { data: "x".repeat(9_000) })]);
+    await store.append([publish(2, { data: "y".repeat(20_000) })]);
+    return { store, problems, disk };
+  }
+
+  it("that the disk will not give for a while fails a checkpoint, and loses nothing", async () => {
+    const path = temporaryFolder();
+    const { store, problems, disk } = await openUnreadable(path);
+    disk.isBad = true;
+    for (let attempt = 0; attempt < 4; attempt++) await expect(store.checkpoint()).rejects.toThrow("EIO");
+    disk.isBad = false;
+    await store.checkpoint();
+    expect(problems.filter((text) => !text.startsWith("checkpoint-failed"))).toEqual([]);
+    await store.close();
+    expect(await pendingSeqs(await openStore(path), "d")).toEqual([1, 2]);
+  });
+
+  it("that the disk never gives again is damage after some tries: told, and the rest goes on", async () => {
+    const path = temporaryFolder();
+    const { store, problems, disk } = await openUnreadable(path);
+    disk.isBad = true;
+    for (let attempt = 0; attempt < 5; attempt++) await expect(store.checkpoint()).rejects.toThrow("EIO");
+    await store.checkpoint();
+    expect(problems.filter((text) => text.startsWith("log-damaged")).length).toBe(1);
+    expect(problems.find((text) => text.startsWith("log-damaged"))).toMatch(
+      /cannot be read at byte \d+: records \d to 2$/,
+    );
+    expect(await pendingSeqs(store, "d")).toEqual([2]);
+  });
+
+  it("that is found while it is in use is kept aside before its segment goes", async () => {
+    const path = temporaryFolder();
+    const problems: string[] = [];
+    const store = await openStore(path, { onProblem: ({ message }) => problems.push(message) });
+    await store.append([durable("d", [">"])]);
+    for (const seq of range(1, 3)) await store.append([publish(seq, { data: `message ${seq} `.repeat(50) })]);
+    harm(segment(path), (bytes) => bytes.indexOf("message 2") + 100);
+    await store.compact();
+    expect(await pendingSeqs(store, "d")).toEqual([1, 3]);
+    const [text = ""] = problems;
+    const [, copy = ""] = /its bytes are kept in (\S+)/.exec(text) ?? [];
+    expect(fs.readFileSync(join(path, "wal", copy)).includes("message 2 message 2")).toBe(true);
+    expect(problems).toHaveLength(1);
+  });
+
   it("that ends in the middle of a record is cut there, and says so", async () => {
     const path = temporaryFolder();
     await makeStore(path);

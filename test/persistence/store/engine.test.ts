@@ -4,6 +4,7 @@ import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import type { StoreEngine } from "../../../src/persistence/engine.js";
 import type { Change, KeyValueStore } from "../../../src/persistence/store/level-store.js";
+import { ManualClock } from "../../support/manual-clock.js";
 import { MemoryDatabase } from "../../support/memory-database.js";
 import { outcomeOf } from "../wal/fixture.js";
 import { ack, durable, message, openStore, pendingSeqs, publish, range, replayed, temporaryFolder } from "./fixture.js";
@@ -233,6 +234,31 @@ describe("the store", () => {
     const data = [];
     for await (const one of store.replay([">"])) data.push(one.data);
     expect(data).toEqual([null, { at: "1970-01-01T00:00:00.000Z" }, { cents: 5 }, { a: [0] }, { b: [1] }]);
+  });
+
+  it("begins no group while a payload is encoded, whoever asks for it", async () => {
+    const path = temporaryFolder();
+    const clock = new ManualClock(1_700_000_000_000);
+    const store = await openStore(path, { ...old, clock });
+    const data = "x".repeat(40_000);
+    await store.append([publish(1, { data })], "group");
+    const first = [data, "x"].map((one, at) => store.append([publish(2 + at, { data: one })], "group"));
+    // From now on gathering takes longer than the disk did, and a group begins at the next occasion.
+    clock.block(10);
+    let flushed: Promise<void> | undefined;
+    const asking = {
+      text: data,
+      get next(): string {
+        flushed = store.flush();
+        return "encoded";
+      },
+    };
+    await Promise.all([...first, store.append([publish(4, { data: asking })], "group")]);
+    await flushed;
+    await store.close();
+    const again = await openStore(path, old);
+    expect(again.recoveryReport.log).toMatchObject({ cut: undefined, quarantined: [] });
+    expect(await replayed(again)).toEqual([1, 2, 3, 4]);
   });
 
   it("refuses what a payload writes while it is encoded, and loses neither that payload nor what comes after", async () => {
