@@ -68,6 +68,9 @@ export function recordsOf(bytes: Buffer, mayEndWrong: boolean): Buffer[] | strin
       continue;
     }
     if (damagedAt !== undefined) return `damaged at byte ${damagedAt}`;
+    // 1: a record in one piece; 2, 3, 4: its first piece, one between, its last.
+    const beginsOne = type === 1 || type === 2;
+    if (beginsOne !== (parts.length === 0)) return `a record that is not whole, at byte ${at}`;
     parts.push(bytes.subarray(at + logHeadBytes, end));
     if (type === 1 || type === 4) {
       records.push(parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts));

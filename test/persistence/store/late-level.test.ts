@@ -107,6 +107,20 @@ describe("reading LevelDB's files without it", () => {
     );
   });
 
+  it("takes no piece of a record for a whole one", () => {
+    const block = 32 * 1024;
+    const large = logOf([Buffer.alloc(80_000, 1)]);
+    const small = logOf([Buffer.alloc(10, 2)]);
+    for (const journal of [true, false]) {
+      expect(recordsOf(Buffer.concat([large.subarray(0, 2 * block), small]), journal)).toBe(
+        `a record that is not whole, at byte ${2 * block}`,
+      );
+      expect(recordsOf(large.subarray(block), journal)).toBe("a record that is not whole, at byte 0");
+      // One that was being written when its process died.
+      expect(recordsOf(large.subarray(0, 2 * block), journal)).toEqual([]);
+    }
+  });
+
   it("reads a file that could not be opened before", async () => {
     const folder = temporaryFolder();
     const key = Buffer.from("key");
