@@ -2,7 +2,7 @@
 
 import * as fs from "node:fs";
 import { level, sqlite, stored } from "../store-peers.mjs";
-import { benchFolder, openStore, payload, publishFromMany } from "../store-workload.mjs";
+import { benchFolder, message, openStore, payload, publishFromMany } from "../store-workload.mjs";
 import { Tally } from "../workload.mjs";
 
 /** @type {import("../harness.mjs").Scenario} */
@@ -15,12 +15,9 @@ export const scenario = {
     { label: "`group`, 1,000 publishers, each awaiting its own", contender: "group", against: "sqlite", atLeast: 1 },
     { label: "the same", contender: "group", against: "level", atLeast: 8 },
     { label: "`os`, 1,000 in flight", contender: "os", against: "append", atLeast: 0.5 },
-    {
-      label: "`group`: publish, read back for a durable, acknowledge",
-      contender: "consumed",
-      against: "group",
-      atLeast: 0.5,
-    },
+    { label: "the same, beside an append that makes its JSON", contender: "os", against: "appendJson" },
+    // No target: through a broker, which has it (store-broker), what is new is not read back.
+    { label: "`group`: publish, read back for a durable, acknowledge", contender: "consumed", against: "group" },
   ],
   async open() {
     const folder = benchFolder();
@@ -30,7 +27,8 @@ export const scenario = {
       consumed: await consumed(folder),
       sqlite: sqlite(folder),
       level: await level(folder),
-      append: append(folder),
+      append: append(folder, "plain", madeBytes()),
+      appendJson: append(folder, "lines", jsonLines(), () => folder.remove()),
     };
   },
 };
@@ -84,26 +82,42 @@ async function consumed(folder) {
   };
 }
 
-function append(folder) {
-  const file = fs.openSync(folder.path("plain"), "w");
-  const tally = new Tally();
-  // As many bytes as a record of the log has.
+/** A hundred times as many bytes as a record of the log has, made once. */
+function madeBytes() {
   const bytes = Buffer.alloc(100 * (JSON.stringify(payload).length + 75), 7);
+  return { label: "plain append, no sync, batches of 100", next: () => bytes };
+}
+
+/** A hundred messages as lines of JSON. */
+function jsonLines() {
+  let seq = 0;
+  const next = () => {
+    let text = "";
+    for (let i = 0; i < 100; i++) text += `${JSON.stringify(message(++seq).message)}\n`;
+    return Buffer.from(text);
+  };
+  return { label: "append of lines of JSON, no sync, batches of 100", next };
+}
+
+/** @param removed called once it is closed */
+function append(folder, name, { label, next }, removed = () => undefined) {
+  const file = fs.openSync(folder.path(name), "w");
+  const tally = new Tally();
   let at = 0;
-  const write = () =>
+  const write = (bytes) =>
     new Promise((resolve, reject) =>
       fs.write(file, bytes, 0, bytes.length, at, (error, written) => (error ? reject(error) : resolve(written))),
     );
   return {
-    label: "plain append, no sync, batches of 100",
+    label,
     tally,
     async run(operations) {
-      for (let sent = 0; sent < operations; sent += 100) at += await write();
+      for (let sent = 0; sent < operations; sent += 100) at += await write(next());
       stored(tally, operations);
     },
     close() {
       fs.closeSync(file);
-      folder.remove();
+      removed();
     },
   };
 }
