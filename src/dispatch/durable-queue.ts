@@ -1,4 +1,5 @@
-import type { Attempt, FlightOutcome } from "../message/delivery.js";
+import type { TimerEntry } from "../collections/timer-queue.js";
+import type { Attempt, FlightOutcome, TimerTask } from "../message/delivery.js";
 import { Delivery } from "../message/delivery.js";
 import type { Message, PublishedMessage } from "../message/message.js";
 import { fulfilled } from "../message/message.js";
@@ -64,6 +65,9 @@ export interface Backlog {
 /** Messages that are read at a time. */
 const pageMessages = 512;
 
+/** Milliseconds after which a page that could not be read is tried again, where nothing has it tried before. */
+const retryMs = 1_000;
+
 /**
  * The queue of a durable subscription: a window on its backlog, which is in the store.
  *
@@ -95,6 +99,8 @@ export class DurableQueue extends DeliveryQueue {
   /** The highest number that there may be in the store. */
   #known = 0;
   #filling: Promise<void> | null = null;
+  /** The next try of a page that could not be read. */
+  #retry: TimerEntry<TimerTask> | null = null;
   /** Changes with every start and end, so that a page that was asked for before is not taken for an answer. */
   #epoch = 0;
   /** Handed out in this turn of the event loop. */
@@ -220,6 +226,7 @@ export class DurableQueue extends DeliveryQueue {
   park(): (PublishedMessage | Delivery)[] {
     this.#place = "none";
     this.#epoch += 1;
+    this.#cancelRetry();
     const items = this.takeAll();
     this.counters.routed -= items.length;
     this.settled();
@@ -324,12 +331,14 @@ export class DurableQueue extends DeliveryQueue {
     if (this.#filling !== null || !this.#hasMore || this.consumers.length === 0) return;
     if (this.queued + this.delayed > this.settings.maxMessages / 2) return;
     if (this.queuedBytes > this.settings.maxBytes / 2) return;
+    this.#cancelRetry();
     this.#filling = this.#fill()
       .then(
         () => true,
         (error: unknown) => {
-          // It is tried again when the next message comes or goes.
+          // It is tried again when the next message comes or goes, and after a while if none does.
           this.#backlog.failed(error);
+          if (this.#hasMore) this.#retryLater();
           return false;
         },
       )
@@ -338,6 +347,19 @@ export class DurableQueue extends DeliveryQueue {
         if (isRead) this.#top();
         this.settled();
       });
+  }
+
+  #retryLater(): void {
+    const onTimer = (): void => {
+      this.#retry = null;
+      this.#top();
+    };
+    this.#retry ??= this.#dispatch.deadlines.after(retryMs, { onTimer });
+  }
+
+  #cancelRetry(): void {
+    if (this.#retry !== null) this.#dispatch.deadlines.cancel(this.#retry);
+    this.#retry = null;
   }
 
   async #fill(): Promise<void> {
