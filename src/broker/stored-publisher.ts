@@ -92,7 +92,8 @@ export class StoredPublisher {
   }
 
   /**
-   * The same, with something that goes into the same record: `around` calls `append`, within the writer's `together`.
+   * The same, with something that goes into the same record: `around` calls `append`, within the writer's `together`, after
+   * whatever publishes: messages become visible in the order in which they were appended, and that must be their numbers'.
    * What it throws refuses the whole, and it may throw only before it has changed anything.
    */
   acceptWith(
@@ -115,10 +116,15 @@ export class StoredPublisher {
           const { publisher, writer } = this.#host;
           planned = publisher.plan(drafts, true);
           this.#reservations.requireRoom(planned);
-          const number = planned.find((plan) => plan instanceof Plan)?.message.seq ?? Infinity;
-          if (number <= writer.lastSeq) publisher.renumber(planned);
-          const steps = this.#stepsOf(planned);
-          const stored = around(() => writer.append(steps, levelOf(drafts, writer.store.durability)), steps);
+          let steps = this.#stepsOf(planned);
+          const stored = around(() => {
+            const number = planned.find((plan) => plan instanceof Plan)?.message.seq ?? Infinity;
+            if (number <= writer.lastSeq) {
+              publisher.renumber(planned);
+              steps = this.#stepsOf(planned);
+            }
+            return writer.append(steps, levelOf(drafts, writer.store.durability));
+          }, steps);
           for (const plan of planned) if (plan instanceof Plan) bytes += plan.draft.bytes;
           this.#reservations.reserve(planned, bytes);
           isReserved = true;

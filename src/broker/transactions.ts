@@ -172,9 +172,9 @@ export class Transactions {
       writer.requireRoom(steps);
       isDecided = true;
       return writer.together(() => {
-        const stored = append();
+        // First, since a dead letter is published too, and whoever hears of a settle may publish.
         for (const operation of settles) this.#carryOut(operation);
-        return stored;
+        return append();
       });
     });
     return accepted.catch((error: unknown) => {

@@ -55,6 +55,31 @@ describe("a transaction", () => {
     expect(dataOf(await historyOf(broker))).toEqual([2]);
   });
 
+  it("that rejects a delivery comes whole and in order to who gets its messages and the dead letter", async () => {
+    const broker = await openBroker(temporaryFolder(), { transactions: {}, deadLetter: {} });
+    const seen: Message[] = [];
+    broker.subscribe(["out", "dlq"], (message: Message) => void seen.push(message), { durable: "audit" });
+    const sub = broker.subscribe("in", manual);
+    for (const data of ["one", "two"]) {
+      await broker.publish("in", data);
+      const message = await takeOne(sub);
+      await broker.transaction((tx) => {
+        void tx.publish("out", data);
+        void tx.reject(message, "no good");
+      });
+    }
+    await broker.idle({ topic: "*", timeout: 1_000 });
+    expect(seen.map(({ topic, data }) => `${topic} ${String(data)}`).sort()).toEqual([
+      "dlq one",
+      "dlq two",
+      "out one",
+      "out two",
+    ]);
+    const seqs = seen.map(({ seq }) => seq);
+    expect(seqs).toEqual([...seqs].sort((one, other) => one - other));
+    balanced(broker);
+  });
+
   it("that the store refuses is rolled back: nothing is published, and deliveries are there", async () => {
     const files = new FaultyFileSystem();
     const broker = await openBroker("/store", { transactions: {}, store: { machine: memoryMachine(files) } });
