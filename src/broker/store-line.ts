@@ -59,7 +59,6 @@ export class StoreLine {
   readonly #line = new Ring<Group>();
   /** The end of the line, which others may join. */
   #last: Group | null = null;
-  readonly #tails: { readonly after: number; readonly resolve: () => void }[] = [];
   #entered = 0;
   #left = 0;
   #isPumping = false;
@@ -100,8 +99,13 @@ export class StoreLine {
   /** Resolves once everything that has entered so far is carried out or refused. */
   whenThrough(): Promise<void> {
     if (this.length === 0) return Promise.resolve();
-    const after = this.#entered;
-    return new Promise((resolve) => this.#tails.push({ after, resolve }));
+    // One that enters now, with nothing to store, and so is carried out behind them; not by count: what is refused leaves first.
+    return new Promise((resolve) => {
+      const last: Submission = { bytes: 0, begin: () => fulfilled, carryOut: resolve, refuse: () => resolve() };
+      this.#entered += 1;
+      if (this.#entrance.length > 0) this.#entrance.push(last);
+      else this.#begin(last);
+    });
   }
 
   /** Begins a submission as soon as the store takes it, after all that came before. */
@@ -210,8 +214,6 @@ export class StoreLine {
   }
 
   #ended(): void {
-    while (this.#tails.length > 0 && (this.#tails[0] as { after: number }).after <= this.#left)
-      this.#tails.shift()?.resolve();
     if (this.length === 0) this.#host.quiet();
   }
 }

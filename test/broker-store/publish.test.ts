@@ -215,6 +215,31 @@ describe("a flood that nobody awaits", () => {
   });
 });
 
+describe("flush()", () => {
+  it("waits for what waits for room in the log, whatever is refused meanwhile", async () => {
+    const files = new FaultyFileSystem();
+    const limits = { maxWaitingPublishers: 5 };
+    const broker = await openBroker("/store", { limits, store: { machine: memoryMachine(files) } });
+    const release = files.hold("write");
+    const data = "x".repeat(2 ** 20);
+    const decided: string[] = [];
+    const publish = (): Promise<unknown> => broker.publish("a", data).then(() => decided.push("kept"));
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    const begun = publish();
+    await turn();
+    const first = Promise.allSettled(range(1, 60).map(publish));
+    const flushed = broker.flush().then(() => decided.push("flushed"));
+    await turn();
+    const later = await Promise.allSettled(range(1, 60).map(publish));
+    expect(later.every(({ status }) => status === "rejected")).toBe(true);
+    release();
+    await flushed;
+    const kept = (await Promise.all([begun, first]))[1].filter(({ status }) => status === "fulfilled").length;
+    expect(kept).toBeGreaterThan(5);
+    expect(decided.indexOf("flushed")).toBe(kept + 1);
+  });
+});
+
 describe("a store that fails", () => {
   it("rejects what it could not keep: nobody gets it, and a retry under the same dedupId is accepted", async () => {
     const fileSystem = new FaultyFileSystem({ capacityBytes: 3_000 });
