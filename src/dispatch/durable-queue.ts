@@ -255,6 +255,8 @@ export class DurableQueue extends DeliveryQueue {
   override offerAgain(message: PublishedMessage): Offer {
     if (this.consumers.length === 0) return "queued";
     if (this.#filter !== null && !this.#backlog.accepts(this, message)) return "queued";
+    // The filter may have ended the subscription.
+    if (this.consumers.length === 0) return "queued";
     return super.hasRoom(message.bytes) ? super.offer(message) : "full";
   }
 
@@ -373,7 +375,12 @@ export class DurableQueue extends DeliveryQueue {
       const epoch = this.#epoch;
       const { items, throughSeq, hasMore } = await this.#backlog.page(this.#cursor, limit, Math.max(1, maxBytes));
       if (epoch !== this.#epoch) continue;
-      for (const item of items) this.#bringIn(item);
+      for (const item of items) {
+        this.#bringIn(item);
+        // Whoever was called on its way in (a filter, a listener) has ended this, or emptied it.
+        if (epoch !== this.#epoch) break;
+      }
+      if (epoch !== this.#epoch) continue;
       this.#cursor = Math.max(this.#cursor, throughSeq);
       if (hasMore) continue;
       // What is not there by now, although it was appended, was for others or is gone.
@@ -402,10 +409,13 @@ export class DurableQueue extends DeliveryQueue {
       this.#setAside(message, deliveryCount, unreadable);
       return;
     }
+    const epoch = this.#epoch;
     if (this.#filter !== null && !this.#backlog.accepts(this, message)) {
       void this.#backlog.settle([{ seq: message.seq, outcome: "ack", deliveryCount: 0 }], true);
       return;
     }
+    // The filter has ended the subscription, and it stays in the store; or emptied the broker.
+    if (epoch !== this.#epoch) return;
     if (message.expiresAtMs !== 0 && message.expiresAtMs <= this.#backlog.now()) {
       this.#expireStored(message, deliveryCount);
       return;

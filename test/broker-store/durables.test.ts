@@ -301,6 +301,50 @@ describe("a durable", () => {
     expect(dataOf(await leftAfterCrash(path, manual, "a"))).toEqual([3]);
   });
 
+  it.each(["from its backlog", "as it is published", "of history that is replayed"])(
+    "has nothing left in memory where its filter ends it, asked of a message %s; all of it comes to the next",
+    async (way) => {
+      const broker = await openBroker(temporaryFolder(), { store: { retention: { maxMessages: 100 } } });
+      const isLive = way === "as it is published";
+      const publish = (): Promise<unknown> => broker.publishBatch(range(1, 5).map((data) => ({ topic: "a", data })));
+      await broker.subscribe("a", manual).unsubscribe();
+      if (!isLive) await publish();
+      const abort = new AbortController();
+      const filter = ({ data }: Message): boolean => {
+        if (data === 2) abort.abort();
+        return true;
+      };
+      const { signal } = abort;
+      const options = { ...manual, signal, filter };
+      if (way === "of history that is replayed") {
+        broker.subscribe("a", { ...options, durable: "late" });
+        await broker.replayMessages("a");
+      } else broker.subscribe("a", options);
+      if (isLive) await publish();
+      await until(() => signal.aborted);
+      await broker.idle({ timeout: 1_000 });
+      expect(broker.metrics.snapshot()).toMatchObject({ queued: 0, inFlight: 0, delayed: 0 });
+      balanced(broker);
+      expect(dataOf(await fetchNow(broker.subscribe("a", manual)))).toEqual(range(1, 5));
+      balanced(broker);
+    },
+  );
+
+  it("is emptied by a purge of its filter's, and goes on with what comes", async () => {
+    const broker = await openBroker(temporaryFolder());
+    await broker.subscribe("a", manual).unsubscribe();
+    await broker.publishBatch(range(1, 5).map((data) => ({ topic: "a", data })));
+    const filter = ({ data }: Message): boolean => {
+      if (data === 3) broker.purge();
+      return true;
+    };
+    const sub = broker.subscribe("a", { ...manual, filter });
+    await broker.idle({ timeout: 1_000 });
+    await broker.publish("a", 6);
+    expect(dataOf(await fetchNow(sub))).toEqual([6]);
+    balanced(broker);
+  });
+
   it.each(["before a checkpoint", "after one", "after a crash"])(
     "leaves to another durable of a work queue what its filter does not want, %s",
     async (when) => {
