@@ -41,7 +41,13 @@ export interface DurablesHost {
 
 interface Known {
   patterns: readonly string[];
+  /** Its place is being looked for: it is not in the store yet. */
+  isSought: boolean;
+  /** What has become of it since; goes into the store with it. */
+  readonly changes: StoreStep[];
 }
+
+const knownAs = (patterns: readonly string[]): Known => ({ patterns, isSought: false, changes: [] });
 
 /**
  * The durables of a broker: their queues, and what the store is told of them.
@@ -105,7 +111,7 @@ export class Durables {
     for (const { name } of left)
       this.#tell({ type: "durable", change: "deleted", name, patterns: [], position: 0 }, name);
     const kept = durables.filter(({ name }) => !name.startsWith(historyPrefix));
-    for (const { name, patterns } of kept) this.#known.set(name, { patterns });
+    for (const { name, patterns } of kept) this.#known.set(name, knownAs(patterns));
     return kept;
   }
 
@@ -178,29 +184,43 @@ export class Durables {
     if (known !== undefined) {
       if (!isSame(known.patterns, patterns)) {
         known.patterns = patterns;
-        this.#tell(
-          { type: "durable", change: "changed", name: durable, patterns, position: lastSeq + 1, options: null },
-          queue.name,
-        );
+        const position = lastSeq + 1;
+        const change = {
+          type: "durable",
+          change: "changed",
+          name: durable,
+          patterns,
+          position,
+          options: null,
+        } as const;
+        if (known.isSought) known.changes.push(change);
+        else this.#tell(change, queue.name);
       }
-      queue.start(0, lastSeq);
+      if (known.isSought) queue.seek();
+      else queue.start(0, lastSeq);
       return;
     }
-    const mine: Known = { patterns };
+    const mine = knownAs(patterns);
     this.#known.set(durable, mine);
+    // Another may have come in this one's place, since it left.
+    const current = (): DurableQueue => this.#host.queueOf(durable) ?? queue;
+    const fail = (error: unknown): void => {
+      const isMine = this.#known.get(durable) === mine;
+      if (isMine) this.#known.delete(durable);
+      this.#host.closeBehind(isMine ? current() : queue, error);
+    };
     const create = (position: number, leave: readonly StoreStep[] = []): void => {
-      writer.append([this.#created(durable, patterns, position), ...leave]).catch((error: unknown) => {
-        if (this.#known.get(durable) === mine) this.#known.delete(durable);
-        this.#host.closeBehind(queue, error);
-      });
+      mine.isSought = false;
+      writer.append([this.#created(durable, patterns, position), ...mine.changes, ...leave]).catch(fail);
       if (from === "last" && queue.consumers.length > 0) this.#host.offerRetained(queue);
-      queue.start(Math.min(position - 1, lastSeq), writer.lastSeq);
+      current().start(Math.min(position - 1, lastSeq), writer.lastSeq);
     };
     if (typeof from === "object" && "time" in from) {
       // Until its place is found, something else has to wait for what comes: it would be gone otherwise.
       const stand = this.newHistoryName();
       const leave: StoreStep = { type: "durable", change: "deleted", name: stand, patterns: [], position: 0 };
       this.#tell(this.#created(stand, patterns, lastSeq + 1), queue.name);
+      mine.isSought = true;
       queue.seek();
       this.#positionAt(storePoint("from", from), patterns, lastSeq + 1).then(
         (position) => {
@@ -209,9 +229,8 @@ export class Durables {
           else this.#tell(leave, queue.name);
         },
         (error: unknown) => {
-          if (this.#known.get(durable) === mine) this.#known.delete(durable);
           this.#tell(leave, queue.name);
-          this.#host.closeBehind(queue, error);
+          fail(error);
         },
       );
       return;

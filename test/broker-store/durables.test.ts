@@ -630,6 +630,27 @@ describe("what was settled before a durable was made", () => {
     balanced(broker);
   });
 
+  it("comes to who connects while the place of a time is looked up for one that has left", async () => {
+    const path = temporaryFolder();
+    const keeping = { store: { retention: { maxMessages: 100 } } };
+    const broker = await openBroker(path, keeping);
+    const errors: unknown[] = [];
+    broker.on("error", (error) => errors.push(error));
+    const topics = ["a", "b", "a", "c"];
+    await broker.publishBatch(topics.map((topic, index) => ({ topic, data: index + 1 })));
+    void broker.subscribe(["a", "b"], { ...manual, from: { time: 0 } }).unsubscribe();
+    const sub = broker.subscribe(["a", "c"], manual);
+    await broker.publishBatch(topics.map((topic, index) => ({ topic, data: index + 5 })));
+    const messages = await sub.fetch(5, { timeout: 2_000 });
+    expect(dataOf(messages), "what both asked for, and then what the second does").toEqual([1, 3, 5, 7, 8]);
+    await messages[0]?.ack();
+    expect(errors).toEqual([]);
+    await broker.flush();
+    const again = await openBroker(crash(path), keeping);
+    expect(dataOf(await fetchNow(again.subscribe(["a", "c"], manual)))).toEqual([3, 5, 7, 8]);
+    expect(again.metrics.snapshot().store).toMatchObject({ durables: 1 });
+  });
+
   it("is what was too old by then, too", async () => {
     const clock = new ManualClock();
     const broker = await openBroker(temporaryFolder(), { clock, store: { retention: { maxAge: 100 } } });
