@@ -38,12 +38,6 @@ type Operation =
 
 type SettleOperation = Exclude<Operation, PublishOperation>;
 
-/** A delivery that was decided in a transaction which the store then refused comes again. */
-function bringBack(delivery: Delivery): void {
-  const queue = delivery.source as DeliveryQueue;
-  if (queue.isOpen && queue.consumers.length > 0) queue.restore(delivery.message, delivery.deliveryCount + 1, 0);
-}
-
 /** True where the settle is for the store to keep. */
 function isKept({ delivery }: SettleOperation): boolean {
   return delivery.source.isDurable;
@@ -178,9 +172,19 @@ export class Transactions {
       });
     });
     return accepted.catch((error: unknown) => {
-      if (isDecided) for (const { delivery } of settles) bringBack(delivery);
+      if (isDecided) for (const operation of settles) this.#bringBack(operation);
       throw error;
     });
+  }
+
+  /** A delivery that was decided in a transaction which the store then refused comes again, once. */
+  #bringBack({ kind, delivery }: SettleOperation): void {
+    const { source, message, deliveryCount } = delivery;
+    // What was given back is on its way already.
+    if (kind === "nack" && deliveryCount < source.settings.maxDeliveries) return;
+    this.#core.undertaker.withdraw(delivery);
+    const queue = source as DeliveryQueue;
+    if (queue.isOpen && queue.consumers.length > 0) queue.restore(message, deliveryCount + 1, 0);
   }
 
   #drafts(publishes: readonly PublishOperation[]): Draft[] | Promise<Draft[]> {

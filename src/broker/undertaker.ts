@@ -52,6 +52,8 @@ export class Undertaker {
   readonly letters: DeadLetterManager | null;
   readonly #core: UndertakerHost;
   readonly #redrives = new WeakMap<PublishedMessage, number>();
+  /** The dead letters that deliveries were made. */
+  readonly #lettersOf = new WeakMap<Delivery, DeadLetter>();
   #isPublishing = false;
 
   constructor(core: UndertakerHost, hold: () => () => void) {
@@ -92,11 +94,18 @@ export class Undertaker {
     const error = history.at(-1)?.reason;
     const queue = delivery.source as unknown as QueueFacts;
     if (this.#keeps(reason)) {
-      this.#bury(delivery.message, recordFor(delivery, queue), reason, queue, error, history);
+      const letter = this.#bury(delivery.message, recordFor(delivery, queue), reason, queue, error, history);
+      this.#lettersOf.set(delivery, letter);
       return "deadLettered";
     }
     this.#core.observers.tellDrop(delivery, reason, delivery.source.name);
     return reason;
+  }
+
+  /** A delivery was not given up on after all: a store has refused it. Its dead letter, where it is one, goes. */
+  withdraw(delivery: Delivery): void {
+    const letter = this.#lettersOf.get(delivery);
+    if (letter !== undefined) this.letters?.withdraw(letter.id);
   }
 
   /**
@@ -127,7 +136,7 @@ export class Undertaker {
     queue: QueueFacts,
     error: string | undefined,
     history: readonly Attempt[],
-  ): void {
+  ): DeadLetter {
     const { topic } = message;
     const redrives = this.#redrives.get(published) ?? 0;
     const facts = { message, reason, topic, subscription: queue.name, error, history, redrives };
@@ -135,12 +144,13 @@ export class Undertaker {
     const { store } = this.#core;
     if (store === null) {
       this.#tellBuried(letter);
-      return;
+      return letter;
     }
     store.writer.together(() => {
       store.keepDeadLetter(letter, published.bytes);
       this.#tellBuried(letter);
     });
+    return letter;
   }
 
   #tellBuried(letter: DeadLetter): void {

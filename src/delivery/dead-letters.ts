@@ -98,6 +98,15 @@ export class DeadLetterManager implements DeadLetters {
     this.#byReason[letter.reason] = (this.#byReason[letter.reason] ?? 0) + 1;
   }
 
+  /** Takes back what was added: it is no dead letter. Does nothing where it has gone. */
+  withdraw(id: string): void {
+    const number = numberOf(id);
+    const kept = this.#kept.get(number);
+    if (kept === undefined) return;
+    this.#remove(number, kept);
+    this.#added -= 1;
+  }
+
   list(options: DeadLetterListOptions = {}): Promise<{ items: DeadLetter[]; cursor: string | undefined }> {
     return this.#async(() => {
       this.#checkObject(options);

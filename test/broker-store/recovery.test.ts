@@ -105,6 +105,37 @@ describe("a transaction", () => {
   });
 });
 
+describe("a transaction that a disk refuses which has got full", () => {
+  it.each(["ack", "nack", "nack the last time", "reject"] as const)(
+    "has what it settled come again, once: %s",
+    async (how) => {
+      const files = new FaultyFileSystem();
+      const broker = await openBroker("/store", {
+        transactions: {},
+        deadLetter: {},
+        ack: { maxDeliveries: how === "nack the last time" ? 1 : 5 },
+        store: { machine: memoryMachine(files), reserveBytes: 2_000 },
+      });
+      broker.on("error", () => undefined);
+      const sub = broker.subscribe("in", manual);
+      await broker.publish("in", 1);
+      const message = await takeOne(sub);
+      await broker.flush();
+      files.capacityBytes = files.usedBytes + 100;
+      const refused = broker.transaction((tx) => {
+        void tx.publish("out", "x".repeat(500));
+        if (how === "ack") void tx.ack(message);
+        else if (how === "reject") void tx.reject(message, "no good");
+        else void tx.nack(message, { delay: 0 });
+      });
+      expect(await rejectionCode(refused)).toBe("ERR_STORE_FULL");
+      expect(await fetchNow(sub)).toMatchObject([{ data: 1, deliveryCount: 2 }]);
+      expect(broker.deadLetters.stats()).toMatchObject({ count: 0, bytes: 0, added: 0, byReason: {} });
+      balanced(broker);
+    },
+  );
+});
+
 describe("a dedup id", () => {
   it("is known after a crash for the rest of its window, with the first one's receipt", async () => {
     const path = temporaryFolder();
