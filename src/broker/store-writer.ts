@@ -3,11 +3,9 @@ import { fulfilled } from "../message/message.js";
 import type { Durability, Store, StoreStep } from "./store-port.js";
 import { durabilities } from "./store-port.js";
 
-/** Steps that go into one record. */
-class Collection {
-  readonly steps: StoreStep[] = [];
+/** A promise, and how it is decided. */
+class Outcome {
   readonly promise: Promise<void>;
-  level: Durability = "memory";
   resolve: () => void = () => undefined;
   reject: (error: unknown) => void = () => undefined;
 
@@ -18,6 +16,38 @@ class Collection {
     });
     // Whoever waits for it sees a failure; nobody may.
     this.promise.catch(() => undefined);
+  }
+}
+
+/** Steps that go into one record. */
+class Collection {
+  readonly steps: StoreStep[] = [];
+  /** Those of calls that publish nothing. */
+  readonly others: StoreStep[] = [];
+  /** Of the calls that publish something. */
+  readonly published = new Outcome();
+  /** Of the others. */
+  readonly kept = new Outcome();
+  level: Durability = "memory";
+  /** All of it is stored, or nothing. */
+  isWhole: boolean;
+
+  constructor(isWhole: boolean) {
+    this.isWhole = isWhole;
+  }
+
+  decideBy(stored: Promise<void>, again: (others: readonly StoreStep[]) => Promise<void>): void {
+    const { published, kept, others, steps } = this;
+    const resolve = (): void => {
+      published.resolve();
+      kept.resolve();
+    };
+    stored.then(resolve, (error: unknown) => {
+      published.reject(error);
+      const isFull = error instanceof BrokerError && error.code === "ERR_STORE_FULL";
+      const standsAlone = isFull && !this.isWhole && others.length > 0 && others.length < steps.length;
+      (standsAlone ? again(others) : stored).then(kept.resolve, kept.reject);
+    });
   }
 }
 
@@ -59,9 +89,11 @@ export class StoreWriter {
     for (const step of steps) if (step.type === "publish") this.lastSeq = Math.max(this.lastSeq, step.message.seq);
     const collection = this.#collection;
     if (collection === null) return this.#append(steps, level);
-    for (const step of steps) collection.steps.push(step);
+    const publishes = steps.some(isPublish);
+    collection.steps.push(...steps);
+    if (!publishes) collection.others.push(...steps);
     collection.level = highest(collection.level, level ?? this.store.durability);
-    return collection.promise;
+    return publishes ? collection.published.promise : collection.kept.promise;
   }
 
   /** Throws what `append` would refuse, as far as that is known before. */
@@ -79,30 +111,41 @@ export class StoreWriter {
     store.check(steps);
   }
 
-  /** Runs `run`; what it appends goes into one record. `run` must not wait for it. */
-  together<Result>(run: () => Result): Result {
-    return this.#collection === null ? this.gather(run).result : run();
+  /**
+   * Runs `run`; what it appends goes into one record. `run` must not wait for it. Where a full disk refuses the messages in it,
+   * the calls that publish none are stored without those that do: a settle must not wait for room for the copy of a dead letter.
+   *
+   * @param isWhole - all of it is stored, or nothing
+   */
+  together<Result>(run: () => Result, isWhole = false): Result {
+    if (this.#collection === null) return this.#gather(run, isWhole).result;
+    if (isWhole) this.#collection.isWhole = true;
+    return run();
   }
 
-  /** As `together`, where nothing is being gathered. Tells what went into the record, too: for who stores it again after a refusal. */
+  /** As `together`, whole, where nothing is being gathered. Tells what went into the record, too: for who stores it again after a refusal. */
   gather<Result>(run: () => Result): Gathered<Result> {
     if (this.#collection !== null) broken("a record within a record");
-    const collection = new Collection();
-    const { steps, promise: stored } = collection;
+    return this.#gather(run, true);
+  }
+
+  #gather<Result>(run: () => Result, isWhole: boolean): Gathered<Result> {
+    const collection = new Collection(isWhole);
+    const { steps, kept } = collection;
     this.#collection = collection;
     try {
-      return { result: run(), steps, stored };
+      return { result: run(), steps, stored: kept.promise };
     } finally {
       this.#collection = null;
-      if (steps.length === 0) collection.resolve();
-      else this.#append(steps, collection.level).then(collection.resolve, collection.reject);
+      const stored = steps.length === 0 ? fulfilled : this.#append(steps, collection.level);
+      collection.decideBy(stored, (others) => this.#append(others, collection.level));
     }
   }
 
   #append(steps: readonly StoreStep[], level: Durability | undefined): Promise<void> {
     const stored = this.store.append(steps, level);
     // Messages are held back before they get here, so that the buffer has room for them.
-    if (steps[0]?.type === "publish" || steps.some(({ type }) => type === "publish")) return stored;
+    if (steps.some(isPublish)) return stored;
     // What the buffer has no room for is refused by itself: a promise that was there before is that of a group.
     if (stored !== this.#stored) {
       this.#stored = stored;
@@ -117,6 +160,10 @@ export class StoreWriter {
     await this.store.ready();
     await this.#append(steps, level);
   }
+}
+
+function isPublish({ type }: StoreStep): boolean {
+  return type === "publish";
 }
 
 /** The higher of two levels. */

@@ -169,7 +169,7 @@ export class Transactions {
         // First, since a dead letter is published too, and whoever hears of a settle may publish.
         for (const operation of settles) this.#carryOut(operation);
         return append();
-      });
+      }, true);
     });
     return accepted.catch((error: unknown) => {
       if (isDecided) for (const operation of settles) this.#bringBack(operation);

@@ -5,6 +5,7 @@ import { fixedBackoff } from "inproc-broker";
 import { balanced, fetchNow, rejectionCode, takeOne } from "../support/manual-broker.js";
 import { FaultyFileSystem } from "../support/faulty-file-system.js";
 import { ManualClock } from "../support/manual-clock.js";
+import { MemoryDatabase } from "../support/memory-database.js";
 import { collect, crash, dataOf, historyOf, memoryMachine, openBroker, temporaryFolder, until } from "./fixture.js";
 import type { StoredBrokerOptions } from "./fixture.js";
 
@@ -357,6 +358,50 @@ describe("a dead letter", () => {
     expect((await broker.deadLetters.list()).items.map(({ message }) => message.data)).toEqual([1, 2, 3]);
     expect(broker.deadLetters.stats()).toMatchObject({ count: 3, redriven: 0 });
   });
+});
+
+describe("what is given up on while the disk is full", () => {
+  it.each([
+    ["rejected", "is known to be"],
+    ["rejected", "gets"],
+    ["expired", "is known to be"],
+    ["expired", "gets"],
+  ] as const)(
+    "is settled, and kept as a dead letter, without its copy for the topic: %s, when it %s",
+    async (how, when) => {
+      const database = new MemoryDatabase();
+      const files = new FaultyFileSystem();
+      const clock = new ManualClock();
+      const options = {
+        clock,
+        deadLetter: {},
+        store: { machine: memoryMachine(files, database), reserveBytes: 20_000 },
+      };
+      const broker = await openBroker("/store", options);
+      const refused: unknown[] = [];
+      broker.on("error", (error, { message }) => refused.push([(error as { code?: unknown }).code, message?.topic]));
+      const sub = broker.subscribe("a", manual);
+      await broker.publish("a", 1, how === "expired" ? { ttl: 100 } : {});
+      if (how === "expired") sub.pause();
+      const message = how === "rejected" ? await takeOne(sub) : undefined;
+      await broker.flush();
+      files.capacityBytes = files.usedBytes + 100;
+      if (when === "is known to be") await broker.publish("a", "x".repeat(500)).catch(() => undefined);
+      await message?.reject("no good");
+      await clock.advance(150);
+      await until(() => refused.some((one) => String(one) === "ERR_STORE_FULL,dlq"));
+      await until(() => broker.deadLetters.stats().count === 1);
+      await broker.flush().catch(() => undefined);
+
+      const left = files.crash({ keep: "none" });
+      left.capacityBytes = Infinity;
+      const store = { machine: memoryMachine(left, database) };
+      const again = await openBroker("/store", { ...options, store });
+      expect((await again.deadLetters.list()).items).toMatchObject([{ reason: how, message: { data: 1 } }]);
+      expect(await fetchNow(again.subscribe("a", manual))).toEqual([]);
+      expect(again.deadLetters.stats().count).toBe(1);
+    },
+  );
 });
 
 describe("purge()", () => {
