@@ -63,8 +63,9 @@ interface Entry {
 export class SubscriptionRegistry implements SubscriptionOwner {
   readonly #directory = new QueueDirectory();
   readonly queues: ReadonlySet<DeliveryQueue> = this.#directory.all;
-  /** Counters of the queues that have gone. */
-  readonly retired = new QueueCounters();
+  readonly #retired = new QueueCounters();
+  /** Queues that have gone while a delivery of theirs was being decided: it is counted a moment later. */
+  readonly #retiring = new Set<DeliveryQueue>();
   readonly #host: RegistryHost;
   readonly #entries = new Map<Subscription, Entry>();
   readonly #idleWaiters = new Map<QueueFacts, (() => void)[]>();
@@ -77,6 +78,20 @@ export class SubscriptionRegistry implements SubscriptionOwner {
 
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** Counters of the queues that have gone. */
+  get retired(): QueueCounters {
+    this.#countRetired();
+    return this.#retired;
+  }
+
+  #countRetired(): void {
+    for (const queue of this.#retiring) {
+      if (queue.inFlight > 0) continue;
+      this.#retiring.delete(queue);
+      addCounters(this.#retired, queue.counters);
+    }
   }
 
   subscriptions(): IterableIterator<Subscription> {
@@ -292,7 +307,8 @@ export class SubscriptionRegistry implements SubscriptionOwner {
   #retire(queue: DeliveryQueue): void {
     this.#host.router.remove(queue);
     this.#directory.remove(queue);
-    addCounters(this.retired, queue.counters);
+    this.#retiring.add(queue);
+    this.#countRetired();
   }
 
   /** Ends the subscription (or the group's members) behind a queue, with an error for whoever waits on them. */
@@ -368,7 +384,8 @@ export class SubscriptionRegistry implements SubscriptionOwner {
     }
     if (siblings.length > 0) this.#handOn(queue, siblings);
     queue.clear("unsubscribed");
-    addCounters(this.retired, queue.counters);
+    this.#retiring.add(queue);
+    this.#countRetired();
     this.tellIdle(queue);
     this.#host.changed();
   }

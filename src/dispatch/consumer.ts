@@ -144,10 +144,12 @@ export abstract class Consumer implements QueueConsumer {
     if (this.#quietWaiters.length > 0) this.tellQuiet();
   }
 
-  /** Deliveries in flight, the latest first. */
+  /** Deliveries in flight, the latest first. One that is being decided is none: whoever hears of that may ask. */
   flights(): Delivery[] {
     const flights: Delivery[] = [];
-    for (let one = this.#firstFlight; one !== null; one = one.next) flights.push(one);
+    for (let one = this.#firstFlight; one !== null; one = one.next) {
+      if (one.state === "inFlight" || one.state === "staged") flights.push(one);
+    }
     return flights;
   }
 

@@ -276,11 +276,7 @@ export class DurableQueue extends DeliveryQueue {
   override finish(delivery: Delivery, outcome: FlightOutcome): Promise<void> {
     if (outcome === "unsubscribed" || outcome === "closed") {
       const kept = this.#settle(delivery, "attempt", true);
-      void super.finish(delivery, outcome);
-      // It is not dropped: it is in the store, and comes again.
-      const { dropped } = this.counters;
-      dropped[outcome] = (dropped[outcome] ?? 1) - 1;
-      this.counters.routed -= 1;
+      this.#leave(delivery, outcome);
       return kept;
     }
     const kept = outcome === "purged" ? fulfilled : this.#settle(delivery, settledAs(outcome), false);
@@ -299,8 +295,18 @@ export class DurableQueue extends DeliveryQueue {
     const { seq, deliveryCount } = delivery;
     const reason = history.at(-1)?.reason;
     const kept = this.#backlog.settle([{ seq, outcome: "attempt", deliveryCount, retryAt, reason }], false);
-    void super.giveBack(delivery, delayMs, history, isNewAttempt);
+    // Its backoff, or who heard of its settle, may have ended the subscription.
+    if (this.consumers.length === 0) this.#leave(delivery, "unsubscribed");
+    else void super.giveBack(delivery, delayMs, history, isNewAttempt);
     return kept;
+  }
+
+  /** It is not dropped: it is in the store, and comes again. */
+  #leave(delivery: Delivery, outcome: "unsubscribed" | "closed"): void {
+    void super.finish(delivery, outcome);
+    const { dropped } = this.counters;
+    dropped[outcome] = (dropped[outcome] ?? 1) - 1;
+    this.counters.routed -= 1;
   }
 
   override expire(delivery: Delivery): void {

@@ -209,6 +209,8 @@ export class DeliveryQueue extends ServedQueue implements DeliverySource {
 
   /** A delivery in flight comes back, to be delivered again after `delayMs`. */
   giveBack(delivery: Delivery, delayMs: number, history: readonly Attempt[], isNewAttempt: boolean): Promise<void> {
+    // Its backoff, or who heard of its settle, has ended the subscription.
+    if (!this.isOpen) return this.finish(delivery, "unsubscribed");
     this.#leaveFlight(delivery);
     const next = new Delivery(
       delivery.message,
