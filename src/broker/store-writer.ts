@@ -90,8 +90,10 @@ export class StoreWriter {
     const collection = this.#collection;
     if (collection === null) return this.#append(steps, level);
     const publishes = steps.some(isPublish);
-    collection.steps.push(...steps);
-    if (!publishes) collection.others.push(...steps);
+    for (const step of steps) {
+      collection.steps.push(step);
+      if (!publishes) collection.others.push(step);
+    }
     collection.level = highest(collection.level, level ?? this.store.durability);
     return publishes ? collection.published.promise : collection.kept.promise;
   }
