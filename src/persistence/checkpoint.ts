@@ -201,6 +201,8 @@ export class Checkpointer {
     const { state, history } = this.#options;
     const oldestSeq = Math.min(state.index.firstSeq, state.generations[0]?.firstSeq ?? Infinity);
     for (const durable of [...state.durables]) {
+      // One that was changed meanwhile shares with the new one what it has settled, and has no topics any more.
+      if (state.durables.get(durable.name) !== durable) continue;
       const { lastSeq } = state;
       durable.forgetFormer(oldestSeq);
       const { places } = history.plan({

@@ -73,6 +73,24 @@ describe("bad days", () => {
     await store.close();
   });
 
+  it("a durable whose patterns change while a checkpoint looks at others keeps what it has settled, and its attempts", async () => {
+    const options = memoryOptions(new FaultyFileSystem(), new MemoryDatabase());
+    let elapsed = 0;
+    // Each look at a durable takes longer than the event loop may be held.
+    const machine = { ...(options.machine as object), elapsed: () => (elapsed += 5) };
+    const store = await StoreEngine.open({ ...options, machine });
+    await store.append([...range(1, 50).map((n) => durable(`other${n}`, ["b"])), durable("d", [">"])]);
+    for (const seq of [1, 2, 9000]) await store.append([publish(seq, { topic: "a" })]);
+    const attempt = { type: "settle", durable: "d", seq: 1, outcome: "attempt", deliveryCount: 3 } as const;
+    await store.append([attempt, ack("d", 2)]);
+    const checkpoint = store.checkpoint();
+    await store.append([{ type: "durable", change: "changed", name: "d", patterns: ["a"], position: 9001 }]);
+    await checkpoint;
+    expect(await pendingSeqs(store, "d")).toEqual([1, 9000]);
+    expect((await store.pending("d", 0, 1)).messages).toMatchObject([{ deliveryCount: 3 }]);
+    await store.close();
+  });
+
   it("a power cut in a checkpoint takes no message whose settle was not on the disk yet", async () => {
     const disk = new WatchedFileSystem();
     const database = new MemoryDatabase();
