@@ -344,7 +344,8 @@ export class StoreState {
 
   /** The durables, and what is consumed in their form. */
   everyDurable(): Durable[] {
-    const hasConsumed = this.#isWorkQueue || this.consumed.settled.size > 0;
+    const { floor, settled } = this.consumed;
+    const hasConsumed = this.#isWorkQueue || settled.size > 0 || floor > 0;
     return hasConsumed ? [...this.durables, this.consumed] : [...this.durables];
   }
 

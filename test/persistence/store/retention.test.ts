@@ -183,6 +183,25 @@ describe("retention", () => {
     }
   });
 
+  it("does not bring back what a work queue has consumed under another policy, however far that goes", async () => {
+    const path = temporaryFolder();
+    const files = { blockBytes: 1e6 };
+    let store = await openStore(path, { ...files, retention: { policy: "work-queue" } });
+    await store.append([durable("d", ["a"])]);
+    const consumed = range(4091, 4095);
+    const left = range(4106, 4130);
+    for (const seq of [...consumed, ...left]) await store.append([publish(seq, { topic: "a" })]);
+    await store.checkpoint();
+    for (const seq of consumed) await store.append([ack("d", seq)]);
+    await store.close();
+    for (let opening = 0; opening < 3; opening++) {
+      store = await openStore(path, { ...files, retention: { policy: "limits" } });
+      expect(await replayed(store)).toEqual(left);
+      await store.checkpoint();
+      await store.close();
+    }
+  });
+
   it("keeps without options what was settled by nobody, and lets go of what all have settled", async () => {
     const clock = new ManualClock(start);
     const store = await openStore(temporaryFolder(), { clock });
