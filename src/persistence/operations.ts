@@ -100,6 +100,7 @@ export interface DurableOperation {
   readonly change: "created" | "changed" | "deleted";
   readonly name: string;
   readonly patterns: readonly string[];
+  /** The first number that is its own: at most the next one. Numbers below it go to no message once the store was opened again. */
   readonly position: number;
   /**
    * JSON; kept and given back. The store looks at `isReader` alone: true for one that reads history. It gets what it has

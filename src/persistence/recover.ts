@@ -12,6 +12,7 @@ import type { StoreState } from "./state.js";
 import { blockKey, factsKey, keyKind, rangeOf } from "./store/keys.js";
 import type { Change, KeyValueStore } from "./store/level-store.js";
 import type { Sealer } from "./store/sealer.js";
+import type { OperationEntry } from "./wal/entries.js";
 import type { WalRecord } from "./wal/scanner.js";
 
 /** A value of the database that could not be read. It stays where it is, and counts as not there. */
@@ -139,17 +140,26 @@ export class LogReplayer {
     for (const { lsn, entry, bytes } of records) {
       this.firstLsn = Math.min(this.firstLsn, lsn);
       this.#state.apply(lsn, entry, bytes, false);
+      // The message itself may be lost: its number must not go to another, which would count as settled.
+      if (entry.type === "settle") this.#state.raiseLastSeq(entry.seq);
+      else if (entry.type === "transaction") this.#raiseToSettled(entry.operations);
       if (entry.type !== "checkpoint") continue;
       this.checkpointSeq = Math.max(this.checkpointSeq, entry.seq);
       this.#state.raiseLastSeq(entry.seq);
       if (this.#takesDurables) this.#state.mergeDurables(entry.data);
     }
   }
+
+  #raiseToSettled(operations: readonly OperationEntry[]): void {
+    for (const operation of operations) if (operation.type === "settle") this.#state.raiseLastSeq(operation.seq);
+  }
 }
 
 /** What the caller is told, made from the state and what the database had. */
 export function recoveredState(state: StoreState, values: LoadedValues, payloads: PayloadCodec): RecoveredState {
   state.pruneDedup();
+  // What is below a durable's beginning is not its own: where the messages there are lost, or were not imported, what comes is.
+  for (const { start } of state.durables) state.raiseLastSeq(start);
   const merged = <Key>(table: SideTable<Key>, loaded: ReadonlyMap<Key, Uint8Array>): Uint8Array[] => {
     const found: Uint8Array[] = [];
     for (const [key, value] of table) {

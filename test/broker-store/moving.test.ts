@@ -71,6 +71,23 @@ describe("what has expired in a durable's backlog", () => {
   });
 });
 
+it("a durable gets what comes after an export and an import, also where nothing of what came before it is left", async () => {
+  const clock = new ManualClock();
+  const path = temporaryFolder();
+  const broker = await openBroker(path, options(clock));
+  const first = broker.subscribe("a", manual);
+  for (const data of [1, 2]) await broker.publish("a", data);
+  for (const message of await fetchNow(first)) await message.ack();
+  await broker.subscribe("a", { ...manual, durable: "later" }).unsubscribe();
+  await broker.close();
+
+  const next = await openBroker(await moved(path, clock), options(clock));
+  await next.publish("a", 3);
+  for (const durable of ["d", "later"]) {
+    expect(dataOf(await fetchNow(next.subscribe("a", { ...manual, durable })))).toEqual([3]);
+  }
+});
+
 it("a dead letter that was driven again comes as redelivered after an export and an import, too", async () => {
   const clock = new ManualClock();
   const path = temporaryFolder();

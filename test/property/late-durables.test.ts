@@ -75,7 +75,9 @@ function operationOf(one: Step, seq: number, pending: readonly number[], now: nu
     }
     case "create": {
       const options = one.name === "reader" ? { isReader: true } : null;
-      const { patterns: asked, position } = one;
+      const { patterns: asked } = one;
+      // As the broker has it: none begins behind the next message.
+      const position = Math.min(one.position, seq);
       return { type: "durable", change: "created", name: one.name, patterns: asked, position, options };
     }
     case "change":

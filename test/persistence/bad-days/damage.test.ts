@@ -194,6 +194,27 @@ describe("a damaged log", () => {
     expect(await pendingSeqs(store, "d")).toEqual(range(2, 21).filter((seq) => seq !== 14));
   });
 
+  it.each([
+    ["is settled", ack("d", 14), [11, 12, 13]],
+    ["lies before a durable begins", durable("late", [">"], 15), []],
+  ] as const)("gives the number of what is lost to no other message, where it %s", async (_what, last, before) => {
+    const path = temporaryFolder();
+    let store = await openStore(path);
+    await store.append([durable("d", [">"])]);
+    for (const seq of range(11, 14)) await store.append([publish(seq)]);
+    await store.append([last]);
+    await store.close();
+    harm(segment(path), middle);
+    for (const next of [15, 16]) {
+      store = await openStore(path);
+      expect(store.lastSeq).toBe(next - 1);
+      await store.append([publish(next)]);
+      const name = last.type === "durable" ? last.name : "d";
+      expect(await pendingSeqs(store, name)).toEqual([...before, ...range(15, next)]);
+      await store.close();
+    }
+  });
+
   it("ends there under truncate-tail, and what came after is set aside", async () => {
     const path = temporaryFolder();
     await makeStore(path);
