@@ -206,7 +206,7 @@ export class History {
     if (moved.length > 0) yield* this.fetch(moved);
   }
 
-  /** Blocks leave the database, and what is kept of them comes back in others: `done` when memory knows, too. */
+  /** Blocks leave the database, and what is kept of them comes back in others: `done` when memory knows, too, or that they stay. */
   exchanging(done: Promise<unknown>): void {
     this.#blocks.exchanging(done);
   }

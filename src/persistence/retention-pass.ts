@@ -41,6 +41,8 @@ interface Doubt {
   readonly gone: readonly Block[];
   readonly made: readonly Block[];
   readonly confirm: readonly (() => void)[];
+  /** Those may go on who have not found one of the blocks, and wait for what became of them. */
+  readonly known: () => void;
 }
 
 /** Goes over the blocks in the database: removes what is not kept, rewrites those of which little is. One at a time. */
@@ -156,31 +158,37 @@ export class RetentionPass {
     const { database, state, history, tallyChange } = this.#options;
     const tally = tallyChange(gone, made);
     const pages = state.pages.without([...gone, ...made]);
-    this.#doubt = { gone, made, confirm: [tally.confirm, pages.confirm] };
-    const exchange = database()
-      .batch([...changes, ...pages.changes, tally.change])
-      .then(() => this.#settle());
-    history.exchanging(exchange);
-    await exchange;
+    const isKnown = new Promise<void>((known) => {
+      this.#doubt = { gone, made, confirm: [tally.confirm, pages.confirm], known };
+    });
+    history.exchanging(isKnown);
+    await database().batch([...changes, ...pages.changes, tally.change]);
+    this.#settle();
   }
 
   /** After a batch that failed: finds out whether the database has it even so. */
   async resolveDoubt(): Promise<void> {
-    const first = this.#doubt?.gone[0];
-    if (first === undefined) return;
-    const isDone = (await this.#options.database().get(factsKey(first.generation, first.ordinal))) === undefined;
-    if (isDone) this.#settle();
-    else this.#doubt = undefined;
+    const doubt = this.#doubt;
+    const first = doubt?.gone[0];
+    if (doubt === undefined || first === undefined) return;
+    try {
+      const isDone = (await this.#options.database().get(factsKey(first.generation, first.ordinal))) === undefined;
+      if (isDone) this.#settle();
+      else this.#doubt = undefined;
+    } finally {
+      doubt.known();
+    }
   }
 
   #settle(): void {
     if (this.#doubt === undefined) return;
-    const { gone, made, confirm } = this.#doubt;
+    const { gone, made, confirm, known } = this.#doubt;
     const { state } = this.#options;
     for (const one of confirm) one();
     for (const block of made) state.addBlocks(block.generation, [block]);
     for (const block of gone) state.removeBlocks(block.generation, new Set([block]));
     this.#doubt = undefined;
+    known();
   }
 }
 

@@ -5,7 +5,9 @@ import { BlockReader } from "../../../src/persistence/block-reader.js";
 import type { BlockReaderOptions } from "../../../src/persistence/block-reader.js";
 import type { Block } from "../../../src/persistence/store/block.js";
 import { DamagedValue } from "../../../src/persistence/store/damaged-value.js";
-import type { KeyValueStore } from "../../../src/persistence/store/level-store.js";
+import type { PendingPage } from "../../../src/persistence/operations.js";
+import { keyKind } from "../../../src/persistence/store/keys.js";
+import type { Change, KeyValueStore } from "../../../src/persistence/store/level-store.js";
 import { nodeFileSystem } from "../../../src/platform/file-system.js";
 import { ManualClock } from "../../support/manual-clock.js";
 import { MemoryDatabase } from "../../support/memory-database.js";
@@ -196,6 +198,55 @@ it("a durable gets what it has not settled, of blocks that are rewritten while i
   const page = await store.pending("billing", 0, 1000);
   expect(page.messages.map(({ message: { seq } }) => seq)).toEqual(range(1, 1000).filter(isLeft));
   expect(problems).toEqual([]);
+});
+
+it("a durable gets what it has not settled, of blocks of which nobody knows yet whether they were rewritten", async () => {
+  const memory = new MemoryDatabase();
+  let refused: readonly Change[] | undefined;
+  let reading: Promise<PendingPage> | undefined;
+  // As LevelDB where the sync of its journal fails: the batch is there once the database is open again.
+  const openDatabase = async (): Promise<KeyValueStore> => {
+    const database = await memory.open();
+    const isAgain = refused !== undefined;
+    await database.batch(refused ?? []);
+    return {
+      ...database,
+      async batch(changes) {
+        const isRewriting = changes.some(({ key, value }) => key[0] === keyKind.block && value === undefined);
+        if (!isRewriting || isAgain) return database.batch(changes);
+        refused = changes;
+        throw Object.assign(new Error("the sync failed"), { code: "LEVEL_IO_ERROR" });
+      },
+      async get(key) {
+        if (isAgain && reading === undefined) {
+          reading = store.pending("d", 0, 1000);
+          for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+        }
+        return database.get(key);
+      },
+    };
+  };
+  const problems: string[] = [];
+  const store = await openStore(temporaryFolder(), {
+    blockBytes: 400,
+    cacheBytes: 1,
+    retention: { policy: "interest" },
+    onProblem: ({ kind }) => problems.push(kind),
+    machine: { openDatabase },
+  });
+  await store.append([durable("d", [">"])]);
+  await store.append(range(1, 100).map((seq) => publish(seq)));
+  await store.checkpoint();
+  const isLeft = (seq: number): boolean => seq % 10 === 0;
+  await store.append(
+    range(1, 100)
+      .filter((seq) => !isLeft(seq))
+      .map((seq) => ack("d", seq)),
+  );
+  await expect(store.compact()).rejects.toThrow("the sync failed");
+  const page = await reading;
+  expect(page?.messages.map(({ message: { seq } }) => seq)).toEqual(range(1, 100).filter(isLeft));
+  expect(problems).toEqual(["checkpoint-failed"]);
 });
 
 it("a replay keeps its order when a checkpoint removes the log in front of what it reads", async () => {
