@@ -103,6 +103,8 @@ class Importer {
   #batch: StoreOperation[] = [];
   #batchBytes = 0;
   #lastSeq: number;
+  /** Where the last of the durables that were made begins, in numbers of the file. */
+  #lastStart = 0;
   #line = 0;
   #storedThrough: number;
   #counts = { messages: 0, durables: 0, deadLetters: 0, dedupIds: 0, renumbered: 0 };
@@ -171,6 +173,7 @@ class Importer {
       return;
     }
     this.#counts.durables++;
+    if (this.#isNew) this.#lastStart = Math.max(this.#lastStart, start);
     const position = (this.#isNew ? start : this.#lastSeq) + 1;
     this.#batch.push({ type: "durable", change: "created", name, patterns, position, options });
   }
@@ -213,7 +216,9 @@ class Importer {
   }
 
   #message(line: MessageLine): void {
-    const seq = line.seq !== undefined && line.seq > this.#lastSeq ? line.seq : this.#lastSeq + 1;
+    // One without a number is new to every durable: it comes behind where they begin.
+    const last = line.seq === undefined ? Math.max(this.#lastSeq, this.#lastStart) : this.#lastSeq;
+    const seq = line.seq !== undefined && line.seq > last ? line.seq : last + 1;
     if (line.seq !== undefined && line.seq !== seq) this.#counts.renumbered++;
     this.#lastSeq = seq;
     this.#counts.messages++;

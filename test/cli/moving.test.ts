@@ -108,6 +108,21 @@ describe("export and import", () => {
     expect(await replayed(store)).toEqual(range(1, 28).filter((seq) => seq !== 23));
   });
 
+  it("give lines without a number to every durable of the file, wherever it begins", async () => {
+    const path = join(temporaryFolder(), "new");
+    const lines = [
+      { kind: "store", version: 1, lastSeq: 9 },
+      { kind: "durable", name: "d", patterns: ["a"], options: null, start: 5 },
+      { topic: "a", seq: 4, data: "not its own" },
+      { topic: "a", data: "by hand" },
+      { topic: "a", seq: 8, data: "its own" },
+    ];
+    await command(["import", path], { input: lines.map((line) => JSON.stringify(line)).join("\n") });
+    const store = await openStore(path, keep);
+    expect(await replayed(store)).toEqual([4, 6, 8]);
+    expect(await pendingSeqs(store, "d")).toEqual([6, 8]);
+  });
+
   it("bring dead letters beside others of the same id, and once however often they come", async () => {
     const folder = temporaryFolder();
     const letter = (deadAt: number): StoreOperation => ({
