@@ -151,7 +151,10 @@ async function execute(
       return keyProvider === undefined ? options : { ...options, encryption: { keyProvider } };
     },
     isJson,
-    result: (json, plain) => terminal.out(isJson ? `${JSON.stringify(json, undefined, 2)}\n` : plain),
+    result(json, plain) {
+      progress.end();
+      return terminal.out(isJson ? `${JSON.stringify(json, undefined, 2)}\n` : plain);
+    },
     out: (plain) => terminal.out(plain),
     note: (plain) => terminal.err(`${plain}\n`),
     input: terminal.input,

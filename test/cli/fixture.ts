@@ -12,6 +12,8 @@ export interface CommandRun {
   readonly code: number;
   readonly out: string;
   readonly err: string;
+  /** Both, as a terminal shows them. */
+  readonly shown: string;
 }
 
 /** Runs the command in this process. */
@@ -21,17 +23,22 @@ export async function command(
 ): Promise<CommandRun> {
   let out = "";
   let err = "";
+  let shown = "";
   const code = await run(args, {
     out: (text) => {
       out += text;
+      shown += text;
       return Promise.resolve();
     },
-    err: (text) => void (err += text),
+    err(text) {
+      err += text;
+      shown += text;
+    },
     isWatched,
     clock: new ManualClock(),
     input: partsOf(input),
   });
-  return { code, out, err };
+  return { code, out, err, shown };
 }
 
 /** In small parts, so that lines and characters are cut through. */

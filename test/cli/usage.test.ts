@@ -64,7 +64,7 @@ describe("the command line", () => {
       expect(Math.max(...help.out.split("\n").map((line) => line.length)), name).toBeLessThanOrEqual(140);
     }
     const { version } = JSON.parse(fs.readFileSync("package.json", "utf8")) as { version: string };
-    expect(await command(["--version"])).toEqual({ code: 0, out: `${version}\n`, err: "" });
+    expect(await command(["--version"])).toMatchObject({ code: 0, out: `${version}\n`, err: "" });
   });
 
   it("tells an error as JSON where JSON was asked for", async () => {
@@ -88,6 +88,7 @@ describe("the command line", () => {
     const backup = await command(["backup", path, `${path}.zip`, "--progress"]);
     expect(backup.err).toMatch(/^\d+ of \d+ bytes\n(\d+ of \d+ bytes\n)*$/);
     expect(backup.err).toMatch(/\b(\d+) of \1 bytes\n$/);
+    expect(backup.shown).toBe(backup.err + backup.out);
     const store = await openStore(path, { retention: { maxMessages: 1 }, reserveBytes: 0 });
     await store.append([durable("settled", ["none.of.them"])]);
     await store.close();
