@@ -41,9 +41,14 @@ export class BlockReader {
     });
   }
 
-  /** Blocks are on their way out of the database; whoever does not find one there waits until it is known which. */
+  /**
+   * Blocks are on their way out of the database; whoever does not find one there waits until it is known which. Where `done`
+   * rejects, nobody can know that for now: they fail with it, until there is another.
+   */
   exchanging(done: Promise<unknown>): void {
-    this.#exchange = done.catch(() => undefined);
+    this.#exchange = done;
+    // Whoever waits for it sees a failure; nobody may.
+    done.catch(() => undefined);
   }
 
   /** A block's messages; undefined when it is gone or cannot be read. */

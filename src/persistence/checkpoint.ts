@@ -264,6 +264,11 @@ export class Checkpointer {
     await this.#pass.resolveDoubt();
   }
 
+  /** It cannot be resolved for now, since the database fails: nobody who reads waits for that. */
+  leaveDoubt(error: unknown): void {
+    this.#pass.leaveDoubt(error);
+  }
+
   #tallyChange(gone: readonly Block[], made: readonly Block[]): { change: Change; confirm: () => void } {
     const { ledger } = this.#about;
     if (ledger === undefined) throw new Error("store: blocks without a ledger");

@@ -43,6 +43,8 @@ interface Doubt {
   readonly confirm: readonly (() => void)[];
   /** Those may go on who have not found one of the blocks, and wait for what became of them. */
   readonly known: () => void;
+  /** They fail: it cannot be found out for now. */
+  readonly unknown: (error: unknown) => void;
 }
 
 /** Goes over the blocks in the database: removes what is not kept, rewrites those of which little is. One at a time. */
@@ -158,8 +160,8 @@ export class RetentionPass {
     const { database, state, history, tallyChange } = this.#options;
     const tally = tallyChange(gone, made);
     const pages = state.pages.without([...gone, ...made]);
-    const isKnown = new Promise<void>((known) => {
-      this.#doubt = { gone, made, confirm: [tally.confirm, pages.confirm], known };
+    const isKnown = new Promise<void>((known, unknown) => {
+      this.#doubt = { gone, made, confirm: [tally.confirm, pages.confirm], known, unknown };
     });
     history.exchanging(isKnown);
     await database().batch([...changes, ...pages.changes, tally.change]);
@@ -171,13 +173,17 @@ export class RetentionPass {
     const doubt = this.#doubt;
     const first = doubt?.gone[0];
     if (doubt === undefined || first === undefined) return;
-    try {
-      const isDone = (await this.#options.database().get(factsKey(first.generation, first.ordinal))) === undefined;
-      if (isDone) this.#settle();
-      else this.#doubt = undefined;
-    } finally {
-      doubt.known();
-    }
+    const isDone = (await this.#options.database().get(factsKey(first.generation, first.ordinal))) === undefined;
+    if (isDone) this.#settle();
+    else this.#doubt = undefined;
+    doubt.known();
+    // They may have been refused before.
+    this.#options.history.exchanging(Promise.resolve());
+  }
+
+  /** The database cannot say now: who waits for that is refused, and reads again later. A next `resolveDoubt` may find out. */
+  leaveDoubt(error: unknown): void {
+    this.#doubt?.unknown(error);
   }
 
   #settle(): void {

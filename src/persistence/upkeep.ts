@@ -174,9 +174,20 @@ export class Upkeep {
 
   /** False when there is no room for it. */
   async #reopenDatabase(): Promise<boolean> {
-    const isOpen = await this.#hands.reopenDatabase(this.#settings);
-    if (isOpen) await this.#checkpointer.resolveDoubt();
-    return isOpen;
+    try {
+      const isOpen = await this.#hands.reopenDatabase(this.#settings);
+      if (isOpen) await this.#checkpointer.resolveDoubt();
+      else this.#checkpointer.leaveDoubt(this.#noRoomToReopen());
+      return isOpen;
+    } catch (error) {
+      this.#checkpointer.leaveDoubt(error);
+      throw error;
+    }
+  }
+
+  #noRoomToReopen(): Error {
+    const { path } = this.#settings;
+    return brokerError("ERR_STORE_FULL", `There is no room to open the database in ${path} again`, { path });
   }
 
   /**
@@ -212,10 +223,7 @@ export class Upkeep {
     const isThorough = thorough !== undefined;
     try {
       await this.#requireFolder();
-      if (this.#hands.needsReopening && !(await this.#reopenDatabase())) {
-        const { path } = this.#settings;
-        throw brokerError("ERR_STORE_FULL", `There is no room to open the database in ${path} again`, { path });
-      }
+      if (this.#hands.needsReopening && !(await this.#reopenDatabase())) throw this.#noRoomToReopen();
       const result = await this.#checkpointer.run();
       this.#checkpoints += 1;
       this.#lastCheckpoint = result;

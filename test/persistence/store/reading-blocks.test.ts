@@ -249,6 +249,72 @@ it("a durable gets what it has not settled, of blocks of which nobody knows yet 
   expect(problems).toEqual(["checkpoint-failed"]);
 });
 
+it.each(["opened", "read"] as const)(
+  "who reads a block while nobody knows whether it was rewritten is refused where the database cannot be %s again, until it can be",
+  async (broken) => {
+    const memory = new MemoryDatabase();
+    let refused: readonly Change[] | undefined;
+    let reading: Promise<PendingPage> | undefined;
+    let isBroken = true;
+    const read = async (): Promise<void> => {
+      if (reading !== undefined) return;
+      reading = store.pending("d", 0, 1000);
+      reading.catch(() => undefined);
+      for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+    };
+    const refusal = (): Error => Object.assign(new Error("an input/output error"), { code: "LEVEL_IO_ERROR" });
+    const openDatabase = async (): Promise<KeyValueStore> => {
+      const isAgain = refused !== undefined;
+      if (isAgain && isBroken && broken === "opened") {
+        await read();
+        throw refusal();
+      }
+      const database = await memory.open();
+      return {
+        ...database,
+        async batch(changes) {
+          const isRewriting = changes.some(({ key, value }) => key[0] === keyKind.block && value === undefined);
+          await database.batch(changes);
+          if (!isRewriting || isAgain) return;
+          refused = changes;
+          throw refusal();
+        },
+        async get(key) {
+          if (isAgain && isBroken && key[0] === keyKind.facts) {
+            await read();
+            throw refusal();
+          }
+          return database.get(key);
+        },
+      };
+    };
+    const problems: string[] = [];
+    const store = await openStore(temporaryFolder(), {
+      blockBytes: 400,
+      cacheBytes: 1,
+      retention: { policy: "interest" },
+      onProblem: ({ kind }) => problems.push(kind),
+      machine: { openDatabase },
+    });
+    await store.append([durable("d", [">"])]);
+    await store.append(range(1, 100).map((seq) => publish(seq)));
+    await store.checkpoint();
+    const isLeft = (seq: number): boolean => seq % 10 === 0;
+    await store.append(
+      range(1, 100)
+        .filter((seq) => !isLeft(seq))
+        .map((seq) => ack("d", seq)),
+    );
+    await expect(store.compact()).rejects.toThrow("an input/output error");
+    await expect(reading).rejects.toThrow("an input/output error");
+    isBroken = false;
+    await store.checkpoint();
+    const page = await store.pending("d", 0, 1000);
+    expect(page.messages.map(({ message: { seq } }) => seq)).toEqual(range(1, 100).filter(isLeft));
+    expect(problems).toEqual(["checkpoint-failed"]);
+  },
+);
+
 it("a replay keeps its order when a checkpoint removes the log in front of what it reads", async () => {
   const clock = new ManualClock(1_700_000_000_000);
   const store = await openStore(temporaryFolder(), { clock, walBytes: 256 * 1024, retention: { maxAge: 1e15 } });
