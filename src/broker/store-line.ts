@@ -55,6 +55,8 @@ export class StoreLine {
   readonly #host: StoreLineHost;
   /** Not appended yet: the store is being opened, or its buffer is full. */
   readonly #entrance = new Ring<Submission>();
+  /** Those of them that store nothing: no publisher waits for them. */
+  #markers = 0;
   /** Appended, and not visible yet. */
   readonly #line = new Ring<Group>();
   /** The end of the line, which others may join. */
@@ -101,10 +103,17 @@ export class StoreLine {
     if (this.length === 0) return Promise.resolve();
     // One that enters now, with nothing to store, and so is carried out behind them; not by count: what is refused leaves first.
     return new Promise((resolve) => {
-      const last: Submission = { bytes: 0, begin: () => fulfilled, carryOut: resolve, refuse: () => resolve() };
+      const isHeld = this.#entrance.length > 0;
+      const begin = (): Promise<void> => {
+        if (isHeld) this.#markers -= 1;
+        return fulfilled;
+      };
+      const last: Submission = { bytes: 0, begin, carryOut: resolve, refuse: () => resolve() };
       this.#entered += 1;
-      if (this.#entrance.length > 0) this.#entrance.push(last);
-      else this.#begin(last);
+      if (isHeld) {
+        this.#markers += 1;
+        this.#entrance.push(last);
+      } else this.#begin(last);
     });
   }
 
@@ -121,8 +130,9 @@ export class StoreLine {
       return;
     }
     const { maxWaitingPublishers } = settings.limits;
-    if (this.#entrance.length >= maxWaitingPublishers) {
-      this.#end(() => submission.refuse(tooManyHeld("a stored topic", this.#entrance.length)));
+    const waiting = this.#entrance.length - this.#markers;
+    if (waiting >= maxWaitingPublishers) {
+      this.#end(() => submission.refuse(tooManyHeld("a stored topic", waiting)));
       return;
     }
     const { memory, publisher } = this.#host;

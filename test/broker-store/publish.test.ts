@@ -238,6 +238,31 @@ describe("flush()", () => {
     expect(kept).toBeGreaterThan(5);
     expect(decided.indexOf("flushed")).toBe(kept + 1);
   });
+
+  it("takes no place of the publishers who may wait for room in the log", async () => {
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    const kept = async (flushes: boolean): Promise<number> => {
+      const files = new FaultyFileSystem();
+      const limits = { maxWaitingPublishers: 8 };
+      const broker = await openBroker("/store", { limits, store: { machine: memoryMachine(files) } });
+      const release = files.hold("write");
+      const data = "x".repeat(2 ** 20);
+      const publishes: Promise<unknown>[] = [];
+      const flushed: Promise<void>[] = [];
+      for (let count = 0; count < 40; count++) {
+        publishes.push(broker.publish("a", data));
+        publishes.at(-1)?.catch(() => undefined);
+        if (flushes) flushed.push(broker.flush());
+        await turn();
+      }
+      release();
+      await Promise.all(flushed);
+      return (await Promise.allSettled(publishes)).filter(({ status }) => status === "fulfilled").length;
+    };
+    const without = await kept(false);
+    expect(without).toBeLessThan(40);
+    expect(await kept(true)).toBe(without);
+  });
 });
 
 describe("a store that fails", () => {
