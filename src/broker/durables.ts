@@ -139,8 +139,13 @@ export class Durables {
   /** Forgets the backlog of the durable behind a queue, and keeps its position: it goes on with what comes from now on. */
   empty(queue: DurableQueue): void {
     const { lastSeq } = this.#host.writer;
-    this.#tell(this.#created(queue.durable, queue.patterns, lastSeq + 1), queue.name);
+    const known = this.#known.get(queue.durable);
+    const anew = this.#created(queue.durable, queue.patterns, lastSeq + 1);
+    // One whose place is being looked for is emptied once it is made: it would begin at that place otherwise.
+    if (known?.isSought === true) known.changes.push(anew);
+    else this.#tell(anew, queue.name);
     queue.start(lastSeq, lastSeq);
+    if (known?.isSought === true) queue.seek();
   }
 
   /** Messages that a durable has still to settle; undefined where the store does not know it yet. */

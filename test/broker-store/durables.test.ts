@@ -582,6 +582,23 @@ describe("what was settled before a durable was made", () => {
     expect(dataOf(await fetchNow(broker.subscribe("a", { ...manual, from: "oldest" })))).toEqual([1]);
   });
 
+  it("what was purged while its place was looked for does not come after a restart", async () => {
+    const path = temporaryFolder();
+    const broker = await openBroker(path);
+    for (const data of range(1, 3)) await broker.publish("a", data);
+    const before = collect(broker, "a", { durable: "d", from: { time: 0 } });
+    broker.purge();
+    await broker.publish("a", 4);
+    await broker.idle();
+    expect(dataOf(before)).toEqual([4]);
+    await broker.close();
+    const again = await openBroker(path);
+    const after = collect(again, "a", { durable: "d" });
+    await again.publish("a", 5);
+    await again.idle();
+    expect(dataOf(after)).toEqual([5]);
+  });
+
   it("is not what is published while the place of a time is looked up", async () => {
     const broker = await openBroker(temporaryFolder(), { store: { retention: { policy: "interest" } } });
     const seen = collect(broker, "a", { durable: "d", from: { time: 0 } });
