@@ -5,6 +5,7 @@ import { SegmentScanner } from "./scanner.js";
 import type { Damage, WalRecord } from "./scanner.js";
 import { segmentHeaderBytes } from "./segment.js";
 import type { Segment } from "./segment.js";
+import { UnreadableBlocks } from "./window.js";
 
 export interface WalReaderOptions {
   readonly fileSystem: FileSystem;
@@ -29,9 +30,6 @@ interface FileRange {
 /** A gap of so many stretches costs as much to read as opening the file again does. */
 const stretchesReadOn = 4;
 
-/** How often a block that the disk would not give fails who reads: it may pass. After that it is damage. */
-const unreadableTries = 5;
-
 /** Damage that is remembered as told. */
 const toldRanges = 1000;
 
@@ -44,8 +42,7 @@ export class WalReader {
   readonly #segments: readonly Segment[];
   readonly #writtenLsn: () => number;
   readonly #told: FileRange[];
-  /** How often the disk would not give what a segment holds. */
-  readonly #refusals = new WeakMap<Segment, number>();
+  readonly #unreadable = new WeakMap<Segment, UnreadableBlocks>();
 
   /** @param segments the writer's own list, which grows and shrinks */
   constructor(options: WalReaderOptions, segments: readonly Segment[], writtenLsn: () => number) {
@@ -139,7 +136,8 @@ export class WalReader {
       throw error;
     });
     if (file === undefined) return;
-    const refusals = this.#refusals.get(segment) ?? 0;
+    const unreadable = this.#unreadable.get(segment) ?? new UnreadableBlocks();
+    this.#unreadable.set(segment, unreadable);
     try {
       const scanner = new SegmentScanner({
         file,
@@ -153,7 +151,7 @@ export class WalReader {
         skipThroughLsn: fromLsn - 1,
         open: cipher?.opener(segment.keyId),
         wants,
-        refusesUnreadable: refusals < unreadableTries,
+        unreadable,
       });
       for await (const item of scanner.items()) {
         if (item.kind === "damage") await this.#tell({ ...item.damage, file: segment.name });
@@ -183,9 +181,6 @@ export class WalReader {
         if (wanted.length > 0) yield wanted;
         return;
       }
-    } catch (error) {
-      this.#refusals.set(segment, refusals + 1);
-      throw error;
     } finally {
       await file.close();
     }

@@ -6,6 +6,7 @@ import type { WalEntry } from "./entries.js";
 import type { BodyOpener } from "./log-cipher.js";
 import { recordFlag, RecordFrame, recordHeadBytes, recordType } from "./record.js";
 import { FileWindow } from "./window.js";
+import type { UnreadableBlocks } from "./window.js";
 
 /** A record of the log, with its number. */
 export interface WalRecord {
@@ -75,8 +76,8 @@ export interface ScanOptions {
   readonly headerLost?: boolean | undefined;
   /** Decrypts a body; undefined from it: the body is not what was sealed. */
   readonly open?: BodyOpener | undefined;
-  /** Whether a block that the disk would not give ends the scan with its error; absent: it is damage like any other. */
-  readonly refusesUnreadable?: boolean | undefined;
+  /** Blocks that the disk would not give end the scan with its error, until they are given up; absent: they are damage at once. */
+  readonly unreadable?: UnreadableBlocks | undefined;
   /** Which records to decode; the others are checked and passed over. Absent: all. */
   readonly wants?: ((lsn: number) => boolean) | undefined;
 }
@@ -104,8 +105,8 @@ export class SegmentScanner {
 
   constructor(options: ScanOptions) {
     this.#options = options;
-    const { file, limit = file.size, chunkBytes, refusesUnreadable = false } = options;
-    this.#window = new FileWindow(file, limit, chunkBytes, refusesUnreadable);
+    const { file, limit = file.size, chunkBytes, unreadable } = options;
+    this.#window = new FileWindow(file, limit, chunkBytes, unreadable);
     this.#frame = new RecordFrame(options.salt, options.crc32);
     this.#expectLsn = options.expectLsn;
     this.#at = options.offset;
