@@ -8,7 +8,7 @@ import { keyKind } from "./store/keys.js";
 import type { Change, KeyValueStore } from "./store/level-store.js";
 import { inOurCodes } from "./system-refusal.js";
 import type { Wal } from "./wal/open.js";
-import { syncFile, writeAll } from "./wal/segment.js";
+import { copyPart, syncFile, writeAll } from "./wal/segment.js";
 
 /** What a backup wrote. */
 export interface BackupResult {
@@ -64,7 +64,8 @@ export async function backUp(
     await fileSystem.makeDirectory(`${folder}/wal`);
     for (const { name, bytes } of segments) {
       const [from, to] = [`${settings.path}/wal/${name}`, `${folder}/wal/${name}`];
-      if (name === last) await copyBeginning(fileSystem, from, to, bytes);
+      // The last is written to meanwhile: on a full disk there is no room for one behind it.
+      if (name === last) await copyPart(fileSystem, from, to, 0, bytes);
       else {
         await folders.copy(from, to);
         await syncFile(fileSystem, to);
@@ -84,27 +85,6 @@ export async function backUp(
     throw inOurCodes(error, `The backup ${target} was not made, and nothing is left of it`, { target });
   } finally {
     await folders.removeTree(folder);
-  }
-}
-
-/** Copies the log's last segment, which is written to meanwhile: on a full disk there is no room for one behind it. */
-async function copyBeginning(fileSystem: FileSystem, from: string, to: string, bytes: number): Promise<void> {
-  const source = await fileSystem.openForRead(from);
-  try {
-    const target = await fileSystem.create(to);
-    try {
-      const step = Buffer.allocUnsafe(Math.min(stepBytes, bytes));
-      while (target.size < bytes) {
-        const read = await source.read(step, 0, Math.min(step.length, bytes - target.size), target.size);
-        if (read === 0) break;
-        await writeAll(target, step, 0, read);
-      }
-      await target.datasync();
-    } finally {
-      await target.close();
-    }
-  } finally {
-    await source.close();
   }
 }
 

@@ -7,7 +7,7 @@
  * order, the last segment is copied, the copy is synced, and takes the segment's name, before anything is read from it.
  */
 import type { FileSystem } from "../../platform/file-system.js";
-import { DiskFull, idOfSegment, isDiskFull, segmentHeaderBytes, syncFile, writeAll } from "./segment.js";
+import { copyPart, DiskFull, idOfSegment, isDiskFull, segmentHeaderBytes, syncFile, writeAll } from "./segment.js";
 import type { Segment } from "./segment.js";
 
 /** A file that is there while nobody has the log open and all of it is on the disk. It names the segment that it speaks of. */
@@ -101,8 +101,6 @@ export function forgetClosed(fileSystem: FileSystem, directory: string): Promise
 /** The disk would not give a part of the segment. */
 class Unreadable extends Error {}
 
-const stepBytes = 1024 * 1024;
-
 /**
  * Writes a segment anew, byte for byte, and syncs it; a crash leaves the old one or the new one. A segment without
  * records is left as it is: its header was on the disk before it had its name.
@@ -121,7 +119,7 @@ export async function renewSegment(
   const temporary = `${path}.tmp`;
   try {
     await fileSystem.remove(temporary);
-    await copySynced(fileSystem, path, temporary);
+    await copyPart(fileSystem, path, temporary, 0, Infinity, (cause) => new Unreadable("", { cause }));
     await fileSystem.rename(temporary, path);
   } catch (error) {
     await fileSystem.remove(temporary).catch(() => undefined);
@@ -133,26 +131,4 @@ export async function renewSegment(
   }
   await fileSystem.syncDirectory(directory);
   return undefined;
-}
-
-async function copySynced(fileSystem: FileSystem, from: string, to: string): Promise<void> {
-  const source = await fileSystem.openForRead(from);
-  try {
-    const target = await fileSystem.create(to);
-    try {
-      const step = Buffer.allocUnsafe(Math.min(stepBytes, source.size));
-      while (target.size < source.size) {
-        const read = await source.read(step, 0, step.length, target.size).catch((cause: unknown) => {
-          throw new Unreadable("", { cause });
-        });
-        if (read === 0) break;
-        await writeAll(target, step, 0, read);
-      }
-      await target.datasync();
-    } finally {
-      await target.close();
-    }
-  } finally {
-    await source.close();
-  }
 }

@@ -1,7 +1,7 @@
 /** Doing what a scan of the log found to be necessary, so that the log can be written again. */
 import type { FileSystem } from "../../platform/file-system.js";
 import type { Cut, DamagedRange, LogScan } from "./recovery.js";
-import { writeAll } from "./segment.js";
+import { copyPart } from "./segment.js";
 
 /** How much the quarantine may hold. What is beyond it is not copied, and the report says so. */
 export interface QuarantineLimits {
@@ -60,8 +60,6 @@ async function cut(fileSystem: FileSystem, directory: string, cut: Cut, quaranti
     await file.close();
   }
 }
-
-const copyStepBytes = 256 * 1024;
 
 /** The folder for damaged bytes: bounded, and never emptied by the broker. */
 export class Quarantine {
@@ -139,24 +137,7 @@ export class Quarantine {
   async #copyBytes(file: string, offset: number, bytes: number, name: string): Promise<void> {
     const to = `${this.#path}/${name}`;
     await this.#fileSystem.remove(to);
-    const source = await this.#fileSystem.openForRead(`${this.#directory}/${file}`);
-    try {
-      const target = await this.#fileSystem.create(to);
-      try {
-        const step = Buffer.allocUnsafe(Math.min(bytes, copyStepBytes));
-        for (let done = 0; done < bytes;) {
-          const read = await source.read(step, 0, Math.min(step.length, bytes - done), offset + done);
-          if (read === 0) break;
-          await writeAll(target, step, 0, read);
-          done += read;
-        }
-        await target.datasync();
-      } finally {
-        await target.close();
-      }
-    } finally {
-      await source.close();
-    }
+    await copyPart(this.#fileSystem, `${this.#directory}/${file}`, to, offset, bytes);
     await this.#fileSystem.syncDirectory(this.#path);
   }
 }

@@ -191,3 +191,41 @@ export async function syncFile(fileSystem: FileSystem, path: string): Promise<vo
     await file.close();
   }
 }
+
+const copyStepBytes = 1024 * 1024;
+
+/**
+ * Copies a part of a file into a new one, which is synced when it resolves: `bytes` from `offset` on, or as many as there are.
+ *
+ * @param refused makes the rejection of what the disk would not give; absent: the system's own
+ */
+export async function copyPart(
+  fileSystem: FileSystem,
+  from: string,
+  to: string,
+  offset: number,
+  bytes: number,
+  refused = (cause: unknown): unknown => cause,
+): Promise<void> {
+  const source = await fileSystem.openForRead(from);
+  try {
+    const target = await fileSystem.create(to);
+    try {
+      const length = Math.min(bytes, Math.max(0, source.size - offset));
+      const step = Buffer.allocUnsafe(Math.min(copyStepBytes, length));
+      while (target.size < length) {
+        const end = Math.min(step.length, length - target.size);
+        const read = await source.read(step, 0, end, offset + target.size).catch((cause: unknown) => {
+          throw refused(cause);
+        });
+        if (read === 0) break;
+        await writeAll(target, step, 0, read);
+      }
+      await target.datasync();
+    } finally {
+      await target.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
