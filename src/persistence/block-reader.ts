@@ -43,7 +43,7 @@ export class BlockReader {
 
   /**
    * Blocks are on their way out of the database; whoever does not find one there waits until it is known which. Where `done`
-   * rejects, nobody can know that for now: they fail with it, until there is another.
+   * rejects, the database cannot say: they fail with it, until there is another.
    */
   exchanging(done: Promise<unknown>): void {
     this.#exchange = done;

@@ -264,7 +264,7 @@ export class Checkpointer {
     await this.#pass.resolveDoubt();
   }
 
-  /** It cannot be resolved for now, since the database fails: nobody who reads waits for that. */
+  /** It cannot be resolved while the database fails: nobody who reads waits for that. */
   leaveDoubt(error: unknown): void {
     this.#pass.leaveDoubt(error);
   }

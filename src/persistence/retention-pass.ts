@@ -43,7 +43,7 @@ interface Doubt {
   readonly confirm: readonly (() => void)[];
   /** Those may go on who have not found one of the blocks, and wait for what became of them. */
   readonly known: () => void;
-  /** They fail: it cannot be found out for now. */
+  /** They fail: the database cannot say what became of them. */
   readonly unknown: (error: unknown) => void;
 }
 

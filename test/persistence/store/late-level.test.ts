@@ -54,6 +54,17 @@ interface Session {
   readonly compacts: boolean;
 }
 
+/** A database with one key, in a table. */
+async function oneTable(): Promise<{ folder: string; key: Buffer }> {
+  const folder = temporaryFolder();
+  const key = Buffer.from("key");
+  const database = await openLevelStore(folder);
+  await database.batch([{ key, value: Buffer.from("value") }]);
+  await database.compact();
+  await database.close();
+  return { folder, key };
+}
+
 describe("reading LevelDB's files without it", () => {
   it("finds what LevelDB finds, of each key and each range", async () => {
     const key = fc.integer({ min: 0, max: 60 }).map((n) => Buffer.from(`key ${n}`));
@@ -122,12 +133,7 @@ describe("reading LevelDB's files without it", () => {
   });
 
   it("reads a file that could not be opened before", async () => {
-    const folder = temporaryFolder();
-    const key = Buffer.from("key");
-    const database = await openLevelStore(folder);
-    await database.batch([{ key, value: Buffer.from("value") }]);
-    await database.compact();
-    await database.close();
+    const { folder, key } = await oneTable();
     let isRefused = true;
     const fileSystem = {
       ...nodeFileSystem,
@@ -142,12 +148,7 @@ describe("reading LevelDB's files without it", () => {
   });
 
   it("ends before LevelDB is opened, also what was asked for in the same turn as the write that opens it", async () => {
-    const folder = temporaryFolder();
-    const key = Buffer.from("key");
-    const database = await openLevelStore(folder);
-    await database.batch([{ key, value: Buffer.from("value") }]);
-    await database.compact();
-    await database.close();
+    const { folder, key } = await oneTable();
     let isOpening = false;
     let readMeanwhile = 0;
     const fileSystem = {
